@@ -1,0 +1,1 @@
+"""Smart Account requests: everything that is not Temporal orchestration."""

@@ -1,0 +1,1 @@
+"""The account store: accounts, their users, requests, and the ledger of mails."""

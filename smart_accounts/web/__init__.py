@@ -1,0 +1,1 @@
+"""The customer's activation pages and the health checks."""

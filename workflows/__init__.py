@@ -1,0 +1,1 @@
+"""The process: orchestration and nothing else."""
