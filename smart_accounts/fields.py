@@ -26,7 +26,7 @@ _public_suffixes = PublicSuffixList()
 
 
 def _refuse(kind: str, message: str) -> PydanticCustomError:
-    return PydanticCustomError(kind, message)  # type: ignore[arg-type]  # wants literals
+    return PydanticCustomError(kind, message)
 
 
 def _is_hidden(char: str) -> bool:

@@ -78,7 +78,7 @@ def load_settings() -> Settings:
         BadSetting: one line that names each missing or wrong setting, no value quoted.
     """
     try:
-        return Settings()  # type: ignore[call-arg]  # the values come from the environment
+        return Settings()  # the values come from the environment
     except ValidationError as error:
         problems = [
             f"{PREFIX}{str(each['loc'][0]).upper()}: "
