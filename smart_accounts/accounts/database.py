@@ -1,0 +1,90 @@
+"""The connection to SQLite or PostgreSQL, and the migrations run at start."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from smart_accounts.errors import Unavailable
+
+SQLITE_BUSY_SECONDS = 10
+MIGRATION_LOCK = 0x536D4163  # any number that no one else takes on this database
+
+
+def create_engine(url: str) -> AsyncEngine:
+    """An engine that connects when it is first used; ``url`` is an SQLAlchemy async URL."""
+    if url.startswith("postgresql"):
+        # The ping finds a connection that the server closed meanwhile; after a restart of
+        # the database the first statement works instead of failing.
+        return create_async_engine(
+            url, pool_pre_ping=True, connect_args={"timeout": 5, "command_timeout": 10}
+        )
+    engine = create_async_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        # The driver would begin a transaction late and as a reader; two readers that then
+        # both write end in "database is locked" at once, without waiting.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine, *, writes: bool) -> AsyncIterator[AsyncConnection]:
+    """One transaction, committed at the end of the block.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    try:
+        async with engine.connect() as connection:
+            connection = await connection.execution_options(writes=writes)  # noqa: PLW2901 - the same one, configured
+            async with connection.begin():
+                yield connection
+    except (IntegrityError, ProgrammingError, DataError):
+        raise  # a mistake of ours, not an outage
+    except (OSError, TimeoutError, SQLAlchemyError) as error:
+        raise Unavailable("The database does not answer.") from error
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def migrate(url: str) -> None:
+    """Bring the database to the newest revision; safe when several programs start at once.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    engine = create_engine(url)
+    try:
+        async with transaction(engine, writes=True) as connection:
+            if connection.dialect.name == "postgresql":
+                await connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK}
+                )
+            await connection.run_sync(_upgrade)
+    finally:
+        await asyncio.shield(engine.dispose())

@@ -1,0 +1,295 @@
+"""The account store: what is true about accounts and requests, whoever asks.
+
+Every write is keyed by the request's id and does nothing the second time, since an activity
+may run again after it has committed.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Self
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from smart_accounts.accounts import tables
+from smart_accounts.accounts.database import create_engine, transaction
+from smart_accounts.accounts.records import ActivationLink, StoredRequest
+from smart_accounts.messages import (
+    Decision,
+    Email,
+    EmailOutcome,
+    EmailState,
+    OpenRequest,
+    Status,
+    workflow_id,
+)
+
+APPROVER = "approver and administrator"
+USER = "user"
+_OPEN = (Status.PENDING, Status.ACTIVATING)
+
+
+class AccountStore:
+    """Each method is one transaction and raises ``Unavailable`` if the database does not answer."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator[Self]:
+        """A store on a database that has been migrated."""
+        engine = create_engine(url)
+        try:
+            yield cls(engine)
+        finally:
+            await engine.dispose()
+
+    async def ping(self) -> None:
+        async with transaction(self._engine, writes=False) as connection:
+            await connection.execute(select(1))
+
+    # ---- the life of a request ---------------------------------------------------------
+
+    async def open_request(self, new: OpenRequest, needs_attention: tuple[str, ...]) -> str | None:
+        """Store a request with its provisional account; answers why not, or ``None``."""
+        async with transaction(self._engine, writes=True) as connection:
+            if known := await _find(connection, new.request_id):
+                return known.reason if known.status == Status.REJECTED else None
+            await _settle_what_was_terminated(connection, new)
+            refused = await _domain_taken(connection, new.request.account_domain)
+            await _insert_request(connection, new, needs_attention, refused)
+            if not refused:
+                await connection.execute(
+                    insert(tables.accounts).values(
+                        id=new.request_id,
+                        domain=new.request.account_domain,
+                        name=new.request.account_name,
+                        state="provisional",
+                    )
+                )
+            return refused
+
+    async def activate(self, request_id: str, decision: Decision) -> None:
+        """The account becomes active; the customer and the added users get access."""
+        async with transaction(self._engine, writes=True) as connection:
+            request = await _decide(connection, request_id, decision)
+            if request is None:
+                return
+            await connection.execute(
+                update(tables.accounts)
+                .where(tables.accounts.c.id == request_id)
+                .values(state="active", activated_at=decision.at)
+            )
+            roles = dict.fromkeys(request.added_users, USER) | {request.customer_email: APPROVER}
+            await connection.execute(
+                insert(tables.account_users),
+                [
+                    {"account_id": request_id, "email": email, "role": role, "since": decision.at}
+                    for email, role in roles.items()
+                ],
+            )
+
+    async def close(self, request_id: str, decision: Decision) -> None:
+        """The request ends without an account; its domain is free again."""
+        async with transaction(self._engine, writes=True) as connection:
+            if await _decide(connection, request_id, decision):
+                await _free_domain(connection, request_id)
+
+    async def find_request(self, request_id: str) -> StoredRequest | None:
+        async with transaction(self._engine, writes=False) as connection:
+            return await _find(connection, request_id)
+
+    async def note_signalled(self, request_id: str, signal: str) -> None:
+        """Remember that Temporal has the customer's answer; the first one stays."""
+        async with transaction(self._engine, writes=True) as connection:
+            await connection.execute(
+                update(tables.requests)
+                .where(tables.requests.c.id == request_id, tables.requests.c.signalled.is_(None))
+                .values(signalled=signal)
+            )
+
+    # ---- activation links --------------------------------------------------------------
+
+    async def link_hash(self, request_id: str, ordinal: int) -> str | None:
+        links = tables.activation_links
+        async with transaction(self._engine, writes=False) as connection:
+            found: str | None = await connection.scalar(
+                select(links.c.token_hash).where(
+                    links.c.request_id == request_id, links.c.ordinal == ordinal
+                )
+            )
+            return found
+
+    async def save_link(self, request_id: str, ordinal: int, token_hash: str) -> None:
+        """The hash under which the link is found from now on, in place of any other."""
+        links = tables.activation_links
+        async with transaction(self._engine, writes=True) as connection:
+            key = (links.c.request_id == request_id, links.c.ordinal == ordinal)
+            changed = await connection.execute(
+                update(links).where(*key).values(token_hash=token_hash)
+            )
+            if not changed.rowcount:
+                await connection.execute(
+                    insert(links).values(
+                        request_id=request_id, ordinal=ordinal, token_hash=token_hash
+                    )
+                )
+
+    async def find_link(self, token_hash: str) -> ActivationLink | None:
+        links = tables.activation_links
+        async with transaction(self._engine, writes=False) as connection:
+            row = (
+                await connection.execute(
+                    select(tables.requests, links.c.ordinal)
+                    .join(links, links.c.request_id == tables.requests.c.id)
+                    .where(links.c.token_hash == token_hash)
+                )
+            ).one_or_none()
+            return ActivationLink(ordinal=row.ordinal, request=_request(row)) if row else None
+
+    # ---- the ledger of mails -----------------------------------------------------------
+
+    async def email_outcome(self, request_id: str, email: Email) -> EmailOutcome | None:
+        """What became of a mail, if that is settled."""
+        async with transaction(self._engine, writes=False) as connection:
+            row = (
+                await connection.execute(select(tables.emails).where(*_key(request_id, email)))
+            ).one_or_none()
+            if row is None:
+                return None
+            return EmailOutcome(state=EmailState(row.state), at=row.at, answer=row.answer)
+
+    async def record_email(
+        self, request_id: str, email: Email, recipient: str, message_id: str, outcome: EmailOutcome
+    ) -> None:
+        """Settle a mail; the first outcome stays."""
+        async with transaction(self._engine, writes=True) as connection:
+            known = await connection.scalar(
+                select(tables.emails.c.state).where(*_key(request_id, email))
+            )
+            if known is None:
+                await connection.execute(
+                    insert(tables.emails).values(
+                        request_id=request_id,
+                        kind=email.kind,
+                        addressee=email.to,
+                        number=email.number,
+                        message_id=message_id,
+                        recipient=recipient,
+                        **outcome.model_dump(),
+                    )
+                )
+
+
+def _key(request_id: str, email: Email) -> tuple[Any, ...]:
+    columns = tables.emails.c
+    return (
+        columns.request_id == request_id,
+        columns.kind == email.kind,
+        columns.addressee == email.to,
+        columns.number == email.number,
+    )
+
+
+def _request(row: Row[Any]) -> StoredRequest:
+    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    fields = {name: fields[name] for name in StoredRequest.__dataclass_fields__}
+    return StoredRequest(
+        **fields | {"status": Status(row.status), "added_users": tuple(row.added_users)}
+    )
+
+
+async def _find(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
+    row = (
+        await connection.execute(select(tables.requests).where(tables.requests.c.id == request_id))
+    ).one_or_none()
+    return _request(row) if row else None
+
+
+async def _insert_request(
+    connection: AsyncConnection,
+    new: OpenRequest,
+    needs_attention: tuple[str, ...],
+    refused: str | None,
+) -> None:
+    request = new.request
+    await connection.execute(
+        insert(tables.requests).values(
+            id=new.request_id,
+            workflow_id=workflow_id(request.account_domain),
+            status=Status.REJECTED if refused else Status.PENDING,
+            account_name=request.account_name,
+            account_domain=request.account_domain,
+            customer_email=request.customer_email,
+            requester_email=request.requester.email,
+            requester_name=request.requester.name,
+            requester_company=request.requester.company,
+            note_to_customer=request.note_to_customer,
+            note_to_added_users=request.note_to_added_users,
+            added_users=request.added_users,
+            needs_attention=needs_attention,
+            requested_at=new.requested_at,
+            deadline=new.deadline,
+            link_ordinal=1,
+            decided_at=new.requested_at if refused else None,
+            reason=refused,
+        )
+    )
+
+
+async def _domain_taken(connection: AsyncConnection, domain: str) -> str | None:
+    accounts = tables.accounts
+    active_since: datetime | None = await connection.scalar(
+        select(accounts.c.activated_at).where(
+            accounts.c.domain == domain, accounts.c.state == "active"
+        )
+    )
+    return "The domain already has an active Smart Account." if active_since else None
+
+
+async def _settle_what_was_terminated(connection: AsyncConnection, new: OpenRequest) -> None:
+    """Withdraw the domain's open requests.
+
+    The workflow id names the domain and only one run has it, so another request that is still
+    open here belongs to a run that was terminated and could not put its row right.
+    """
+    domain = new.request.account_domain
+    stale = await connection.scalars(
+        select(tables.requests.c.id).where(
+            tables.requests.c.account_domain == domain, tables.requests.c.status.in_(_OPEN)
+        )
+    )
+    terminated = Decision(
+        status=Status.WITHDRAWN,
+        at=new.requested_at,
+        by="operator",
+        reason="The request's workflow was terminated.",
+    )
+    for request_id in stale.all():
+        await _decide(connection, request_id, terminated)
+        await _free_domain(connection, request_id)
+
+
+async def _decide(
+    connection: AsyncConnection, request_id: str, decision: Decision
+) -> StoredRequest | None:
+    """End an open request; answers it, or ``None`` if it has ended before."""
+    changed = await connection.execute(
+        update(tables.requests)
+        .where(tables.requests.c.id == request_id, tables.requests.c.status.in_(_OPEN))
+        .values(
+            status=decision.status,
+            decided_at=decision.at,
+            decided_by=decision.by,
+            reason=decision.reason,
+        )
+    )
+    return await _find(connection, request_id) if changed.rowcount else None
+
+
+async def _free_domain(connection: AsyncConnection, request_id: str) -> None:
+    await connection.execute(
+        update(tables.accounts).where(tables.accounts.c.id == request_id).values(state="closed")
+    )
