@@ -1,0 +1,127 @@
+"""The worker: settings, adapters, activities, worker. Nothing imports this file."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from activities.accounts import AccountActivities
+from activities.emails import EmailActivities
+from smart_accounts.accounts.database import migrate
+from smart_accounts.accounts.store import AccountStore
+from smart_accounts.client import connect
+from smart_accounts.errors import BadSetting, Unavailable
+from smart_accounts.mail.compose import Composer, Site
+from smart_accounts.mail.smtp import SmtpSender
+from smart_accounts.messages import TASK_QUEUE
+from smart_accounts.settings import Settings, load_settings
+from smart_accounts.temporal import (
+    GuardInterceptor,
+    require_search_attributes,
+    worker_data_converter,
+)
+from smart_accounts.tokens import LinkTokens
+from workflows.smart_account_request import SmartAccountRequestWorkflow
+
+RETRY_EVERY = timedelta(seconds=2)
+GRACE = timedelta(seconds=5)  # mails in flight come to their end
+LONGEST_SHUTDOWN = timedelta(seconds=20)
+STICKY_TIMEOUT = timedelta(seconds=1)  # how long a dead worker's requests wait for this one
+
+log = logging.getLogger("worker")
+
+
+async def main(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    client = await _wait_for_services(settings, stop)
+    if client is None:
+        return
+    async with AccountStore.open(settings.database_url) as store:
+        worker = Worker(
+            client,
+            task_queue=TASK_QUEUE,
+            workflows=[SmartAccountRequestWorkflow],
+            activities=_activities(settings, store),
+            interceptors=[GuardInterceptor()],
+            # The sandbox would double the worker's CPU time; the tests run in it instead.
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            graceful_shutdown_timeout=GRACE,
+            sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        )
+        async with worker:
+            log.info("worker ready")
+            await stop.wait()
+            # A mail server that hangs must not hold the exit: Temporal has the mail retried.
+            loop.call_later(LONGEST_SHUTDOWN.total_seconds(), _exit, 0)
+
+
+async def _wait_for_services(settings: Settings, stop: asyncio.Event) -> Client | None:
+    """The client, once database and Temporal answer; ``None`` if told to stop before."""
+    while not stop.is_set():
+        try:
+            await migrate(settings.database_url)
+            client = await connect(data_converter=worker_data_converter)
+            await require_search_attributes(client)
+        except Unavailable as error:
+            log.warning("%s Trying again every %d s.", error, RETRY_EVERY.seconds)
+            await asyncio.wait([asyncio.create_task(stop.wait())], timeout=RETRY_EVERY.seconds)
+        else:
+            return client
+    return None
+
+
+def _activities(settings: Settings, store: AccountStore) -> list[Callable[..., Awaitable[object]]]:
+    password = settings.smtp_password
+    sender = SmtpSender(
+        hostname=settings.smtp_hostname,
+        port=settings.smtp_port,
+        username=settings.smtp_username,
+        password=password.get_secret_value() if password else None,
+        tls=settings.smtp_tls,
+    )
+    site = Site(
+        base_url=settings.base_url,
+        organisation_name=settings.organisation_name,
+        support_url=str(settings.support_url) if settings.support_url else None,
+        mail_from=settings.mail_from,
+    )
+    tokens = LinkTokens([key.get_secret_value() for key in settings.secret_keys])
+    accounts = AccountActivities(store)
+    emails = EmailActivities(store, Composer(site), sender, tokens, settings.base_url)
+    return [
+        accounts.open_request,
+        accounts.activate_account,
+        accounts.close_request,
+        emails.send_emails,
+    ]
+
+
+def _exit(status: int) -> None:
+    """End at once: the SDK's threads can crash an interpreter that finalizes under them."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    try:
+        asyncio.run(main(load_settings()))
+    except BadSetting as problem:
+        print(problem, file=sys.stderr)  # noqa: T201 - the one line for whoever started it
+        _exit(2)
+    except Exception:
+        log.exception("The worker stopped.")
+        _exit(1)
+    _exit(0)

@@ -43,7 +43,7 @@ def _one_line(value: str) -> str:
     if not value:
         raise _refuse("empty", "must not be empty")
     if len(value) > MAX_NAME:
-        raise _refuse("too_long", f"must have at most {MAX_NAME} characters")
+        raise _refuse("text_too_long", f"must have at most {MAX_NAME} characters")
     return value
 
 
@@ -64,7 +64,7 @@ def _note(value: str | None) -> str | None:
         )
     value = unicodedata.normalize("NFC", value).strip()
     if len(value) > MAX_NOTE:
-        raise _refuse("too_long", f"must have at most {MAX_NOTE} characters")
+        raise _refuse("text_too_long", f"must have at most {MAX_NOTE} characters")
     return value or None
 
 

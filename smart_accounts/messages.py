@@ -35,6 +35,11 @@ WORKFLOW_TYPE = "SmartAccountRequestWorkflow"
 STATUS_ATTRIBUTE = "SmartAccountStatus"
 DOMAIN_ATTRIBUTE = "SmartAccountDomain"
 DEADLINE_ATTRIBUTE = "SmartAccountDeadline"
+SEARCH_ATTRIBUTES = {
+    STATUS_ATTRIBUTE: "Keyword",
+    DOMAIN_ATTRIBUTE: "Keyword",
+    DEADLINE_ATTRIBUTE: "Datetime",
+}
 INVALID_REQUEST = "InvalidRequest"
 
 DEFAULT_WINDOW = timedelta(days=90)
@@ -137,6 +142,15 @@ class SmartAccountRequest(Message):
         """Who gets access besides the customer, who has it anyway."""
         customer = self.customer_email.casefold()
         return tuple(email for email in self.user_emails if email.casefold() != customer)
+
+    def address_of(self, email: "Email") -> str:
+        match email.to:
+            case Addressee.CUSTOMER:
+                return self.customer_email
+            case Addressee.REQUESTER:
+                return self.requester.email
+            case Addressee.ADDED_USER:
+                return self.added_users[email.number - 1]
 
 
 class Acceptance(Message):
@@ -287,7 +301,7 @@ _PLAIN = {
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
     "extra_forbidden": "is not a field of a request",
-    "int_type": "must be a number",
+    "time_delta_parsing": "must be an ISO 8601 duration in days or less, such as P90D",
 }
 
 

@@ -1,0 +1,184 @@
+"""A mail server that remembers, an account store, and the example request."""
+
+import asyncio
+import email
+import email.policy
+import re
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from sqlalchemy import text
+
+from smart_accounts.accounts.database import create_engine, migrate, transaction
+from smart_accounts.accounts.store import AccountStore
+
+KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
+BASE_URL = "https://accounts.example"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class MailServer:
+    """A real SMTP server that keeps every mail and can be told how to misbehave."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self.mails: list[EmailMessage] = []
+        self.refusals: dict[str, str] = {}
+        """By recipient: the answer to its RCPT, such as ``451 later``."""
+        self.cuts = 0
+        """How many of the next mails are kept but never acknowledged: the connection breaks."""
+        self.attempts: Counter[str] = Counter()
+        self._server: asyncio.Server | None = None
+        self._transports: set[Any] = set()
+
+    async def up(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: SMTP(self, enable_SMTPUTF8=False, loop=loop), "127.0.0.1", self.port
+        )
+
+    async def down(self) -> None:
+        if self._server:
+            self._server.close()
+            for transport in self._transports:
+                transport.abort()
+            self._transports.clear()
+            self._server = None
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self,
+        server: SMTP,
+        session: Session,
+        envelope: Envelope,
+        hostname: str,
+        responses: list[str],
+    ) -> list[str]:
+        session.host_name = hostname
+        self._transports.add(server.transport)
+        return responses
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        self.attempts[address] += 1
+        if address in self.refusals:
+            return self.refusals[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        assert isinstance(envelope.content, bytes)
+        self.mails.append(
+            email.message_from_bytes(envelope.content, policy=email.policy.default)  # type: ignore[arg-type]  # stub knows no EmailMessage policy
+        )
+        if self.cuts:
+            self.cuts -= 1
+            server.transport.abort()
+        return "250 OK"
+
+    def kinds(self, to: str | None = None) -> list[str]:
+        return [
+            mail["X-Smart-Account-Mail"] for mail in self.mails if to is None or mail["To"] == to
+        ]
+
+    async def wait_for(self, kind: str, to: str | None = None) -> EmailMessage:
+        async with asyncio.timeout(20):
+            while True:
+                for mail in self.mails:
+                    if mail["X-Smart-Account-Mail"] == kind and to in (None, mail["To"]):
+                        return mail
+                await asyncio.sleep(0.02)
+
+
+def _link_in(mail: EmailMessage) -> str:
+    """The activation link as a customer would find it in the text."""
+    body = mail.get_body(("plain",))
+    assert body
+    found = re.search(r"\S+/activate/\S+", body.get_content())
+    assert found
+    return found.group()
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    return _free_port
+
+
+@pytest.fixture
+def link_in() -> Callable[[EmailMessage], str]:
+    return _link_in
+
+
+@pytest.fixture
+async def mail_server() -> AsyncIterator[MailServer]:
+    server = MailServer()
+    await server.up()
+    yield server
+    await server.down()
+
+
+@pytest.fixture
+async def database_url(tmp_path: Path) -> str:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
+    await migrate(url)
+    return url
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[AccountStore]:
+    async with AccountStore.open(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ask(database_url: str) -> AsyncIterator[Any]:
+    """Ask the database itself, past the store."""
+    engine = create_engine(database_url)
+
+    async def rows(query: str, **values: Any) -> list[dict[str, Any]]:
+        async with transaction(engine, writes=True) as connection:
+            result = await connection.execute(text(query), values)
+            return [dict(row._mapping) for row in result] if result.returns_rows else []
+
+    yield rows
+    await engine.dispose()
+
+
+@pytest.fixture
+def example() -> dict[str, Any]:
+    """A request as any client in any language would write it."""
+    return {
+        "account_name": "Acme Networks",
+        "account_domain": "acme.example",
+        "customer_email": "ada@acme.example",
+        "note_to_customer": "As agreed on the phone.",
+        "user_emails": ["bo@acme.example"],
+        "note_to_added_users": "Welcome aboard.",
+        "requester": {
+            "email": "pat@partner.example",
+            "name": "Pat Lee",
+            "company": "Partner Ltd",
+        },
+    }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--keep-histories",
+        action="store_true",
+        help="store the histories of this run's paths under tests/histories, for the next release",
+    )

@@ -19,14 +19,22 @@ MIGRATION_LOCK = 0x536D4163  # any number that no one else takes on this databas
 
 
 def create_engine(url: str) -> AsyncEngine:
-    """An engine that connects when it is first used; ``url`` is an SQLAlchemy async URL."""
+    """An engine that connects when it is first used; ``url`` is an SQLAlchemy async URL.
+
+    Parameters stay out of errors: those reach logs and Temporal, and hold addresses.
+    """
     if url.startswith("postgresql"):
         # The ping finds a connection that the server closed meanwhile; after a restart of
         # the database the first statement works instead of failing.
         return create_async_engine(
-            url, pool_pre_ping=True, connect_args={"timeout": 5, "command_timeout": 10}
+            url,
+            hide_parameters=True,
+            pool_pre_ping=True,
+            connect_args={"timeout": 5, "command_timeout": 10},
         )
-    engine = create_async_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+    engine = create_async_engine(
+        url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS}
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:

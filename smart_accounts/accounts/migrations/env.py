@@ -1,6 +1,7 @@
 """Alembic's entry: runs the revisions on the connection that ``migrate`` hands in."""
 
 from alembic import context
+
 from smart_accounts.accounts.tables import metadata
 
 context.configure(

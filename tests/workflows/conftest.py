@@ -1,0 +1,167 @@
+"""A request on the time-skipping server, with the real activities, mail and store."""
+
+import asyncio
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.accounts import AccountActivities
+from activities.emails import EmailActivities
+from smart_accounts.accounts.store import AccountStore
+from smart_accounts.client import RequestClient, Started
+from smart_accounts.mail.compose import Composer, Site
+from smart_accounts.mail.smtp import SmtpSender
+from smart_accounts.messages import TASK_QUEUE, RequestStatus, SmartAccountRequest, Status
+from smart_accounts.settings import SmtpTls
+from smart_accounts.temporal import GuardInterceptor, worker_data_converter
+from smart_accounts.tokens import LinkTokens
+from workflows.smart_account_request import SmartAccountRequestWorkflow
+
+KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
+BASE_URL = "https://accounts.example"
+
+
+class Story:
+    """One request told over days; a worker runs inside ``async with story.worker()``."""
+
+    def __init__(
+        self, env: WorkflowEnvironment, store: AccountStore, mail_port: int, example: dict[str, Any]
+    ) -> None:
+        self.env = env
+        self.store = store
+        self.client = RequestClient(env.client)
+        self._example = example
+        self._mail_port = mail_port
+        self.started: Started
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[Worker]:
+        sender = SmtpSender(
+            hostname="127.0.0.1",
+            port=self._mail_port,
+            username=None,
+            password=None,
+            tls=SmtpTls.NONE,
+        )
+        site = Site(
+            base_url=BASE_URL,
+            organisation_name="Smart Accounts",
+            support_url=None,
+            mail_from="no-reply@accounts.example",
+        )
+        accounts = AccountActivities(self.store)
+        emails = EmailActivities(
+            self.store, Composer(site), sender, LinkTokens([KEY]), BASE_URL
+        )
+        config = self.env.client.config()
+        config["data_converter"] = worker_data_converter
+        async with Worker(
+            Client(**config),
+            task_queue=TASK_QUEUE,
+            workflows=[SmartAccountRequestWorkflow],
+            activities=[
+                accounts.open_request,
+                accounts.activate_account,
+                accounts.close_request,
+                emails.send_emails,
+            ],
+            interceptors=[GuardInterceptor()],
+            max_cached_workflows=0,  # every task replays the history: what isn't pure shows
+            # Production runs without the sandbox; here it watches that the workflow is pure.
+            workflow_runner=SandboxedWorkflowRunner(
+                SandboxRestrictions.default.with_passthrough_modules("email_validator", "idna")
+            ),
+        ) as worker:
+            yield worker
+        await sender.aclose()
+
+    async def start(self, **changes: Any) -> WorkflowHandle[Any, Any]:
+        request = SmartAccountRequest.model_validate(self._example | changes)
+        self.started = await self.client.start(request)
+        return self.handle
+
+    @property
+    def handle(self) -> WorkflowHandle[Any, Any]:
+        return self.env.client.get_workflow_handle(
+            self.started.workflow_id, run_id=self.started.request_id
+        )
+
+    async def status(self) -> RequestStatus:
+        return await self.client.status(
+            self.started.workflow_id, run_id=self.started.request_id
+        )
+
+    async def until(self, *statuses: Status, sent: int = 0) -> RequestStatus:
+        """Wait, in real time, until the request stands so and ``sent`` mails are out."""
+        async with asyncio.timeout(20):
+            while True:
+                now = await self.status()
+                done = [each for each in now.emails if each.state == "sent"]
+                if now.status in statuses and len(done) >= sent:
+                    return now
+                await asyncio.sleep(0.02)
+
+    async def until_closed(self) -> None:
+        """Unlike asking for the result, this leaves the clock alone."""
+        async with asyncio.timeout(20):
+            while (await self.handle.describe()).status == WorkflowExecutionStatus.RUNNING:
+                await asyncio.sleep(0.02)
+
+    async def now(self) -> datetime:
+        return await self.env.get_current_time()
+
+    async def sleep_until(self, moment: datetime) -> None:
+        await self.env.sleep(moment - await self.now())
+
+    async def let_pass(self, moment: datetime) -> None:
+        """Without a worker: the server skips no time while a workflow task waits for one."""
+        await self.sleep_until(moment - timedelta(seconds=1))
+        await asyncio.sleep(1.5)
+
+    async def stored(self) -> Status:
+        request = await self.store.find_request(self.started.request_id)
+        assert request
+        return request.status
+
+
+@pytest.fixture
+async def env() -> AsyncIterator[WorkflowEnvironment]:
+    path = shutil.which("temporal-test-server", path=str(Path(sys.executable).parent))
+    assert path
+    async with await WorkflowEnvironment.start_time_skipping(
+        data_converter=pydantic_data_converter, test_server_existing_path=path
+    ) as running:
+        await running.client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(
+                namespace=running.client.namespace,
+                search_attributes={
+                    "SmartAccountStatus": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+                    "SmartAccountDomain": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+                    "SmartAccountDeadline": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
+                },
+            )
+        )
+        yield running
+
+
+@pytest.fixture
+def story(
+    env: WorkflowEnvironment, store: AccountStore, mail_server: Any, example: dict[str, Any]
+) -> Story:
+    return Story(env, store, mail_server.port, example)
+
+
+WINDOW = timedelta(days=90)
