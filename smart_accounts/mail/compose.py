@@ -1,0 +1,154 @@
+"""Composing mails: headers nobody can inject into, written text that never becomes a link."""
+
+import re
+import textwrap
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from typing import Any
+
+from css_inline import CSSInliner
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from smart_accounts.accounts.records import StoredRequest
+from smart_accounts.messages import Addressee, Email, utc
+
+TEXT_WIDTH = 72
+
+# What mail clients make links of, by the character to break it at. A dot counts only before what
+# can begin a top-level domain, so "3.5", "e.g. this" and "end. Next" stay; an ideographic one only
+# beside a Latin letter or digit, so that Japanese and Chinese prose stays.
+_DOT = r".\u2024\ufe52"  # also as one dot leader and small
+_IDEOGRAPHIC_DOT = r"\u3002\uff0e\uff61"
+_COLON = r":\uff1a\ufe55"  # also full width and small, as the others below
+_SCHEMES = r"(?<=\bmailto)|(?<=\btel)|(?<=\bsms)|(?<=\bcallto)|(?<=\bskype)|(?<=\bnews)"
+_LINKABLE = re.compile(
+    rf"""
+      (?:(?<=[\w-])|(?<=[^\x00-\x7f\s])) [{_DOT}]
+        (?=[\u200c\u200d]*[^\W\d_](?:[\w-]|[^\x00-\x7f\s]))
+    | (?<=[0-9a-z-]) [{_IDEOGRAPHIC_DOT}] (?=\w)
+    | (?<=\w) [{_IDEOGRAPHIC_DOT}] (?=[0-9a-z])
+    | (?:(?<=\bwww)|(?<=\bftp)) [.] (?=\S)
+    | (?<![\d.]) \d{{1,3}} (?:[.]\d{{1,3}}){{3}} (?![.]?\d)
+    | [{_COLON}] (?=[/\uff0f\\]{{2}})
+    | (?:{_SCHEMES}) [{_COLON}] (?=\S)
+    | (?<![\\\w]) \\ (?=\\\w)
+    | (?<=\S) [@\uff20\ufe6b] (?=\S)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def unlinked(text: str) -> str:
+    """The text with what could become a link broken where all can see: ``evil[.]example/x``.
+
+    Mail clients make links of whatever looks like an address, escaped or not.
+    """
+    return _LINKABLE.sub(lambda found: re.sub(r"(\D)", r"[\1]", found[0]), text)
+
+
+def quoted(text: str) -> str:
+    """Somebody's words in a plain-text mail, each line marked as theirs."""
+    lines = (textwrap.wrap(line, TEXT_WIDTH - 2) or [""] for line in text.split("\n"))
+    return "\n".join(f"> {part}".rstrip() for parts in lines for part in parts)
+
+
+def _folded(text: str) -> str:
+    """The text in short lines; links and other long words stay whole."""
+    return "\n".join(
+        textwrap.fill(
+            line,
+            TEXT_WIDTH,
+            subsequent_indent=" " * (len(line) - len(line.lstrip())),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        if len(line) > TEXT_WIDTH
+        else line
+        for line in text.split("\n")
+    )
+
+
+def _written(request: StoredRequest) -> StoredRequest:
+    """The request with all that people wrote unlinked, so that no template can forget to.
+
+    Addresses and the account's domain are what the mails are about and stay.
+    """
+    # Whoever sends the signal says who accepted: no field rule has seen it.
+    by = "".join(filter(str.isprintable, request.decided_by or "customer"))
+    return replace(
+        request,
+        account_name=unlinked(request.account_name),
+        requester_name=unlinked(request.requester_name),
+        requester_company=unlinked(request.requester_company),
+        note_to_customer=unlinked(request.note_to_customer or "") or None,
+        note_to_added_users=unlinked(request.note_to_added_users or "") or None,
+        reason=unlinked(request.reason or "") or None,
+        decided_by=by if by.casefold() == request.customer_email.casefold() else unlinked(by),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Whose service this is and where it lives; ``base_url`` ends without a slash."""
+
+    base_url: str
+    organisation_name: str
+    support_url: str | None
+    mail_from: str
+
+
+def recipient(email: Email, request: StoredRequest) -> str:
+    match email.to:
+        case Addressee.CUSTOMER:
+            return request.customer_email
+        case Addressee.REQUESTER:
+            return request.requester_email
+        case Addressee.ADDED_USER:
+            return request.added_users[email.number - 1]
+
+
+def message_id(email: Email, request_id: str, mail_from: str) -> str:
+    """The mail's name in the world: the same on every try, so that copies can be told."""
+    domain = mail_from.rpartition("@")[2]
+    return f"<{request_id}.{email.kind}.{email.to}.{email.number}@{domain}>"
+
+
+class Composer:
+    """Makes mails: ``<kind>.jinja`` says what, ``layout.txt`` and ``layout.html`` show it."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._inliner = CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
+        self._templates = Environment(
+            loader=PackageLoader("smart_accounts.mail"),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals["site"] = site
+        self._templates.filters |= {"moment": utc, "quoted": quoted}
+
+    def compose(self, email: Email, request: StoredRequest, link: str | None) -> EmailMessage:
+        """The finished mail; ``link`` is the activation link and goes into no other mail."""
+        shown = {"email": email, "request": _written(request), "link": link}
+        # Words and facts are plain strings here; only the HTML layout escapes, and it all of them.
+        mail: Any = self._templates.get_template(f"{email.kind}.jinja").make_module(shown)
+        text = self._templates.get_template("layout.txt").render(shown, mail=mail)
+        html = self._templates.get_template("layout.html").render(shown, mail=mail)
+
+        message = EmailMessage()
+        # An address as text could hold a second one; an Address can't.
+        message["From"] = Address(self._site.organisation_name, addr_spec=self._site.mail_from)
+        message["To"] = Address(addr_spec=recipient(email, request))
+        message["Subject"] = mail.subject
+        message["Date"] = datetime.now(UTC)
+        message["Message-ID"] = message_id(email, request.id, self._site.mail_from)
+        message["X-Smart-Account-Mail"] = str(email.kind)
+        message["Auto-Submitted"] = "auto-generated"
+        # Quoted-printable: no server then meets a long line or a byte it doesn't take.
+        message.set_content(_folded(text), cte="quoted-printable")
+        message.add_alternative(self._inliner.inline(html), subtype="html", cte="quoted-printable")
+        return message

@@ -1,0 +1,181 @@
+"""Sending over SMTP: few reused connections, one recipient a mail, errors by what can be done."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from email.message import EmailMessage
+from email.policy import SMTP as WIRE
+from typing import Any, Self
+
+from aiosmtplib import (
+    SMTP,
+    SMTPConnectResponseError,
+    SMTPDataError,
+    SMTPException,
+    SMTPRecipientRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+)
+
+from smart_accounts.settings import SmtpTls
+
+MAX_ANSWER = 300
+CLOSING = 421  # the server is about to close the connection
+AUTHENTICATION_REQUIRED = 530  # may come in answer to any command (RFC 4954, 6)
+
+_TLS = {
+    SmtpTls.NONE: {"use_tls": False, "start_tls": False},
+    SmtpTls.STARTTLS: {"use_tls": False, "start_tls": True},  # demanded, not just tried
+    SmtpTls.TLS: {"use_tls": True, "start_tls": False},
+}
+
+
+class MailError(Exception):
+    """The mail was not taken; ``answer`` is what the server said, on one printable line."""
+
+    def __init__(self, answer: str) -> None:
+        printable = "".join(char if char.isprintable() else " " for char in answer)
+        self.answer = " ".join(printable.split())[:MAX_ANSWER]
+        super().__init__(self.answer)
+
+
+class RefusedForNow(MailError):
+    """Try again later, with the same ``Message-ID``: the server may have the mail."""
+
+
+class RefusedForGood(MailError):
+    """The server will not take this mail for this recipient."""
+
+
+class SenderMisconfigured(MailError):
+    """The server does not accept us, whoever the recipient: our settings need a person."""
+
+
+@dataclass(frozen=True)
+class _Mail:
+    sender: str
+    recipient: str
+    content: bytes
+
+    @classmethod
+    def of(cls, message: EmailMessage) -> Self:
+        """
+        Raises:
+            ValueError: the message has not exactly one sender and one recipient. Of several
+                recipients some could be refused without an error.
+        """
+        (sender,), (recipient,) = message["From"].addresses, message["To"].addresses
+        content = message.as_bytes(policy=WIRE.clone(cte_type="7bit"))
+        return cls(sender.addr_spec, recipient.addr_spec, content)
+
+
+class _Stale(Exception):
+    """A reused connection turned out to be closed, before anything of the mail was sent."""
+
+
+class SmtpSender:
+    """Sends mails one at a time over each of a few connections, which are kept for the next."""
+
+    COMMAND_TIMEOUT = timedelta(seconds=30)
+    PROBE_TIMEOUT = timedelta(seconds=5)
+    FINAL_DOT_TIMEOUT = timedelta(minutes=10)  # RFC 5321, 4.5.3.2.6: less makes doubles
+
+    def __init__(
+        self,
+        *,
+        hostname: str,
+        port: int,
+        username: str | None,
+        password: str | None,
+        tls: SmtpTls,
+        connections: int = 4,
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "hostname": hostname,
+            "port": port,
+            "username": username,
+            "password": password,
+            **_TLS[tls],
+        }
+        self._slots = asyncio.Semaphore(connections)
+        self._idle: list[SMTP] = []
+
+    async def send(self, message: EmailMessage) -> None:
+        """Send to the one recipient in ``To``; returns once the server has taken the mail.
+
+        Raises:
+            MailError: one of its kinds, which says what can be done.
+        """
+        mail = _Mail.of(message)
+        async with self._slots:
+            try:
+                while self._idle:
+                    with suppress(_Stale):
+                        return await self._send_over(self._idle.pop(), mail, reused=True)
+                await self._send_over(await self._connect(), mail)
+            except (SMTPException, OSError, UnicodeError) as error:
+                raise _what_can_be_done(error) from error
+
+    async def aclose(self) -> None:
+        """Say good-bye on the idle connections. Call it when no send is under way."""
+        while self._idle:
+            connection = self._idle.pop()
+            with suppress(SMTPException):
+                await connection.quit(timeout=self.PROBE_TIMEOUT.total_seconds())
+            connection.close()
+
+    async def _connect(self) -> SMTP:
+        connection = SMTP(timeout=self.COMMAND_TIMEOUT.total_seconds(), **self._options)
+        await connection.connect()
+        return connection
+
+    async def _send_over(self, connection: SMTP, mail: _Mail, *, reused: bool = False) -> None:
+        keep = False
+        try:
+            if reused:
+                await self._announce_again(connection, mail)
+            else:
+                await _announce(connection, mail)
+            await connection.data(mail.content, timeout=self.FINAL_DOT_TIMEOUT.total_seconds())
+            keep = True
+        except SMTPResponseException as refusal:
+            keep = refusal.code >= 400 and refusal.code != CLOSING
+            raise
+        finally:
+            # Not only after errors: what a cancelled send left half-way would mix with the next.
+            if keep:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    async def _announce_again(self, connection: SMTP, mail: _Mail) -> None:
+        """Forget the last mail's envelope and open this one's, if the connection still lives."""
+        try:
+            await connection.rset(timeout=self.PROBE_TIMEOUT.total_seconds())
+            await _announce(connection, mail)
+        except (SMTPSenderRefused, SMTPRecipientRefused) as refusal:
+            if refusal.code != CLOSING:
+                raise
+            raise _Stale from refusal
+        except (SMTPException, OSError) as error:
+            raise _Stale from error
+
+
+async def _announce(connection: SMTP, mail: _Mail) -> None:
+    await connection.mail(mail.sender)
+    await connection.rcpt(mail.recipient)
+
+
+def _what_can_be_done(error: Exception) -> MailError:
+    if isinstance(error, SMTPResponseException):
+        answer = f"{error.code} {error.message}"
+        if error.code < 500 or isinstance(error, SMTPConnectResponseError):
+            return RefusedForNow(answer)
+        blames_mail = isinstance(error, SMTPRecipientRefused | SMTPDataError)
+        if blames_mail and error.code != AUTHENTICATION_REQUIRED:
+            return RefusedForGood(answer)
+        return SenderMisconfigured(answer)  # to EHLO, STARTTLS, AUTH or MAIL
+    if isinstance(error, OSError):  # no connection, no trust in its certificate, cut, timed out
+        return RefusedForNow(str(error))
+    return SenderMisconfigured(str(error))  # STARTTLS or AUTH not offered, host name malformed
