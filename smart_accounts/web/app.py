@@ -1,0 +1,130 @@
+"""The web application: the customer's pages, the health checks, and what every answer carries."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from smart_accounts.accounts.store import AccountStore
+from smart_accounts.client import RequestClient
+from smart_accounts.errors import Unavailable
+from smart_accounts.settings import Settings
+from smart_accounts.tokens import LinkTokens
+from smart_accounts.web.activation import Activation
+from smart_accounts.web.pages import Pages
+
+RETRY_AFTER_SECONDS = 10
+CHECK_SECONDS = 2
+
+SAFE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    # Not no-referrer: with it browsers send "Origin: null" with our own forms, as a foreign
+    # site's may. Other sites are told nothing either way.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+_ERROR_PAGES = {403: "foreign", 404: "unknown", 413: "too-large"}
+
+_log = logging.getLogger(__name__)
+
+
+class SafeHeaders:
+    """Puts the headers that keep pages private on every answer. Static files may be cached."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(SAFE_HEADERS)
+                if scope["path"].startswith("/static/"):
+                    headers["Cache-Control"] = "no-cache"  # asks each time whether it changed
+            await send(message)
+
+        await self._app(scope, receive, send_safely)
+
+
+def create_app(
+    store: AccountStore, client: RequestClient, tokens: LinkTokens, settings: Settings
+) -> FastAPI:
+    """The application on its adapters; whoever calls it opens and closes them."""
+    page = Pages(settings)
+    app = FastAPI(
+        openapi_url=None,
+        redirect_slashes=False,  # they would be built from the Host header
+        telemetry={"tracing": False},  # spans hold the path, which holds the link's token
+    )
+    app.add_middleware(SafeHeaders)
+    app.mount("/static", StaticFiles(packages=[("smart_accounts.web", "static")]))
+    app.include_router(Activation(store, client, tokens, settings, page).router)
+    _add_errors(app, page)
+    _add_health(app, store, client)
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def start() -> Response:
+        return page("start")
+
+    return app
+
+
+def _add_errors(app: FastAPI, page: Pages) -> None:
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        name = _ERROR_PAGES.get(error.status_code, "refused")
+        phrase = HTTPStatus(error.status_code).phrase
+        return page(name, error.status_code, error.headers, phrase=phrase)
+
+    @app.exception_handler(Unavailable)
+    async def unavailable(request: Request, error: Unavailable) -> Response:
+        _log.warning("answered 503: %s", error)
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        form = getattr(request.state, "form", None)
+        if form is None:  # a page that only shows something may try again by itself
+            headers["Refresh"] = headers["Retry-After"]
+        return page("unavailable", 503, headers, form=form)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:
+        return page("failed", 500, SAFE_HEADERS)  # made outside of every middleware
+
+
+def _add_health(app: FastAPI, store: AccountStore, client: RequestClient) -> None:
+    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
+    async def alive() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
+    async def ready() -> Response:
+        temporal, database = await asyncio.gather(_state(client.check), _state(store.ping))
+        is_ready = temporal == database == "ok"
+        return JSONResponse(
+            {
+                "status": "ok" if is_ready else "unavailable",
+                "temporal": temporal,
+                "database": database,
+            },
+            200 if is_ready else 503,
+        )
+
+
+async def _state(check: Callable[[], Awaitable[None]]) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except (Unavailable, TimeoutError):
+        return "down"
+    return "ok"

@@ -1,0 +1,56 @@
+"""Pages from templates: whose service it is and where links begin is the same on all of them."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from smart_accounts.messages import utc
+from smart_accounts.settings import Settings
+
+
+def time_left(left: timedelta) -> str:
+    """How long there is still to answer: days to the nearest, hours never too many."""
+    hours = left // timedelta(hours=1)
+    if hours >= 48:
+        return f"{round(left / timedelta(days=1))} days left"
+    if hours >= 2:
+        return f"{hours} hours left"
+    return "1 hour left" if hours else "less than an hour left"
+
+
+def moment(at: datetime) -> Markup:
+    """A moment in UTC, for people and for programs."""
+    return Markup('<time datetime="{}">{}</time>').format(at.astimezone(UTC).isoformat(), utc(at))
+
+
+class Pages:
+    """Renders a template into an answer. Whatever it shows is escaped; its links are relative."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.root = urlsplit(settings.base_url).path
+        """What stands before every path where the public address has a path of its own."""
+        self._templates = Environment(
+            loader=PackageLoader("smart_accounts.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals |= {
+            "root": self.root,
+            "organisation_name": settings.organisation_name,
+            "support_url": settings.support_url,
+        }
+        self._templates.filters |= {"moment": moment, "time_left": time_left}
+
+    def __call__(
+        self, name: str, status: int = 200, headers: Mapping[str, str] | None = None, **shown: Any
+    ) -> HTMLResponse:
+        """The page ``name``, which is a template without its ending, with what it shows."""
+        text = self._templates.get_template(f"{name}.html").render(shown)
+        return HTMLResponse(text, status, headers)

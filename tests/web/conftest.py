@@ -1,0 +1,242 @@
+"""The web application on the real store and a client that remembers what Temporal was told."""
+
+import asyncio
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from playwright.async_api import Browser, Page, async_playwright, expect
+from sqlalchemy import insert, select, update
+
+from smart_accounts.accounts import tables
+from smart_accounts.accounts.database import migrate
+from smart_accounts.accounts.records import ActivationLink, StoredRequest
+from smart_accounts.accounts.store import AccountStore
+from smart_accounts.client import RequestClient
+from smart_accounts.errors import SmartAccountsError
+from smart_accounts.messages import Status
+from smart_accounts.settings import Settings
+from smart_accounts.tokens import LinkTokens, token_hash
+from smart_accounts.web.app import create_app
+
+KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
+CHROMIUM = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+
+
+class RememberingClient(RequestClient):
+    """Takes signals as Temporal would, and remembers them; ``fails`` is raised instead."""
+
+    def __init__(self) -> None:
+        self.signals: list[tuple[str, dict[str, Any]]] = []
+        self.fails: SmartAccountsError | None = None
+
+    async def accept(
+        self, workflow_id: str, *, run_id: str | None = None, accepted_by: str | None = None
+    ) -> None:
+        self._remember("accepted", workflow_id=workflow_id, run_id=run_id, accepted_by=accepted_by)
+
+    async def decline(
+        self, workflow_id: str, *, run_id: str | None = None, reason: str | None = None
+    ) -> None:
+        self._remember("declined", workflow_id=workflow_id, run_id=run_id, reason=reason)
+
+    async def check(self) -> None:
+        if self.fails:
+            raise self.fails
+
+    def _remember(self, name: str, **sent: Any) -> None:
+        if self.fails:
+            raise self.fails
+        self.signals.append((name, sent))
+
+
+class WatchedStore(AccountStore):
+    """The real store. It counts its look-ups, and ``fails`` as if its database were away."""
+
+    lookups = 0
+    fails: SmartAccountsError | None = None
+    failing = ("find_link", "note_signalled", "ping")
+
+    def _may_fail(self, method: str) -> None:
+        if self.fails and method in self.failing:
+            raise self.fails
+
+    async def find_link(self, token_hash: str) -> ActivationLink | None:
+        self.lookups += 1
+        self._may_fail("find_link")
+        return await super().find_link(token_hash)
+
+    async def note_signalled(self, request_id: str, signal: str) -> None:
+        self._may_fail("note_signalled")
+        await super().note_signalled(request_id, signal)
+
+    async def ping(self) -> None:
+        self._may_fail("ping")
+        await super().ping()
+
+
+@dataclass
+class Site:
+    """One web application with its adapters, and an HTTP client that follows no redirect."""
+
+    app: FastAPI
+    store: WatchedStore
+    temporal: RememberingClient
+    http: httpx.AsyncClient
+    url: str
+    listening: socket.socket
+    request_id: str = ""
+    """Of the request that was issued last."""
+
+    async def issue(self, **changes: Any) -> str:
+        """Store a request with its first link; returns the link's token."""
+        request = replace(pending(), id=str(uuid.uuid4()), **changes)
+        self.request_id = request.id
+        token = LinkTokens([KEY]).candidates(request.id, 1)[0]
+        async with self.store._engine.begin() as connection:
+            row = asdict(request) | {"needs_attention": []}
+            await connection.execute(insert(tables.requests).values(row))
+        await self.link(token)
+        return token
+
+    async def link(self, token: str) -> None:
+        """Make ``token`` the first link of the newest request, whoever signed it."""
+        await self.store.save_link(self.request_id, 1, token_hash(token))
+
+    async def becomes(self, **changes: Any) -> None:
+        """The worker went on with the newest request."""
+        async with self.store._engine.begin() as connection:
+            newest = tables.requests.c.id == self.request_id
+            await connection.execute(update(tables.requests).where(newest).values(**changes))
+
+    async def stored(self) -> StoredRequest:
+        request = await self.store.find_request(self.request_id)
+        assert request
+        return request
+
+    async def everything(self) -> list[Any]:
+        async with self.store._engine.connect() as connection:
+            return [
+                (await connection.execute(select(table))).all()
+                for table in tables.metadata.sorted_tables
+            ]
+
+
+def pending() -> StoredRequest:
+    now = datetime.now(UTC)
+    return StoredRequest(
+        id="",
+        workflow_id="smart-account-acme.example",
+        status=Status.PENDING,
+        account_name="Acme Networks",
+        account_domain="acme.example",
+        customer_email="ada@acme.example",
+        requester_email="pat@partner.example",
+        requester_name="Pat Lee",
+        requester_company="Partner Ltd",
+        note_to_customer="As agreed on the phone.\nPlease answer soon.",
+        note_to_added_users="Welcome aboard.",
+        added_users=("bo@acme.example", "cy@acme.example"),
+        requested_at=now - timedelta(days=1, minutes=5),
+        deadline=now + timedelta(days=88, hours=23),
+        link_ordinal=1,
+        signalled=None,
+        decided_at=None,
+        decided_by=None,
+        reason=None,
+    )
+
+
+@pytest.fixture(scope="session")
+async def web_database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One database for all these tests: each stores requests of its own."""
+    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('web') / 'store.db'}"
+    await migrate(url)
+    return url
+
+
+OpenSite = Callable[..., AbstractAsyncContextManager[Site]]
+
+
+@pytest.fixture
+def open_site(web_database_url: str) -> OpenSite:
+    @asynccontextmanager
+    async def opened(public_url: str | None = None) -> AsyncIterator[Site]:
+        listening = socket.create_server(("127.0.0.1", 0))
+        url = public_url or f"http://127.0.0.1:{listening.getsockname()[1]}"
+        settings = Settings(
+            _env_file=None,
+            public_url=url,
+            secret_keys=KEY,
+            smtp_hostname="127.0.0.1",
+            mail_from="accounts@service.example",
+            organisation_name="Example Accounts",
+            support_url="https://service.example/help",
+        )
+        with listening:
+            async with WatchedStore.open(web_database_url) as store:
+                temporal = RememberingClient()
+                app = create_app(store, temporal, LinkTokens([KEY]), settings)
+                transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+                # Another host than the public one: no link may be made from it.
+                base = "http://inside.example"
+                async with httpx.AsyncClient(transport=transport, base_url=base) as http:
+                    yield Site(app, store, temporal, http, url, listening)
+
+    return opened
+
+
+@pytest.fixture
+async def site(open_site: OpenSite) -> AsyncIterator[Site]:
+    async with open_site() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def served(site: Site) -> AsyncIterator[Site]:
+    """The site on a real port."""
+    server = uvicorn.Server(uvicorn.Config(site.app, access_log=False, lifespan="off", ws="none"))
+    serving = asyncio.create_task(server.serve(sockets=[site.listening]))
+    while not server.started:  # noqa: ASYNC110 - the server has no event to wait for
+        await asyncio.sleep(0.01)
+    yield site
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=CHROMIUM
+        )
+        yield browser
+        await browser.close()
+
+
+OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
+
+
+@pytest.fixture
+def new_page(chromium: Browser) -> OpenPage:
+    @asynccontextmanager
+    async def opened(**options: Any) -> AsyncIterator[Page]:
+        context = await chromium.new_context(**options)
+        try:
+            yield await context.new_page()
+        finally:
+            await context.close()
+
+    return opened

@@ -1,0 +1,107 @@
+"""``python -m smart_accounts.web`` as a program: how it starts, logs and ends."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "smart_accounts.web"]
+
+
+def environment(database_url: str, port: int, temporal: int) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{temporal}",
+        "SMART_ACCOUNTS_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "SMART_ACCOUNTS_SECRET_KEYS": "a-key-for-tests-that-is-long-enough-to-be-one",
+        "SMART_ACCOUNTS_DATABASE_URL": database_url,
+        "SMART_ACCOUNTS_SMTP_HOSTNAME": "127.0.0.1",
+        "SMART_ACCOUNTS_MAIL_FROM": "accounts@service.example",
+        "SMART_ACCOUNTS_WEB_PORT": str(port),
+    }
+
+
+async def answers(http: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await http.get("/healthz")
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_without_temporal_it_serves_logs_no_token_and_ends_in_order(
+    site: Any,
+    web_database_url: str,
+    free_port: Callable[[], int],
+    tmp_path: Path,
+    signum: signal.Signals,
+) -> None:
+    port, log = free_port(), tmp_path / "log.txt"
+    token = await site.issue()
+    with log.open("wb") as stream:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            cwd=tmp_path,
+            env=environment(web_database_url, port, free_port()),
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            await answers(http)
+            assert (await http.get(f"/activate/{token}")).status_code == 200
+            assert (await http.post(f"/activate/{token}?x={token}")).status_code == 422
+            large = await http.post(f"/activate/{token}/decline", content=b"x" * 1_000_000)
+            assert large.status_code == 413
+            away = await http.post(f"/activate/{token}", data={"agree": "yes"})
+            assert (away.status_code, "Nothing was lost" in away.text) == (503, True)
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.json()["temporal"]) == (503, "down")
+            assert ready.json()["database"] == "ok"
+            process.send_signal(signum)
+            assert await asyncio.wait_for(process.wait(), 10) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert token not in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert "answered 503" in log.read_text()
+
+
+async def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
+    settings = environment("sqlite://", 8000, 7233) | {"SMART_ACCOUNTS_WEB_PORT": "none"}
+    ended = await asyncio.to_thread(
+        subprocess.run, COMMAND, cwd=tmp_path, env=settings, capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert len(ended.stderr.splitlines()) == 1
+    assert "SMART_ACCOUNTS_DATABASE_URL" in ended.stderr
+    assert "SMART_ACCOUNTS_WEB_PORT" in ended.stderr
+
+
+async def test_a_taken_port_is_a_failure_without_a_trace(
+    site: Any, web_database_url: str, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    port = site.listening.getsockname()[1]
+    settings = environment(web_database_url, port, free_port())
+    ended = await asyncio.to_thread(
+        subprocess.run, COMMAND, cwd=tmp_path, env=settings, capture_output=True, text=True
+    )
+    assert ended.returncode not in (0, 2)
+    assert "address already in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
