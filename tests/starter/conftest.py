@@ -1,0 +1,174 @@
+"""The client as its users run it: a process of its own, against a real server and worker."""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from temporalio.testing import WorkflowEnvironment
+
+from smart_accounts.messages import SEARCH_ATTRIBUTES
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a run of the client left behind."""
+
+    code: int | None
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Starter = Callable[..., Coroutine[Any, Any, Ended]]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This machine's environment without settings of its own."""
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SMART_ACCOUNTS_", "TEMPORAL_", "COLUMNS", "PYTHONUNBUFFERED"))
+    }
+    return own | more
+
+
+def starter_at(address: str) -> Starter:
+    async def starter(
+        *args: str | Path,
+        stdout: int = asyncio.subprocess.PIPE,
+        stderr: int = asyncio.subprocess.PIPE,
+        **more: str,
+    ) -> Ended:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            ROOT / "starter.py",
+            *args,
+            env=environment(TEMPORAL_ADDRESS=address, **more),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        out, err = [(part or b"").decode() for part in await process.communicate()]
+        assert "Traceback" not in out + err, err
+        return Ended(process.returncode, out, err)
+
+    return starter
+
+
+@pytest.fixture(scope="session")
+def alone() -> Starter:
+    """The client where nothing listens."""
+    return starter_at(f"127.0.0.1:{free_port()}")
+
+
+@asynccontextmanager
+async def running_temporal(**more: Any) -> AsyncIterator[str]:
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(Path(sys.executable).parent / "temporal"),
+        dev_server_extra_args=[
+            f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items()
+        ],
+        **more,
+    ) as env:
+        yield env.client.service_client.config.target_host
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[str]:
+    async with running_temporal() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+async def mail_port() -> AsyncIterator[int]:
+    """A mail server that takes every mail and keeps none."""
+    server = Controller(_Sink(), hostname="127.0.0.1", port=free_port())
+    server.start()
+    yield server.port
+    server.stop()
+
+
+class _Sink:
+    async def handle_DATA(self, *_: object) -> str:  # noqa: N802, named by aiosmtpd
+        return "250 OK"
+
+
+@asynccontextmanager
+async def running_worker(directory: Path, address: str, mail_port: int) -> AsyncIterator[None]:
+    log = directory / "worker.log"
+    with log.open("w") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            ROOT / "worker.py",
+            cwd=directory,
+            env=environment(
+                TEMPORAL_ADDRESS=address,
+                SMART_ACCOUNTS_PUBLIC_URL="http://127.0.0.1:8000",
+                SMART_ACCOUNTS_SECRET_KEYS="k" * 32,
+                SMART_ACCOUNTS_SMTP_HOSTNAME="127.0.0.1",
+                SMART_ACCOUNTS_SMTP_PORT=str(mail_port),
+                SMART_ACCOUNTS_SMTP_TLS="none",
+                SMART_ACCOUNTS_MAIL_FROM="smart-accounts@example.com",
+            ),
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        while "worker ready" not in log.read_text():
+            assert process.returncode is None, log.read_text()
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@pytest.fixture(scope="session")
+async def starter(
+    temporal: str, mail_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Starter]:
+    """The client beside a server with a worker."""
+    async with running_worker(tmp_path_factory.mktemp("worker"), temporal, mail_port):
+        yield starter_at(temporal)
+
+
+@pytest.fixture
+def worker_at(tmp_path: Path) -> Callable[[str], AbstractAsyncContextManager[None]]:
+    """A worker whose mail server is away: its mails stay queued."""
+    return lambda address: running_worker(tmp_path, address, free_port())
+
+
+@pytest.fixture
+def temporal_in(tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[tuple[str, Starter]]]:
+    """A server without a worker that can be stopped and started again where it was."""
+    port = free_port()
+
+    @asynccontextmanager
+    async def run() -> AsyncIterator[tuple[str, Starter]]:
+        file = str(tmp_path / "temporal.db")
+        async with running_temporal(port=port, dev_server_database_filename=file) as address:
+            yield address, starter_at(address)
+
+    return run

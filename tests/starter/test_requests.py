@@ -1,0 +1,173 @@
+"""The client beside a real server and worker: one request at a time."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+Starter = Callable[..., Coroutine[Any, Any, Any]]
+TemporalIn = Callable[[], AbstractAsyncContextManager[tuple[str, Starter]]]
+WorkerAt = Callable[[str], AbstractAsyncContextManager[None]]
+
+
+def asking_for(domain: str, *more: str) -> tuple[str, ...]:
+    return (
+        "request",
+        "--account-name=Acme Networks",
+        f"--customer-email=ada@{domain}",
+        "--requester-email=pat@partner.example",
+        "--requester-name=Pat Lee",
+        "--requester-company=Partner Ltd",
+        *more,
+    )
+
+
+async def becomes(starter: Starter, domain: str, status: str) -> dict[str, Any]:
+    ended = None
+    for _ in range(20):
+        ended = await starter("status", domain, "--json")
+        if ended.code == 0 and ended.json["status"]["status"] == status:
+            found: dict[str, Any] = ended.json["status"]
+            return found
+        await asyncio.sleep(0.2)
+    raise AssertionError(f"{domain} is not {status}: {ended}")
+
+
+async def test_from_request_to_active(starter: Starter) -> None:
+    began = time.monotonic()
+    ended = await starter(*asking_for("one.example", "--user-email=bo@one.example", "--json"))
+    assert time.monotonic() - began < 10
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.json["workflow_id"] == "smart-account-one.example"
+    assert ended.json["request_id"]
+    assert ended.json["status"]["account_domain"] == "one.example"
+    await becomes(starter, "one.example", "pending")
+
+    shown = await starter("status", "One.Example")
+    assert (shown.code, shown.err) == (0, "")
+    assert "Acme Networks · one.example" in shown.out
+    assert "pending" in shown.out
+    assert "UTC" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
+
+    accepted = await starter("accept", "smart-account-one.example", "--accepted-by=ada@one.example")
+    assert (accepted.code, accepted.err) == (0, "")
+    assert accepted.out.startswith("Received. The request of one.example is ")
+    status = await becomes(starter, "smart-account-one.example", "active")
+    assert status["decided_by"] == "ada@one.example"
+
+    late = await starter("decline", "one.example")
+    assert (late.code, late.out) == (1, "")
+    assert len(late.err.splitlines()) == 1
+
+
+async def test_a_second_request_is_refused(starter: Starter) -> None:
+    assert (await starter(*asking_for("two.example"))).code == 0
+    ended = await starter(*asking_for("two.example"))
+    assert (ended.code, ended.out) == (1, "")
+    assert len(ended.err.splitlines()) == 1
+    as_json = await starter(*asking_for("two.example", "--json"))
+    assert (as_json.code, as_json.err) == (1, "")
+    assert as_json.json["error"]["kind"] == "refused"
+    assert as_json.json["error"]["message"] == ended.err.strip()
+
+
+async def test_a_domain_with_an_account_is_rejected(starter: Starter) -> None:
+    assert (await starter(*asking_for("three.example"))).code == 0
+    assert (await starter("accept", "three.example")).code == 0
+    await becomes(starter, "three.example", "active")
+    for _ in range(20):  # while its closing mails go out the answer is another
+        ended = await starter(*asking_for("three.example", "--json"))
+        assert ended.code == 1
+        if "already has" in ended.json["error"]["message"]:
+            return
+        await asyncio.sleep(0.2)
+    raise AssertionError(ended)
+
+
+async def test_decline(starter: Starter) -> None:
+    assert (await starter(*asking_for("four.example"))).code == 0
+    declined = await starter("decline", "four.example", "--reason=Not us.", "--json")
+    assert (declined.code, declined.err) == (0, "")
+    status = await becomes(starter, "four.example", "declined")
+    assert status["reason"] == "Not us."
+    late = await starter("accept", "four.example", "--json")
+    assert (late.code, late.err) == (1, "")
+    assert late.json["error"]["message"]
+
+
+async def test_without_a_worker_everything_is_recorded(
+    temporal_in: TemporalIn, worker_at: WorkerAt
+) -> None:
+    async with temporal_in() as (address, starter):
+        asked = await starter(*asking_for("later.example"))
+        assert (asked.code, asked.err) == (0, "")
+        assert "Recorded as smart-account-later.example; no worker has answered yet." in asked.out
+        answered, unknown = await asyncio.gather(
+            starter("accept", "later.example"), starter("status", "later.example", "--json")
+        )
+        assert (answered.code, answered.err) == (0, "")
+        assert answered.out.startswith("Received. No worker has answered yet;")
+        assert (unknown.code, unknown.json["error"]["kind"]) == (3, "unavailable")
+
+        async with worker_at(address):
+            await becomes(starter, "later.example", "active")
+            # Its closing mails are not out yet, so it still takes signals, and ignores them.
+            late = await starter("decline", "later.example")
+            assert (late.code, late.out) == (1, "")
+            assert late.err == "Another decision was made before: the request is active.\n"
+
+
+async def test_an_unknown_request(starter: Starter) -> None:
+    commands = ("status", "accept", "decline")
+    for ended in await asyncio.gather(*(starter(each, "nobody.example") for each in commands)):
+        assert (ended.code, ended.out) == (1, "")
+        assert len(ended.err.splitlines()) == 1
+
+
+async def test_list(starter: Starter) -> None:
+    for domain in ("five.example", "six.example"):
+        assert (await starter(*asking_for(domain))).code == 0
+    found: list[dict[str, Any]] = []
+    for _ in range(20):  # the list lags a little behind
+        ended = await starter("list", "--status=pending", "--json")
+        assert (ended.code, ended.err) == (0, "")
+        found = ended.json
+        if "six.example" in [each["account_domain"] for each in found]:
+            break
+        await asyncio.sleep(0.2)
+    domains = [each["account_domain"] for each in found]
+    assert domains.index("six.example") < domains.index("five.example")
+    assert {each["status"] for each in found} == {"pending"}
+    assert all(each["deadline"].endswith("Z") for each in found)
+
+    shown = await starter("list")
+    assert (shown.code, shown.err) == (0, "")
+    assert "five.example" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
+    none = await starter("list", "--status=lapsed")
+    assert (none.code, none.out) == (0, "No requests.\n")
+
+
+async def test_what_others_wrote_can_not_steer_the_terminal(starter: Starter) -> None:
+    assert (await starter(*asking_for("seven.example", "--account-name=[red]Acme[/]"))).code == 0
+    evil = "\x1b[2J\u202e[bold]eve"
+    assert (await starter("accept", "seven.example", f"--accepted-by={evil}")).code == 0
+    await becomes(starter, "seven.example", "active")
+    shown = await starter("status", "seven.example", FORCE_COLOR="1", TERM="xterm")
+    assert "[red]Acme[/] · seven.example" in shown.out
+    assert "\x1b[2J" not in shown.out
+    assert "\u202e" not in shown.out
+    assert "[2J�[bold]eve" in shown.out
+
+
+async def test_a_reader_that_goes_away(starter: Starter) -> None:
+    assert (await starter(*asking_for("eight.example"))).code == 0
+    for flags in ((), ("--json",)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        ended = await starter("status", "eight.example", *flags, stdout=writing)
+        os.close(writing)
+        assert ended.err == ""
