@@ -1,0 +1,70 @@
+"""``python -m smart_accounts.local run`` and ``… demo``."""
+
+import asyncio
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from smart_accounts.errors import BadSetting, SmartAccountsError
+from smart_accounts.local.demo import demo
+from smart_accounts.local.plan import HOST, ROOT, Plan, make_plan
+from smart_accounts.local.stack import supervise
+
+
+async def run() -> None:
+    """Keep the stack running until a signal ends it."""
+    plan = make_plan(Path.cwd(), os.environ)
+
+    async def announce_and_wait() -> None:
+        print(_announcement(plan), flush=True)
+        await asyncio.Event().wait()
+
+    await supervise(plan, announce_and_wait)
+
+
+def _announcement(plan: Plan) -> str:
+    """The line that begins with ``ready``, and what a newcomer does next."""
+    addresses = [f"web {plan.url('WEB_PORT')}", f"Temporal {plan.temporal_address}"]
+    following = ["Start a request:", _start_command(plan)]
+    if plan.has_mailbox:
+        mailbox = plan.url("MAILBOX_PORT")
+        addresses += [f"mailbox {mailbox}", f"SMTP {HOST}:{plan.ports['SMTP_PORT']}"]
+        following.append(f"Read the mails, and accept by the link in one: {mailbox}")
+    if plan.has_temporal:
+        addresses.append(f"Temporal Web UI {plan.url('TEMPORAL_UI_PORT')}")
+        following.append(f"Watch the workflow: {plan.url('TEMPORAL_UI_PORT')}")
+    following.append(f"Ctrl-C stops it all. Data and logs are kept in {plan.data}")
+    return "\n  ".join([f"ready: {', '.join(addresses)}", *following])
+
+
+def _start_command(plan: Plan) -> str:
+    moved = plan.has_temporal and plan.temporal_address != f"{HOST}:7233"
+    address = f"TEMPORAL_ADDRESS={plan.temporal_address} " if moved else ""
+    program = shlex.join([os.path.relpath(sys.executable), os.path.relpath(ROOT / "starter.py")])
+    return (
+        f"  {address}{program} request \\\n"
+        "      --account-name 'Acme Networks' --customer-email ada@acme.example \\\n"
+        "      --requester-name 'Pat Lee' --requester-company 'Partner Ltd' \\\n"
+        "      --requester-email pat@partner.example"
+    )
+
+
+def main() -> int:
+    commands = {"run": run, "demo": demo}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        print("usage: python -m smart_accounts.local run|demo", file=sys.stderr)
+        return 2
+    try:
+        asyncio.run(commands[sys.argv[1]]())
+    except BadSetting as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (SmartAccountsError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,277 @@
+import asyncio
+import json
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+
+import aiosmtplib
+import httpx
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from playwright.async_api import Browser, async_playwright
+
+from smart_accounts.local.mailbox import CAPACITY, MAX_MAIL_BYTES, Mail, Mailbox
+from smart_accounts.local.mailbox_server import serve_mailbox
+from smart_accounts.local.plan import free_ports
+
+
+@dataclass(frozen=True)
+class RunningMailbox:
+    smtp_port: int
+    url: str
+    web: httpx.AsyncClient
+
+    async def send(self, mail: EmailMessage | bytes, to: str = "ada@harbour.example") -> str:
+        """Hand in a mail by a real SMTP conversation; return its ID."""
+        async with aiosmtplib.SMTP(
+            hostname="127.0.0.1", port=self.smtp_port, start_tls=False
+        ) as smtp:
+            await smtp.sendmail("no-reply@smart-accounts.example", [to], bytes(mail))
+        newest = (await self.web.get("/api/v1/messages")).json()["messages"][0]["ID"]
+        assert isinstance(newest, str)
+        return newest
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[RunningMailbox]:
+    ports = free_ports()
+    url = f"http://127.0.0.1:{ports['MAILBOX_PORT']}"
+    async with (
+        serve_mailbox(ports["SMTP_PORT"], ports["MAILBOX_PORT"]),
+        httpx.AsyncClient(base_url=url) as web,
+    ):
+        yield RunningMailbox(ports["SMTP_PORT"], url, web)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        yield browser
+        await browser.close()
+
+
+def mail(subject: str = "Please accept", html: str | None = None) -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = "Smart Accounts <no-reply@smart-accounts.example>"
+    message["To"] = "Ada Löw <ada@harbour.example>"
+    message["Subject"] = subject
+    message["Message-ID"] = "<one@smart-accounts.example>"
+    message["X-Smart-Account-Mail"] = "activation"
+    message.set_content("Grüße,\n\nfollow http://127.0.0.1/activate/x")
+    if html:
+        message.add_alternative(html, subtype="html")
+    return message
+
+
+async def test_a_mail_comes_out_as_it_went_in(mailbox: RunningMailbox) -> None:
+    mail_id = await mailbox.send(mail("Bitte bestätigen", "<p>Grüße</p>"))
+
+    listed = (await mailbox.web.get("/api/v1/messages")).json()
+    assert listed["total"] == 1
+    assert listed["messages"][0] == {
+        "ID": mail_id,
+        "MessageID": "one@smart-accounts.example",
+        "From": {"Name": "Smart Accounts", "Address": "no-reply@smart-accounts.example"},
+        "To": [{"Name": "Ada Löw", "Address": "ada@harbour.example"}],
+        "Bcc": [],
+        "Subject": "Bitte bestätigen",
+        "Created": listed["messages"][0]["Created"],
+        "Size": listed["messages"][0]["Size"],
+        "Snippet": "Grüße, follow http://127.0.0.1/activate/x",
+    }
+    assert datetime.fromisoformat(listed["messages"][0]["Created"]).tzinfo == UTC
+
+    message = (await mailbox.web.get(f"/api/v1/message/{mail_id}")).json()
+    assert message["Text"] == "Grüße,\n\nfollow http://127.0.0.1/activate/x\n"
+    assert message["HTML"] == "<p>Grüße</p>\n"
+    headers = (await mailbox.web.get(f"/api/v1/message/{mail_id}/headers")).json()
+    assert headers["X-Smart-Account-Mail"] == ["activation"]
+
+
+async def test_newest_first_and_unknown_ones_are_not_found(mailbox: RunningMailbox) -> None:
+    for subject in ("first", "second", "third"):
+        await mailbox.send(mail(subject))
+
+    listed = (await mailbox.web.get("/api/v1/messages")).json()["messages"]
+    assert [each["Subject"] for each in listed] == ["third", "second", "first"]
+    page = (await mailbox.web.get("/")).text
+    assert page.index("third") < page.index("second") < page.index("first")
+    for path in ("/view/no", "/view/no.html", "/api/v1/message/no", "/api/v1/message/no/headers"):
+        assert (await mailbox.web.get(path)).status_code == 404
+
+
+async def test_who_got_it_is_shown_even_if_the_mail_hides_it(mailbox: RunningMailbox) -> None:
+    mail_id = await mailbox.send(mail(), to="eve@meadow.example")
+
+    message = (await mailbox.web.get(f"/api/v1/message/{mail_id}")).json()
+    assert message["Bcc"] == [{"Name": "", "Address": "eve@meadow.example"}]
+    assert "eve@meadow.example" in (await mailbox.web.get(f"/view/{mail_id}")).text
+
+
+def test_the_oldest_mails_make_room() -> None:
+    mailbox = Mailbox()
+    for number in range(CAPACITY + 2):
+        mailbox.add(b"Subject: %d\r\n\r\n" % number, ())
+
+    subjects = [each.header("Subject") for each in mailbox]
+    assert subjects == [str(number) for number in range(CAPACITY + 1, 1, -1)]
+
+
+@given(st.binary())
+@example(b"Subject: =?raw-unicode-escape?q?\\ud800?=\r\n\r\n")
+@example(b"Subject: =?nonsense?q?x?=\r\nFrom: \xff <\xfe\r\n\r\n")
+@example(b"Subject: =?utf-8?q?=ff?=\r\nTo: =?utf-8?b?=F?= <\r\n\r\n")
+@example(b"Content-Type: text/plain; charset=raw-unicode-escape\r\n\r\n\\ud800")
+@example(b"Content-Type: text/plain; charset=nonsense\r\n\r\n\xff")
+@example(b"Content-Type: text/html; charset=undefined\r\n\r\nx")
+@example(b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n--x\r\n--x--")
+@example(b"Content-Type: message/rfc822\r\n\r\nContent-Type: text/html\r\n\r\nx")
+def test_any_bytes_make_a_mail(raw: bytes) -> None:
+    mail = Mail("id", datetime.now(UTC), ("ada@harbour.example",), raw)
+
+    json.dumps([mail.details, mail.headers], ensure_ascii=False).encode()
+
+
+async def test_other_sites_cannot_read_it_through_a_name_of_theirs(
+    mailbox: RunningMailbox,
+) -> None:
+    answer = await mailbox.web.get("/api/v1/messages", headers={"Host": "rebound.example"})
+    assert answer.status_code == 400
+
+
+async def test_it_listens_on_this_machine_alone(mailbox: RunningMailbox) -> None:
+    for port in (mailbox.smtp_port, int(mailbox.url.rpartition(":")[2])):
+        socket.create_connection(("127.0.0.1", port)).close()
+        with pytest.raises(OSError):  # noqa: PT011, refused or unreachable: systems differ
+            socket.create_connection(("127.0.0.2", port), timeout=2)
+
+
+async def test_a_mail_that_would_fill_the_memory_is_refused(mailbox: RunningMailbox) -> None:
+    with pytest.raises(aiosmtplib.SMTPResponseException) as refused:
+        await mailbox.send(b"Subject: big\r\n\r\n" + b"x" * MAX_MAIL_BYTES)
+    assert refused.value.code == 552
+
+
+@asynccontextmanager
+async def web_server(requests: list[str]) -> AsyncIterator[str]:
+    """A foreign site that notes each request and answers with a page whose script runs."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        body = b"<!doctype html><title>-</title><script>document.title = 'works'</script>"
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n" + body
+        )
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def hostile_html(site: str) -> str:
+    return f"""<!doctype html><html><head>
+        <meta http-equiv="refresh" content="0; url={site}/refresh">
+        <link rel="stylesheet" href="{site}/style"><base href="{site}/"></head>
+        <body onload="fetch('{site}/onload')">
+        <img src="{site}/image" onerror="fetch('{site}/error')">
+        <script>fetch("{site}/script"); top.location = "{site}/top"</script>
+        <script>document.title = "ran"</script>
+        <iframe src="{site}/frame"></iframe><object data="{site}/object"></object>
+        <form id="f" action="{site}/form"><button>Accept</button></form>
+        <script>document.getElementById("f").submit()</script>
+        <svg><script href="{site}/svg"></script></svg></body></html>"""
+
+
+async def test_hostile_html_is_inert(mailbox: RunningMailbox, browser: Browser) -> None:
+    requests: list[str] = []
+    page = await browser.new_page()
+    async with web_server(requests) as site:
+        hostile = f"{hostile_html(site)}<script>fetch('{site}/text')</script>"
+        subject = f"<img src={site}/subject onerror=fetch('{site}/subject')>"
+        mail_id = await mailbox.send(mail(subject, hostile))
+        for path in ("/", f"/view/{mail_id}", f"/view/{mail_id}.html"):
+            await page.goto(mailbox.url + path)
+            await page.wait_for_timeout(300)
+            assert page.url == mailbox.url + path
+            assert await page.title() != "ran"
+        await page.get_by_role("button", name="Accept").click()
+        await page.wait_for_timeout(300)
+        assert requests == []
+
+
+async def test_our_own_pages_show_no_markup_of_a_mail_and_load_nothing_foreign(
+    mailbox: RunningMailbox, browser: Browser
+) -> None:
+    requests: list[str] = []
+    page = await browser.new_page()
+    async with web_server(requests) as site:
+        markup = f"<img src={site}/image>"
+        message = mail(f"Subject {markup}", "<p>Hello</p>")
+        message.replace_header("To", Address(markup, addr_spec="ada@harbour.example"))
+        message.get_body(("plain",)).set_content(f"Text {markup}")  # type: ignore[union-attr]  # it has one
+        mail_id = await mailbox.send(message)
+        for path in ("/", f"/view/{mail_id}"):
+            await page.goto(mailbox.url + path)
+            assert await page.locator("img").count() == 0
+            text = await page.locator("main").inner_text()
+            assert f"Subject {markup}" in text
+            assert f"Text {markup}" in text
+            await page.evaluate(  # as if something had slipped through nevertheless
+                "html => document.body.insertAdjacentHTML('beforeend', html)", markup
+            )
+            await page.wait_for_timeout(300)
+        sandbox = await page.locator("iframe").get_attribute("sandbox")
+        assert sandbox == "allow-popups allow-popups-to-escape-sandbox"
+        assert requests == []
+
+
+async def test_a_link_opens_in_a_tab_that_works_and_does_not_tell_where_it_was(
+    mailbox: RunningMailbox, browser: Browser
+) -> None:
+    requests: list[str] = []
+    page = await browser.new_page()
+    async with web_server(requests) as site:
+        mail_id = await mailbox.send(mail(html=f"<html><a href='{site}/activate'>Look</a></html>"))
+        await page.goto(f"{mailbox.url}/view/{mail_id}")
+        async with page.expect_popup() as popup:
+            await page.frame_locator("iframe").get_by_role("link", name="Look").click()
+        opened = await popup.value
+        await opened.wait_for_load_state()
+        assert await opened.title() == "works"
+    assert requests[0].startswith("GET /activate ")
+    assert "referer" not in requests[0].lower()
+
+
+async def test_new_mails_appear_by_themselves(mailbox: RunningMailbox, browser: Browser) -> None:
+    page = await browser.new_page()
+    await page.goto(mailbox.url)
+    await page.get_by_text("No mail yet").wait_for()
+
+    mail_id = await mailbox.send(mail("Hello"))
+    link = page.get_by_role("link", name="Hello")
+    await link.wait_for(timeout=5000)
+    await link.focus()
+    await mailbox.send(mail("World"))
+    await page.get_by_role("link", name="World").wait_for(timeout=5000)
+
+    await page.keyboard.press("Enter")  # the keyboard's place was kept
+    await page.wait_for_url(f"{mailbox.url}/view/{mail_id}")
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+async def test_no_page_is_wider_than_the_screen(
+    mailbox: RunningMailbox, browser: Browser, width: int
+) -> None:
+    page = await browser.new_page(viewport={"width": width, "height": 800})
+    mail_id = await mailbox.send(mail("long" * 100, f"<p>{'wide' * 100}</p>"))
+    for path in ("/", f"/view/{mail_id}"):
+        await page.goto(mailbox.url + path)
+        assert await page.evaluate("document.documentElement.scrollWidth") == width

@@ -1,0 +1,317 @@
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from smart_accounts.client import RequestClient
+from smart_accounts.local.child import Child
+from smart_accounts.local.plan import check_ports, free_ports, make_plan
+from smart_accounts.messages import Requester, SmartAccountRequest, Status
+
+REQUEST = SmartAccountRequest(
+    account_name="Harbour Logistics",
+    account_domain="harbour.example",
+    customer_email="ada@harbour.example",
+    requester=Requester(email="pat@partner.example", name="Pat Lee", company="Partner Ltd"),
+)
+NAMES = ("smart_accounts.web", "worker.py", "temporal")
+COMMAND = [sys.executable, "-m", "smart_accounts.local"]
+
+
+def environment(**values: str) -> dict[str, str]:
+    """What a newcomer's shell has: none of our settings."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "SMART_"))}
+    return clean | values
+
+
+def contents(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def local(home: Path, command: str, **values: str) -> tuple[int, str, str]:
+    """Run to the end; return exit status, output and errors."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, command, cwd=home, env=environment(**values), stdout=PIPE, stderr=PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@dataclass(frozen=True)
+class Stack:
+    process: Process
+    ports: dict[str, int]
+
+    async def ready(self, within: float = 30) -> str:
+        """What it prints once it is ready."""
+        assert self.process.stdout
+        assert self.process.stderr
+        try:
+            async with asyncio.timeout(within):
+                text = (await self.process.stdout.readuntil(b"Ctrl-C stops it all.")).decode()
+        except asyncio.IncompleteReadError:
+            pytest.fail((await self.process.stderr.read()).decode())
+        assert text.startswith("ready")
+        return text
+
+    def parts(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    async def end(self, parts: list[psutil.Process]) -> tuple[int, str]:
+        """Wait for its end and see that it leaves nothing; return exit status and errors."""
+        assert self.process.stderr
+        err = (await self.process.stderr.read()).decode()
+        status = await self.process.wait()
+        assert [each for each in parts if each.is_running()] == []
+        check_ports(self.ports)
+        return status, err
+
+
+async def wait_for_part(stack: Stack, name: str) -> psutil.Process:
+    async with asyncio.timeout(20):
+        while True:
+            for part in stack.parts():
+                if name in " ".join(part.cmdline()):
+                    return part
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def started(home: Path, ports: dict[str, int] | None = None) -> AsyncIterator[Stack]:
+    ports = ports or free_ports()
+    process = await asyncio.create_subprocess_exec(
+        # As a script's background command: with SIGINT ignored.
+        *("sh", "-c", 'trap "" INT; exec "$@"', "sh", *COMMAND, "run"),
+        cwd=home,
+        env=environment(**{name: str(port) for name, port in ports.items()}),
+        stdout=PIPE,
+        stderr=PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield Stack(process, ports)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.communicate()
+
+
+async def test_ready_means_that_all_parts_answer(tmp_path: Path) -> None:
+    async with started(tmp_path) as stack, httpx.AsyncClient(follow_redirects=True) as client:
+        line = (await stack.ready()).splitlines()[0]
+        for name, path in (
+            ("WEB_PORT", "/readyz"),
+            ("TEMPORAL_UI_PORT", "/"),
+            ("MAILBOX_PORT", "/api/v1/messages"),
+        ):
+            url = f"http://127.0.0.1:{stack.ports[name]}"
+            assert url in line
+            assert (await client.get(url + path)).status_code == 200
+        for name in ("TEMPORAL_PORT", "SMTP_PORT"):
+            assert f"127.0.0.1:{stack.ports[name]}" in line
+            socket.create_connection(("127.0.0.1", stack.ports[name])).close()
+        parts = stack.parts()
+        stack.process.terminate()
+        assert await stack.end(parts) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["smart_accounts.web", "worker.py"])
+async def test_it_is_not_ready_while_a_part_is_not(tmp_path: Path, name: str) -> None:
+    async with started(tmp_path) as stack:
+        part = await wait_for_part(stack, name)
+        part.suspend()
+        with pytest.raises(TimeoutError):
+            await stack.ready(within=6)
+        part.resume()
+        await stack.ready()
+
+
+async def test_the_command_it_shows_starts_a_request(tmp_path: Path) -> None:
+    async with started(tmp_path) as stack, httpx.AsyncClient() as client:
+        text = await stack.ready()
+        command = text.partition("Start a request:\n")[2].partition("\n  Read the mails")[0]
+        shell = await asyncio.create_subprocess_shell(command, cwd=tmp_path, env=environment())
+        assert await shell.wait() == 0
+        url = f"http://127.0.0.1:{stack.ports['MAILBOX_PORT']}/api/v1/messages"
+        async with asyncio.timeout(10):
+            while (await client.get(url)).json()["total"] < 2:  # noqa: ASYNC110, sets none either
+                await asyncio.sleep(0.1)
+
+
+async def order_of_ending(parts: list[psutil.Process]) -> list[str]:
+    names = {each: next(n for n in NAMES if n in " ".join(each.cmdline())) for each in parts}
+    ended: list[str] = []
+    async with asyncio.timeout(15):
+        while len(ended) < len(names):
+            ended += [n for each, n in names.items() if n not in ended and not each.is_running()]
+            await asyncio.sleep(0.01)
+    return ended
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGHUP])
+async def test_ctrl_c_ends_it_all(tmp_path: Path, which: signal.Signals) -> None:
+    async with started(tmp_path) as stack:
+        await stack.ready()
+        parts = stack.parts()
+        # Sessions of their own: what the terminal sends reaches the supervisor alone.
+        assert [os.getsid(each.pid) for each in parts] == [each.pid for each in parts]
+        began = time.monotonic()
+        os.killpg(stack.process.pid, which)
+        assert await order_of_ending(parts) == ["smart_accounts.web", "worker.py", "temporal"]
+        assert await stack.end(parts) == (0, "")
+        assert time.monotonic() - began < 10
+
+
+async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
+    async with started(tmp_path) as stack:
+        async with asyncio.timeout(20):
+            while len(parts := stack.parts()) < 2:  # noqa: ASYNC110, it sets no event here
+                await asyncio.sleep(0.01)
+        os.killpg(stack.process.pid, signal.SIGINT)
+        assert await stack.end(parts) == (0, "")
+
+
+async def test_requests_outlive_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = free_ports()
+    monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports['TEMPORAL_PORT']}")
+    async with started(tmp_path, ports) as stack:
+        await stack.ready()
+        client = await RequestClient.connect()
+        workflow_id = (await client.start(REQUEST)).workflow_id
+        stack.process.terminate()
+        await stack.end(stack.parts())
+    async with started(tmp_path, ports) as stack:
+        await stack.ready()
+        client = await RequestClient.connect()
+        assert (await client.status(workflow_id)).status is Status.PENDING
+
+
+async def test_a_part_that_dies_takes_the_rest_with_it_and_is_named(tmp_path: Path) -> None:
+    async with started(tmp_path) as stack:
+        await stack.ready()
+        parts = stack.parts()
+        (await wait_for_part(stack, "worker.py")).kill()
+        status, err = await stack.end(parts)
+    assert status == 1
+    assert err.startswith("worker ended by itself by signal 9; its log ends with:")
+
+
+async def test_a_bad_setting_is_told_from_the_parts_log(tmp_path: Path) -> None:
+    ports = {name: str(port) for name, port in free_ports().items()}
+    status, out, err = await local(tmp_path, "run", **ports, SMART_ACCOUNTS_MAIL_FROM="nobody")
+    assert (status, out) == (1, "")
+    assert re.match("(worker|web) ended by itself with exit status 2", err)
+    assert "SMART_ACCOUNTS_MAIL_FROM" in err
+
+
+async def test_a_taken_port_starts_nothing(tmp_path: Path) -> None:
+    ports = free_ports()
+    values = {name: str(port) for name, port in ports.items()}
+    with socket.create_server(("127.0.0.1", ports["WEB_PORT"])):
+        status, out, err = await local(tmp_path, "run", **values)
+    assert (status, out) == (1, "")
+    assert err == (
+        f"port {ports['WEB_PORT']} for the web pages is taken; set WEB_PORT to use another one\n"
+    )
+    assert not (tmp_path / ".local/logs").exists()
+
+
+async def test_two_stacks_do_not_share_their_data(tmp_path: Path) -> None:
+    async with started(tmp_path) as stack:
+        await stack.ready()
+        ports = {name: str(port) for name, port in free_ports().items()}
+        status, out, err = await local(tmp_path, "run", **ports)
+    assert (status, out) == (1, "")
+    assert err == f"another local stack is using {tmp_path}/.local; stop it first\n"
+
+
+async def test_what_does_not_end_is_killed_with_all_it_started(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, os.environ)
+    script = 'trap "" TERM; sleep 60 & echo started; while true; do wait; done'
+    child = await Child.start(plan, "stubborn", "sh", "-c", script)
+
+    async def is_up() -> bool:
+        return "started" in child.log()
+
+    await child.ready(is_up)
+    family = [each for each in psutil.Process().children(recursive=True) if each.is_running()]
+    family = [each for each in family if each.name() in {"sh", "sleep"}]
+    assert len(family) == 2
+    began = time.monotonic()
+    await child.stop(0.5)
+    assert 0.5 <= time.monotonic() - began < 2
+    assert [each for each in family if each.is_running() and each.status() != "zombie"] == []
+
+
+def events(story: str) -> tuple[str, list[str]]:
+    """Its heading, and what happened in the order of time; fails on a line without a time."""
+    head, *lines = story.strip().splitlines()
+    found = [re.fullmatch(r"  (\d\d:\d\d:\d\d\.\d{3})  (.+)", line) for line in lines]
+    assert all(found)
+    assert [each[1] for each in found if each] == sorted(each[1] for each in found if each)
+    return head, [each[2] for each in found if each]
+
+
+async def test_the_demo_ends_well_with_both_time_lines(tmp_path: Path) -> None:
+    began = time.monotonic()
+    status, out, err = await local(
+        tmp_path,
+        "demo",
+        # Nothing of the user's own gets in its way, and it leaves nothing.
+        TEMPORAL_ADDRESS="nowhere.example:1",
+        SMART_ACCOUNTS_SMTP_HOSTNAME="nowhere.example",
+        SMART_ACCOUNTS_DATABASE_URL="nonsense",
+        TMPDIR=str(tmp_path),
+    )
+    assert (status, err) == (0, "")
+    assert time.monotonic() - began < 30
+    assert contents(tmp_path) == []
+
+    _, accepted, lapsed, _ = out.split("\n\n")
+    head, happened = events(accepted)
+    assert head == "Harbour Logistics (harbour.example): active; times in UTC"
+    assert happened[0].startswith("requested; to be accepted by ")
+    assert set(happened[1:3]) == {
+        "mail activation to ada@harbour.example sent",
+        "mail request-received to pat@partner.example sent",
+    }
+    assert happened[3:5] == ["accepted by the customer", "active"]
+    assert set(happened[5:]) == {
+        "mail activated to pat@partner.example sent",
+        "mail welcome to ada@harbour.example sent",
+        "mail access-granted to bo@harbour.example sent",
+    }
+    head, happened = events(lapsed)
+    assert head == "Meadow Farms (meadow.example): lapsed; times in UTC"
+    assert happened[3] == "lapsed: nobody answered in time"
+    assert set(happened[4:]) == {
+        "mail lapsed to eve@meadow.example sent",
+        "mail lapsed to kim@reseller.example sent",
+    }
+
+
+async def test_a_demo_that_is_interrupted_did_not_end_well(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "demo", env=environment(TMPDIR=str(tmp_path)), stdout=PIPE, stderr=PIPE
+    )
+    async with asyncio.timeout(20):
+        while not psutil.Process(process.pid).children():  # noqa: ASYNC110, it sets no event here
+            await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (process.returncode, err.decode()) == (1, "the demo was interrupted\n")
+    assert contents(tmp_path) == []
