@@ -1,0 +1,29 @@
+# One image for the worker and the web; docker-compose.yml shows how each is started.
+FROM python:3.11.15-slim-trixie AS packages
+
+WORKDIR /build
+COPY requirements-runtime.txt ./
+RUN python -m venv /opt/venv \
+ && /opt/venv/bin/pip install --no-cache-dir --require-hashes -r requirements-runtime.txt
+
+FROM python:3.11.15-slim-trixie
+
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1
+
+# By number: Kubernetes can't tell from a name that it is not root.
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin app
+COPY --from=packages /opt/venv /opt/venv
+WORKDIR /app
+COPY worker.py starter.py ./
+COPY activities activities
+COPY workflows workflows
+COPY smart_accounts smart_accounts
+USER 10001
+
+EXPOSE 8000
+# For the web, the default. A container with another command overrides the check too.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+    CMD ["python", "-c", "from os import environ; from urllib.request import urlopen; urlopen(f\"http://127.0.0.1:{environ.get('SMART_ACCOUNTS_WEB_PORT', 8000)}/healthz\", timeout=4)"]
+
+CMD ["python", "-m", "smart_accounts.web"]
