@@ -1,11 +1,13 @@
 """What starter and web use to talk to Temporal: the only place that knows handles."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -126,10 +128,20 @@ class RequestClient:
         return Started(handle.id, handle.first_execution_run_id)
 
     async def outcome(self, started: Started) -> RequestStatus | None:
-        """The first status a worker gives; ``None`` if none answers yet, which loses nothing."""
+        """The first status a worker gives; ``None`` if none answers yet, which loses nothing.
+
+        A query during the first workflow task would cut it in two, which costs three events;
+        waiting for its end costs none.
+        """
+        handle = self._client.get_workflow_handle(started.workflow_id, run_id=started.request_id)
         try:
-            return await self.status(started.workflow_id, run_id=started.request_id)
-        except Unavailable:
+            async with asyncio.timeout(QUERY_TIMEOUT.total_seconds()):
+                with _plain_errors():
+                    async for event in handle.fetch_history_events(wait_new_event=True):
+                        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                            break
+                return await self.status(started.workflow_id, run_id=started.request_id)
+        except (TimeoutError, Unavailable):
             return None
 
     async def status(self, workflow_id: str, *, run_id: str | None = None) -> RequestStatus:

@@ -133,7 +133,9 @@ class SmartAccountRequest(Message):
         if self.customer_email.casefold() == self.requester.email.casefold():
             # A partner may not authorise an account for a customer.
             raise PydanticCustomError(
-                "customer_is_requester", "customer_email: must differ from the requester's address"
+                "customer_is_requester",
+                "must differ from the requester's address",
+                {"field": "customer_email"},  # a rule on two fields has no place of its own
             )
         return self
 
@@ -295,6 +297,7 @@ class FieldError(Message):
 
 _PLAIN = {
     "missing": "is required",
+    "json_invalid": "is not valid JSON",
     "string_type": "must be text",
     "tuple_type": "must be a list",
     "too_long": "has too many entries",
@@ -309,10 +312,8 @@ def _field_error(error: ErrorDetails) -> FieldError:
     names = [str(part) for part in error["loc"] if isinstance(part, str)]
     entry = next((part + 1 for part in error["loc"] if isinstance(part, int)), None)
     message = _PLAIN.get(error["type"], error["msg"])
-    if not names and ": " in message:  # from a rule on two fields, which names its own
-        field, _, message = message.partition(": ")
-        return FieldError(field=field, message=message)
-    field = ".".join(name if name.isidentifier() else "?" for name in names) or "request"
+    own: str = error.get("ctx", {}).get("field", "request")
+    field = ".".join(name if name.isidentifier() else "?" for name in names) or own
     return FieldError(field=field, message=f"entry {entry} {message}" if entry else message)
 
 

@@ -82,11 +82,10 @@ class MailServer:
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         assert isinstance(envelope.content, bytes)
-        self.mails.append(
-            email.message_from_bytes(envelope.content, policy=email.policy.default)  # type: ignore[arg-type]  # stub knows no EmailMessage policy
-        )
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
         if self.cuts:
             self.cuts -= 1
+            assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
         return "250 OK"
 
@@ -144,18 +143,24 @@ async def store(database_url: str) -> AsyncIterator[AccountStore]:
         yield opened
 
 
-@pytest.fixture
-async def ask(database_url: str) -> AsyncIterator[Any]:
-    """Ask the database itself, past the store."""
-    engine = create_engine(database_url)
-
-    async def rows(query: str, **values: Any) -> list[dict[str, Any]]:
-        async with transaction(engine, writes=True) as connection:
-            result = await connection.execute(text(query), values)
-            return [dict(row._mapping) for row in result] if result.returns_rows else []
-
-    yield rows
+async def _rows(url: str, query: str) -> list[dict[str, Any]]:
+    engine = create_engine(url)
+    async with transaction(engine, writes=True) as connection:
+        result = await connection.execute(text(query))
+        rows = [dict(row._mapping) for row in result] if result.returns_rows else []
     await engine.dispose()
+    return rows
+
+
+@pytest.fixture
+def query_rows() -> Any:
+    """Ask a database itself, past the store."""
+    return _rows
+
+
+@pytest.fixture
+def ask(database_url: str) -> Any:
+    return lambda query: _rows(database_url, query)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Sending over SMTP: few reused connections, one recipient a mail, errors by what can be done."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
@@ -15,7 +15,6 @@ from aiosmtplib import (
     SMTPException,
     SMTPRecipientRefused,
     SMTPResponseException,
-    SMTPSenderRefused,
 )
 
 from smart_accounts.settings import SmtpTls
@@ -23,12 +22,6 @@ from smart_accounts.settings import SmtpTls
 MAX_ANSWER = 300
 CLOSING = 421  # the server is about to close the connection
 AUTHENTICATION_REQUIRED = 530  # may come in answer to any command (RFC 4954, 6)
-
-_TLS = {
-    SmtpTls.NONE: {"use_tls": False, "start_tls": False},
-    SmtpTls.STARTTLS: {"use_tls": False, "start_tls": True},  # demanded, not just tried
-    SmtpTls.TLS: {"use_tls": True, "start_tls": False},
-}
 
 
 class MailError(Exception):
@@ -71,7 +64,7 @@ class _Mail:
 
 
 class _Stale(Exception):
-    """A reused connection turned out to be closed, before anything of the mail was sent."""
+    """A kept connection is of no more use; the mail has not been sent over it."""
 
 
 class SmtpSender:
@@ -94,9 +87,10 @@ class SmtpSender:
         self._options: dict[str, Any] = {
             "hostname": hostname,
             "port": port,
-            "username": username,
+            "username": username or None,
             "password": password,
-            **_TLS[tls],
+            "use_tls": tls == SmtpTls.TLS,
+            "start_tls": tls == SmtpTls.STARTTLS,  # demanded, not just tried
         }
         self._slots = asyncio.Semaphore(connections)
         self._idle: list[SMTP] = []
@@ -120,10 +114,8 @@ class SmtpSender:
     async def aclose(self) -> None:
         """Say good-bye on the idle connections. Call it when no send is under way."""
         while self._idle:
-            connection = self._idle.pop()
-            with suppress(SMTPException):
+            with suppress(SMTPException), closing(self._idle.pop()) as connection:
                 await connection.quit(timeout=self.PROBE_TIMEOUT.total_seconds())
-            connection.close()
 
     async def _connect(self) -> SMTP:
         connection = SMTP(timeout=self.COMMAND_TIMEOUT.total_seconds(), **self._options)
@@ -131,34 +123,31 @@ class SmtpSender:
         return connection
 
     async def _send_over(self, connection: SMTP, mail: _Mail, *, reused: bool = False) -> None:
-        keep = False
         try:
             if reused:
                 await self._announce_again(connection, mail)
             else:
                 await _announce(connection, mail)
+            # One time-out for both answers to DATA: the library takes no two.
             await connection.data(mail.content, timeout=self.FINAL_DOT_TIMEOUT.total_seconds())
-            keep = True
-        except SMTPResponseException as refusal:
-            keep = refusal.code >= 400 and refusal.code != CLOSING
+        except BaseException:
+            # Also when cancelled: what this mail left half-way would mix with the next one's.
+            connection.close()
             raise
-        finally:
-            # Not only after errors: what a cancelled send left half-way would mix with the next.
-            if keep:
-                self._idle.append(connection)
-            else:
-                connection.close()
+        self._idle.append(connection)
 
     async def _announce_again(self, connection: SMTP, mail: _Mail) -> None:
-        """Forget the last mail's envelope and open this one's, if the connection still lives."""
+        """Open the mail's envelope on a connection that the server may have given up meanwhile.
+
+        Raises:
+            _Stale: it has, or takes no more mails on it; nothing but addresses has gone out.
+        """
         try:
             await connection.rset(timeout=self.PROBE_TIMEOUT.total_seconds())
             await _announce(connection, mail)
-        except (SMTPSenderRefused, SMTPRecipientRefused) as refusal:
-            if refusal.code != CLOSING:
-                raise
-            raise _Stale from refusal
         except (SMTPException, OSError) as error:
+            if isinstance(error, SMTPRecipientRefused) and error.code != CLOSING:
+                raise
             raise _Stale from error
 
 

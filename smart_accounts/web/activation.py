@@ -20,7 +20,7 @@ from smart_accounts.accounts.records import ActivationLink, StoredRequest
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.client import RequestClient
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.messages import Refusal, Status
+from smart_accounts.messages import Refusal, Status, field_errors
 from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens, token_hash
 from smart_accounts.web.pages import Pages
@@ -129,7 +129,7 @@ class Activation:
         try:
             refusal = Refusal(reason=reason)
         except ValidationError as error:
-            message = f"The reason {error.errors()[0]['msg']}."
+            message = f"The reason {field_errors(error)[0].message}."
             return self._show(token, link, status=422, errors={"reason": message}, reason=reason)
         signal = self._client.decline(
             link.request.workflow_id, run_id=link.request.id, reason=refusal.reason

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 Starter = Callable[..., Coroutine[Any, Any, Any]]
 TemporalIn = Callable[[], AbstractAsyncContextManager[tuple[str, Starter]]]
+WorkerAt = Callable[[str], AbstractAsyncContextManager[None]]
 
 
 @pytest.fixture
@@ -79,34 +81,33 @@ async def test_every_row_is_tried_and_told(starter: Starter, file: Path) -> None
     assert max(map(len, shown.out.splitlines())) <= 80
 
 
-async def test_a_server_that_goes_away_in_between(temporal_in: TemporalIn, file: Path) -> None:
-    write(file, [f"ada@gone{number}.example" for number in range(12)])
+async def test_a_server_that_goes_away_in_between(
+    temporal_in: TemporalIn, worker_at: WorkerAt, file: Path
+) -> None:
+    write(file, [f"ada@gone{number}.example" for number in range(40)])
     async with temporal_in() as (_, starter):
         run = asyncio.create_task(starter("import", file))
-        began = time.monotonic()
-        # No worker answers, so eight wait for one, and four have not been tried.
-        for _ in range(50):
+        listed: list[dict[str, Any]] = []
+        # No worker answers, so each start is followed by 5 s of waiting for one.
+        while len(listed) < 8:
             await asyncio.sleep(0.2)
-            if len((await starter("list", "--json")).json) >= 8:
-                break
-        assert time.monotonic() - began < 20  # one after the other they would wait 35 s
+            listed = (await starter("list", "--json")).json
+        asked = [datetime.fromisoformat(each["requested_at"]) for each in listed[-8:]]
+        assert max(asked) - min(asked) < timedelta(seconds=5)  # eight at a time
     stopped = time.monotonic()
     ended = await run
-    assert time.monotonic() - stopped < 20
+    assert time.monotonic() - stopped < 25  # 13 s; trying the rest in vain takes 36 s
     assert ended.code == 3
     assert "unfinished" in ended.out
     assert ended.out.splitlines()[-1] == "Run it again to go on; open requests are left alone."
 
-    async with temporal_in() as (_, starter):
+    async with temporal_in() as (address, starter), worker_at(address):
         ended = await starter("import", file, "--json")
         assert ended.code == 0
-        assert ended.json["counts"] == {
-            "started": 4,
-            "already-open": 8,
-            "rejected": 0,
-            "bad-input": 0,
-            "unfinished": 0,
-        }
+        counts = ended.json["counts"]
+        assert counts["already-open"] >= 8
+        assert counts["started"] > 0
+        assert counts["already-open"] + counts["started"] == 40
 
 
 async def test_progress_on_a_terminal_only(starter: Starter, file: Path) -> None:

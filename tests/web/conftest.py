@@ -208,7 +208,7 @@ async def served(site: Site) -> AsyncIterator[Site]:
     """The site on a real port."""
     server = uvicorn.Server(uvicorn.Config(site.app, access_log=False, lifespan="off", ws="none"))
     serving = asyncio.create_task(server.serve(sockets=[site.listening]))
-    while not server.started:  # noqa: ASYNC110 - the server has no event to wait for
+    while not server.started:
         await asyncio.sleep(0.01)
     yield site
     server.should_exit = True

@@ -11,15 +11,15 @@ from smart_accounts.messages import Status
 BUTTON = "Accept the account"
 
 
-async def opens(page: Page, foreign_html: str) -> None:
-    """Another site's page, made up on the way to the browser."""
+async def opens(page: Page, url: str, html: str) -> None:
+    """A page of someone else's, made up on the way to the browser."""
 
     async def answer(route: Route) -> None:
-        await route.fulfill(body=foreign_html, content_type="text/html")
+        await route.fulfill(body=html, content_type="text/html")
 
-    await page.route("http://evil.example/", answer)
-    await page.goto("http://evil.example/")
-    await page.unroute("http://evil.example/")
+    await page.route(url, answer)
+    await page.goto(url)
+    await page.unroute(url)
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -84,7 +84,7 @@ async def test_the_browser_asks_for_the_box_first(served: Any, new_page: Any) ->
         page.on("request", lambda request: asked.append(request.method))
         await page.get_by_role("button", name=BUTTON).click()
         await expect(page.get_by_role("checkbox")).to_be_focused()
-    assert asked == []
+    assert "POST" not in asked
 
 
 async def test_a_scanner_that_opens_links_and_runs_scripts_changes_nothing(
@@ -121,7 +121,7 @@ async def test_another_site_can_not_answer_for_the_customer(served: Any, new_pag
                 f'<meta name="referrer" content="{policy}"><form method="post" action="{target}">'
                 '<input name="agree" value="yes"><button>Win</button></form>'
             )
-            await opens(page, html)
+            await opens(page, "http://evil.example/", html)
             await page.get_by_role("button").click()
             await expect(page.get_by_role("heading", level=1)).to_have_text(
                 "Please answer on our own page"
@@ -131,11 +131,12 @@ async def test_another_site_can_not_answer_for_the_customer(served: Any, new_pag
 
 async def test_the_page_can_not_be_framed(served: Any, new_page: Any) -> None:
     token = await served.issue()
+    html = f'<iframe src="{served.url}/activate/{token}"></iframe>'
     async with new_page() as page:
-        html = f'<iframe src="{served.url}/activate/{token}"></iframe>'
-        await opens(page, html)
-        frame = page.frames[1]
-        assert await frame.get_by_role("button").count() == 0
+        refused = page.expect_console_message(lambda message: "frame-ancestors" in message.text)
+        async with refused:
+            # Beside the page itself: from afar the browser refuses local addresses anyway.
+            await opens(page, f"{served.url}/frame", html)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -63,9 +63,7 @@ class Story:
             mail_from="no-reply@accounts.example",
         )
         accounts = AccountActivities(self.store)
-        emails = EmailActivities(
-            self.store, Composer(site), sender, LinkTokens([KEY]), BASE_URL
-        )
+        emails = EmailActivities(self.store, Composer(site), sender, LinkTokens([KEY]), BASE_URL)
         config = self.env.client.config()
         config["data_converter"] = worker_data_converter
         async with Worker(
@@ -100,9 +98,7 @@ class Story:
         )
 
     async def status(self) -> RequestStatus:
-        return await self.client.status(
-            self.started.workflow_id, run_id=self.started.request_id
-        )
+        return await self.client.status(self.started.workflow_id, run_id=self.started.request_id)
 
     async def until(self, *statuses: Status, sent: int = 0) -> RequestStatus:
         """Wait, in real time, until the request stands so and ``sent`` mails are out."""

@@ -143,9 +143,7 @@ async def test_mail_server_down_for_half_a_day(story: Any, mail_server: Any) -> 
     assert sorted(mail_server.kinds()) == ["activation", "request-received"]
 
 
-async def test_refusal_for_now_of_one_mail_holds_back_nothing(
-    story: Any, mail_server: Any
-) -> None:
+async def test_refusal_for_now_of_one_mail_holds_back_nothing(story: Any, mail_server: Any) -> None:
     mail_server.refusals[REQUESTER] = "451 try again later"
     async with story.worker():
         await story.start()
@@ -241,9 +239,7 @@ async def test_cancelling_is_a_withdrawal_by_the_operator(
         await story.until(Status.PENDING)
 
 
-async def test_cancelling_after_the_decision_changes_nothing(
-    story: Any, mail_server: Any
-) -> None:
+async def test_cancelling_after_the_decision_changes_nothing(story: Any, mail_server: Any) -> None:
     async with story.worker():
         await story.start()
         await story.until(Status.PENDING, sent=2)

