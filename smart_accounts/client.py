@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -21,7 +21,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from smart_accounts.errors import NotFound, Refused, Unavailable
+from smart_accounts.errors import BadSetting, NotFound, Refused, Unavailable
 from smart_accounts.messages import (
     DEADLINE_ATTRIBUTE,
     DOMAIN_ATTRIBUTE,
@@ -43,6 +43,7 @@ STATUS = SearchAttributeKey.for_keyword(STATUS_ATTRIBUTE)
 DOMAIN = SearchAttributeKey.for_keyword(DOMAIN_ATTRIBUTE)
 DEADLINE = SearchAttributeKey.for_datetime(DEADLINE_ATTRIBUTE)
 
+_NO_ANSWER = "Temporal does not answer; nothing was lost, try again."
 _DOWN = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
@@ -74,12 +75,13 @@ async def connect(
     Raises:
         Unavailable: the server does not answer; with ``lazy`` the first call tells.
     """
-    config = ClientConfig.load_client_connect_config()
-    config.setdefault("target_host", "localhost:7233")
     try:
+        config = ClientConfig.load_client_connect_config()
+    except RuntimeError as error:
+        raise BadSetting(f"bad TEMPORAL_ settings: {error}") from None
+    config.setdefault("target_host", "localhost:7233")
+    with _plain_errors():
         return await Client.connect(**config, data_converter=data_converter, lazy=lazy)
-    except (RuntimeError, RPCError) as error:
-        raise Unavailable(f"Temporal does not answer at {config['target_host']}.") from error
 
 
 class RequestClient:
@@ -96,7 +98,7 @@ class RequestClient:
         return cls(await connect(lazy=lazy))
 
     async def check(self) -> None:
-        with _plain_errors():
+        async with _answer_within(RPC_TIMEOUT):
             await self._client.service_client.check_health(timeout=RPC_TIMEOUT)
 
     async def start(self, request: SmartAccountRequest) -> Started:
@@ -112,7 +114,7 @@ class RequestClient:
             SearchAttributePair(DEADLINE, datetime.now(UTC) + request.acceptance_window),
         ]
         try:
-            with _plain_errors():
+            async with _answer_within(RPC_TIMEOUT):
                 handle: WorkflowHandle[Any, Any] = await self._client.start_workflow(
                     WORKFLOW_TYPE,
                     request,
@@ -135,13 +137,12 @@ class RequestClient:
         """
         handle = self._client.get_workflow_handle(started.workflow_id, run_id=started.request_id)
         try:
-            async with asyncio.timeout(QUERY_TIMEOUT.total_seconds()):
-                with _plain_errors():
-                    async for event in handle.fetch_history_events(wait_new_event=True):
-                        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-                            break
-                return await self.status(started.workflow_id, run_id=started.request_id)
-        except (TimeoutError, Unavailable):
+            async with _answer_within(QUERY_TIMEOUT):
+                async for event in handle.fetch_history_events(wait_new_event=True):
+                    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                        break
+            return await self.status(started.workflow_id, run_id=started.request_id)
+        except Unavailable:
             return None
 
     async def status(self, workflow_id: str, *, run_id: str | None = None) -> RequestStatus:
@@ -152,7 +153,7 @@ class RequestClient:
         """
         handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
         try:
-            with _plain_errors():
+            async with _answer_within(QUERY_TIMEOUT):
                 status: RequestStatus = await handle.query(
                     "status", result_type=RequestStatus, rpc_timeout=QUERY_TIMEOUT
                 )
@@ -191,7 +192,7 @@ class RequestClient:
 
     async def _signal(self, workflow_id: str, run_id: str | None, name: str, message: Any) -> None:
         handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-        with _plain_errors():
+        async with _answer_within(RPC_TIMEOUT):
             await handle.signal(name, message, rpc_timeout=RPC_TIMEOUT)
 
 
@@ -216,5 +217,15 @@ def _plain_errors() -> Iterator[None]:
         if error.status == RPCStatusCode.NOT_FOUND:
             raise NotFound("There is no open request there.") from None
         if error.status in _DOWN:
-            raise Unavailable("Temporal does not answer; nothing was lost, try again.") from error
+            raise Unavailable(_NO_ANSWER) from error
         raise
+    except (RuntimeError, TimeoutError) as error:  # what a failed connection raises
+        raise Unavailable(_NO_ANSWER) from error
+
+
+@asynccontextmanager
+async def _answer_within(limit: timedelta) -> AsyncIterator[None]:
+    """Plain errors, and an end to waiting: a call's own time-out starts once it is connected."""
+    with _plain_errors():
+        async with asyncio.timeout(limit.total_seconds()):
+            yield

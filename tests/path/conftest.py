@@ -97,19 +97,17 @@ def postgres(free_port: Callable[[], int]) -> Iterator[tuple[str, Path, dict[str
             package = folder / package.name
             os.chown(folder, NOBODY, NOBODY)
         programs, data, port = package / "pginstall" / "bin", folder / "data", free_port()
+        initdb = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust"]
         subprocess.run(
-            [
-                str(programs / "initdb"),
-                *("-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync"),
-            ],
+            [*initdb, "--no-sync"],
             check=True,
             stdout=subprocess.DEVNULL,
             **as_user,
         )
         server = subprocess.Popen(
             [
-                *(programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port)),
-                *("-k", "", "-c", "fsync=off"),
+                *(str(programs / "postgres"), "-D", str(data), "-h", "127.0.0.1"),
+                *("-p", str(port), "-k", "", "-c", "fsync=off"),
             ],
             stderr=subprocess.DEVNULL,
             **as_user,
