@@ -145,11 +145,12 @@ async def store(database_url: str) -> AsyncIterator[AccountStore]:
 
 async def _rows(url: str, query: str) -> list[dict[str, Any]]:
     engine = create_engine(url)
-    async with transaction(engine, writes=True) as connection:
-        result = await connection.execute(text(query))
-        rows = [dict(row._mapping) for row in result] if result.returns_rows else []
-    await engine.dispose()
-    return rows
+    try:
+        async with transaction(engine, writes=True) as connection:
+            result = await connection.execute(text(query))
+            return [dict(row._mapping) for row in result] if result.returns_rows else []
+    finally:
+        await engine.dispose()
 
 
 @pytest.fixture

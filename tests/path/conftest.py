@@ -113,7 +113,7 @@ def postgres(free_port: Callable[[], int]) -> Iterator[tuple[str, Path, dict[str
             **as_user,
         )
         stack.callback(stop, server, signal.SIGINT)
-        ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
+        ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
         give_up_at = time.monotonic() + 20
         while subprocess.run(ready, check=False, **as_user).returncode:
             assert time.monotonic() < give_up_at

@@ -1,0 +1,126 @@
+"""What the database itself holds true, whatever the code above it does."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from smart_accounts.accounts.database import migrate
+from smart_accounts.accounts.store import AccountStore
+from smart_accounts.errors import Unavailable
+from smart_accounts.messages import (
+    Addressee,
+    Decision,
+    Email,
+    EmailKind,
+    EmailOutcome,
+    EmailState,
+    OpenRequest,
+    SmartAccountRequest,
+    Status,
+)
+
+NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
+ACCEPTED = Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example")
+
+
+@pytest.fixture
+def opening(example: dict[str, Any]) -> Any:
+    def named(request_id: str) -> OpenRequest:
+        return OpenRequest(
+            request_id=request_id,
+            request=SmartAccountRequest.model_validate(example),
+            requested_at=NOW,
+            deadline=NOW + timedelta(days=90),
+        )
+
+    return named
+
+
+async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: Any) -> None:
+    for _ in range(2):
+        assert await store.open_request(opening("one"), ()) is None
+    for _ in range(2):
+        await store.activate("one", ACCEPTED)
+    await store.close("one", Decision(status=Status.LAPSED, at=NOW))
+    assert await ask("SELECT status FROM requests") == [{"status": "active"}]
+    assert await ask("SELECT state FROM accounts") == [{"state": "active"}]
+    assert len(await ask("SELECT * FROM account_users")) == 2
+
+
+async def test_rejection_says_the_same_again(store: AccountStore, opening: Any) -> None:
+    await store.open_request(opening("one"), ())
+    await store.activate("one", ACCEPTED)
+    first = await store.open_request(opening("two"), ())
+    assert first
+    assert await store.open_request(opening("two"), ()) == first
+
+
+async def test_database_refuses_a_second_open_account_of_a_domain(
+    store: AccountStore, opening: Any, ask: Any
+) -> None:
+    await store.open_request(opening("one"), ())
+    await ask("INSERT INTO requests SELECT 'two', " + ALL_BUT_ID + " FROM requests")
+    account = "INSERT INTO accounts VALUES ('two', 'acme.example', 'Acme', '{}', NULL)"
+    with pytest.raises(IntegrityError):
+        await ask(account.format("provisional"))
+    await ask(account.format("closed"))
+
+
+ALL_BUT_ID = (
+    "workflow_id, status, account_name, account_domain, customer_email, requester_email,"
+    " requester_name, requester_company, note_to_customer, note_to_added_users, added_users,"
+    " needs_attention, requested_at, deadline, link_ordinal, signalled, decided_at, decided_by,"
+    " reason"
+)
+
+
+async def test_first_outcome_of_a_mail_stays(store: AccountStore, opening: Any) -> None:
+    await store.open_request(opening("one"), ())
+    email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
+    assert await store.email_outcome("one", email) is None
+    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
+    await store.record_email("one", email, "ada@acme.example", "<id>", sent)
+    failed = EmailOutcome(state=EmailState.FAILED, at=NOW, answer="550")
+    await store.record_email("one", email, "ada@acme.example", "<id>", failed)
+    assert await store.email_outcome("one", email) == sent
+
+
+async def test_times_come_back_in_utc(store: AccountStore, opening: Any) -> None:
+    await store.open_request(opening("one"), ())
+    found = await store.find_request("one")
+    assert found
+    assert found.requested_at == NOW
+    assert found.requested_at.tzinfo == UTC
+
+
+async def test_first_signal_stays(store: AccountStore, opening: Any) -> None:
+    await store.open_request(opening("one"), ())
+    await store.note_signalled("one", "declined")
+    await store.note_signalled("one", "accepted")
+    found = await store.find_request("one")
+    assert found
+    assert found.signalled == "declined"
+
+
+async def test_migrating_again_changes_nothing(database_url: str, store: AccountStore) -> None:
+    await migrate(database_url)
+    await store.ping()
+
+
+async def test_database_that_is_away_is_an_outage(free_port: Any) -> None:
+    url = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing"
+    async with AccountStore.open(url) as away:
+        with pytest.raises(Unavailable):
+            await away.ping()
+
+
+async def test_errors_do_not_quote_what_was_stored(
+    store: AccountStore, opening: Any, ask: Any
+) -> None:
+    await ask("DROP TABLE account_users")
+    await store.open_request(opening("one"), ())
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is
+        await store.activate("one", ACCEPTED)
+    assert "ada@acme.example" not in f"{caught.value!s}{caught.value.__cause__!s}"
