@@ -1,0 +1,59 @@
+"""The README's blocks, run as they stand there; only the address is this test's."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def block(name: str) -> str:
+    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+def starter_block() -> str:
+    found = re.search(r"```sh\n(\.venv/bin/python starter\.py request .*?)```", README, re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+async def run(service: Any, *command: str) -> str:
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TEMPORAL_ADDRESS": service.server.address,
+    }
+    done = await asyncio.to_thread(
+        lambda: subprocess.run(
+            command, env=environment, cwd=ROOT, text=True, capture_output=True, check=False
+        )
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_starter_block(service: Any) -> None:
+    await service.worker()
+    script = starter_block().replace(".venv/bin/python", sys.executable)
+    assert "pending" in await run(service, "bash", "-euc", script)
+    await service.mail.wait_for("activation", "ada@acme.example")
+
+
+async def test_cli_block(service: Any) -> None:
+    await service.worker()
+    await run(service, "bash", "-euc", block("cli"))
+    result = await service.client.get_workflow_handle("smart-account-acme.example").result()
+    assert result["status"] == "active"
+
+
+async def test_python_block(service: Any) -> None:
+    await service.worker()
+    script = block("python").replace("127.0.0.1:7233", service.server.address)
+    assert "pending" in await run(service, sys.executable, "-c", script)
+    await service.mail.wait_for("activation", "eve@borealis.example")
