@@ -1,10 +1,11 @@
 """Histories of every release replay: open requests outlive deploys."""
 
+import json
 from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from smart_accounts.temporal import GuardInterceptor, worker_data_converter
 from workflows.smart_account_request import SmartAccountRequestWorkflow
@@ -22,5 +23,8 @@ async def test_history_replays(path: Path) -> None:
         workflows=[SmartAccountRequestWorkflow],
         interceptors=[GuardInterceptor()],
         data_converter=worker_data_converter,
+        workflow_runner=UnsandboxedWorkflowRunner(),  # as in production
     )
-    await replayer.replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
+    history = json.loads(path.read_text())
+    started = history["events"][0]["workflowExecutionStartedEventAttributes"]
+    await replayer.replay_workflow(WorkflowHistory.from_json(started["workflowId"], history))

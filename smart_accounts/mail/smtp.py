@@ -71,7 +71,7 @@ class SmtpSender:
     """Sends mails one at a time over each of a few connections, which are kept for the next."""
 
     COMMAND_TIMEOUT = timedelta(seconds=30)
-    PROBE_TIMEOUT = timedelta(seconds=5)
+    PROBE_TIMEOUT = timedelta(seconds=5)  # for a kept connection: it is easily replaced
     FINAL_DOT_TIMEOUT = timedelta(minutes=10)  # RFC 5321, 4.5.3.2.6: less makes doubles
 
     def __init__(
@@ -145,7 +145,7 @@ class SmtpSender:
         try:
             await connection.rset(timeout=self.PROBE_TIMEOUT.total_seconds())
             await _announce(connection, mail)
-        except (SMTPException, OSError) as error:
+        except SMTPException as error:
             if isinstance(error, SMTPRecipientRefused) and error.code != CLOSING:
                 raise
             raise _Stale from error
