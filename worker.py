@@ -45,12 +45,13 @@ async def main(settings: Settings) -> None:
     client = await _wait_for_services(settings, stop)
     if client is None:
         return
+    sender = _sender(settings)
     async with AccountStore.open(settings.database_url) as store:
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
             workflows=[SmartAccountRequestWorkflow],
-            activities=_activities(settings, store),
+            activities=_activities(settings, store, sender),
             interceptors=[GuardInterceptor()],
             # The sandbox would double the worker's CPU time; the tests run in it instead.
             workflow_runner=UnsandboxedWorkflowRunner(),
@@ -62,6 +63,7 @@ async def main(settings: Settings) -> None:
             await stop.wait()
             # A mail server that hangs must not hold the exit: Temporal has the mail retried.
             loop.call_later(LONGEST_SHUTDOWN.total_seconds(), _exit, 0)
+        await sender.aclose()
 
 
 async def _wait_for_services(settings: Settings, stop: asyncio.Event) -> Client | None:
@@ -79,15 +81,20 @@ async def _wait_for_services(settings: Settings, stop: asyncio.Event) -> Client 
     return None
 
 
-def _activities(settings: Settings, store: AccountStore) -> list[Callable[..., Awaitable[object]]]:
+def _sender(settings: Settings) -> SmtpSender:
     password = settings.smtp_password
-    sender = SmtpSender(
+    return SmtpSender(
         hostname=settings.smtp_hostname,
         port=settings.smtp_port,
         username=settings.smtp_username,
         password=password.get_secret_value() if password else None,
         tls=settings.smtp_tls,
     )
+
+
+def _activities(
+    settings: Settings, store: AccountStore, sender: SmtpSender
+) -> list[Callable[..., Awaitable[object]]]:
     site = Site(
         base_url=settings.base_url,
         organisation_name=settings.organisation_name,

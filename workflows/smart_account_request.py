@@ -182,7 +182,7 @@ class SmartAccountRequestWorkflow:
             )
             return self._decision
         self._status = Status.PENDING
-        self._describe(f"waits for the customer's answer until {utc(self._deadline)}")
+        self._describe(f"pending, waits for the customer's answer until {utc(self._deadline)}")
         return None
 
     def _mail_customer_and_requester(self) -> asyncio.Task[None]:

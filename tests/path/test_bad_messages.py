@@ -239,7 +239,7 @@ async def test_no_personal_data_in_what_the_web_ui_lists(
     assert await described.static_summary() == f"Smart Account for {fresh['account_domain']}"
     details = await handle.query("__temporal_workflow_metadata")
     words = details.current_details
-    assert "waits for the customer's answer until" in words
+    assert "pending, waits for the customer's answer until" in words
     assert fresh["account_domain"] in words
     shown = [words, str(described.typed_search_attributes), started.workflow_id]
     events = (await handle.fetch_history()).events
