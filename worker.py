@@ -30,8 +30,7 @@ from smart_accounts.tokens import LinkTokens
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 RETRY_EVERY = timedelta(seconds=2)
-GRACE = timedelta(seconds=5)  # mails in flight come to their end
-LONGEST_SHUTDOWN = timedelta(seconds=20)
+GRACE = timedelta(seconds=5)  # for mails in flight; then they are left to be retried
 STICKY_TIMEOUT = timedelta(seconds=1)  # how long a dead worker's requests wait for this one
 
 log = logging.getLogger("worker")
@@ -61,8 +60,6 @@ async def main(settings: Settings) -> None:
         async with worker:
             log.info("worker ready")
             await stop.wait()
-            # A mail server that hangs must not hold the exit: Temporal has the mail retried.
-            loop.call_later(LONGEST_SHUTDOWN.total_seconds(), _exit, 0)
         await sender.aclose()
 
 

@@ -39,6 +39,9 @@ class MailServer:
         """By recipient: the answer to its RCPT, such as ``451 later``."""
         self.cuts = 0
         """How many of the next mails are kept but never acknowledged: the connection breaks."""
+        self.holds = False
+        """Whether mails are kept without an answer for the time being; ``held`` counts them."""
+        self.held = 0
         self.attempts: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._transports: set[Any] = set()
@@ -83,6 +86,10 @@ class MailServer:
     ) -> str:
         assert isinstance(envelope.content, bytes)
         self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        if self.holds:
+            self.held += 1
+            while self.holds:
+                await asyncio.sleep(0.02)
         if self.cuts:
             self.cuts -= 1
             assert isinstance(server.transport, asyncio.Transport)

@@ -91,7 +91,7 @@ def test_images_are_pinned_to_a_version(services: dict[str, Any]) -> None:
 
 def test_the_worker_is_given_longer_than_its_graceful_shutdown(services: dict[str, Any]) -> None:
     worker = (ROOT / "worker.py").read_text()
-    [longest] = re.findall(r"^LONGEST_SHUTDOWN = timedelta\(seconds=(\d+)\)", worker, re.MULTILINE)
+    [longest] = re.findall(r"^GRACE = timedelta\(seconds=(\d+)\)", worker, re.MULTILINE)
     assert parse_duration(services["worker"]["stop_grace_period"]) > int(longest)
     # The image's check asks the web's port, where no worker ever answers.
     assert services["worker"]["healthcheck"] == {"disable": True}

@@ -108,7 +108,8 @@ async def started(home: Path, ports: dict[str, int] | None = None) -> AsyncItera
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        await process.communicate()
+        _, err = await process.communicate()
+        sys.stderr.write(err.decode())  # shown with a test that failed
 
 
 async def test_ready_means_that_all_parts_answer(tmp_path: Path) -> None:

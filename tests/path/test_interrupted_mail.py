@@ -1,0 +1,66 @@
+"""A mail in flight when its worker dies or when the customer decides."""
+
+import asyncio
+import signal
+from typing import Any
+
+from smart_accounts.client import RequestClient, connect
+from smart_accounts.errors import Unavailable
+from smart_accounts.messages import EmailKind, EmailState, Status
+
+
+async def in_flight(service: Any) -> None:
+    async with asyncio.timeout(20):
+        while service.mail.held < 2:
+            await asyncio.sleep(0.02)
+
+
+async def test_worker_killed_with_mails_in_flight(service: Any, fresh: dict[str, Any]) -> None:
+    service.mail.holds = True
+    worker = await service.worker()
+    started = await service.start(fresh)
+    await in_flight(service)
+    worker.send_signal(signal.SIGKILL)
+    await asyncio.to_thread(worker.wait)
+    service.mail.holds = False
+    await service.worker()
+    async with asyncio.timeout(25):  # the heartbeat's time-out, not the activity's half hour
+        await service.until(started, Status.PENDING, sent=2)
+    copies = [mail["Message-ID"].strip() for mail in service.mail.mails]
+    assert len(set(copies)) == 2
+
+
+async def test_decision_while_a_mail_is_in_flight(service: Any, fresh: dict[str, Any]) -> None:
+    service.mail.holds = True
+    await service.worker()
+    started = await service.start(fresh)
+    await in_flight(service)
+    await service.requests().accept(started.workflow_id)
+    await service.until(started, Status.ACTIVE)
+    await asyncio.sleep(9)  # a heartbeat has told the activity by now; it finishes all the same
+    service.mail.holds = False
+    await service.handle(started).result()
+    final = await service.requests().status(started.workflow_id)
+    states = {mail.kind: mail.state for mail in final.emails}
+    assert states[EmailKind.ACTIVATION] == EmailState.SENT
+    assert service.mail.kinds().count("activation") == 1
+
+
+async def test_temporal_that_accepts_and_stays_silent(free_port: Any, monkeypatch: Any) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", free_port())
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{port}")
+    client = RequestClient(await connect(lazy=True))
+    try:
+        async with asyncio.timeout(4):
+            await client.accept("smart-account-acme.example")
+    except Unavailable:
+        pass
+    else:
+        raise AssertionError("nobody answered")
+    finally:
+        server.close()
