@@ -35,6 +35,7 @@ _LINKABLE = re.compile(
     | (?:{_SCHEMES}) [{_COLON}] (?=\S)
     | (?<![\\\w]) \\ (?=\\\w)
     | (?<=\S) [@\uff20\ufe6b] (?=\S)
+    | (?<==) [?]
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -43,7 +44,8 @@ _LINKABLE = re.compile(
 def unlinked(text: str) -> str:
     """The text with what could become a link broken where all can see: ``evil[.]example/x``.
 
-    Mail clients make links of whatever looks like an address, escaped or not.
+    Mail clients make links of whatever looks like an address, escaped or not. ``=?`` begins an
+    encoded word, which Python decodes even in a header that is just being written.
     """
     return _LINKABLE.sub(lambda found: re.sub(r"(\D)", r"[\1]", found[0]), text)
 

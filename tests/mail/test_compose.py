@@ -318,6 +318,18 @@ def test_a_name_cannot_begin_another_header() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["Acme =?utf-8?b?DQpCY2M6IGV2ZUB4DQoNCmhp?=", "=?utf-8?q?https=3A//evil=2Eexample/x?="],
+)
+def test_an_encoded_word_in_a_name_stays_what_it_is(name: str) -> None:
+    for email in MAILS[:2]:
+        mail = compose(email, replace(REQUEST, account_name=name))
+        assert mail.message["Bcc"] is None
+        assert "=[?]utf-8?" in mail.message["Subject"]
+        assert "evil.example" not in mail.message["Subject"]
+
+
+@pytest.mark.parametrize(
     "name", ["Zürich 🚀 " * 10, "日本語ネットワークス" * 12, "👩‍💻" * 40, "é" * 120]
 )
 def test_any_name_arrives_whole(name: str) -> None:

@@ -1,9 +1,7 @@
 """Sending over real connections: to aiosmtpd, and to a server that misbehaves as it is told."""
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from smart_accounts.mail.smtp import (
@@ -439,28 +438,20 @@ async def aiosmtpd(post: Post, mode: SmtpTls, certificate: Path) -> AsyncIterato
     await until(lambda: all(each.transport is None for each in sessions))
 
 
-def _openssl(*arguments: str) -> None:
-    program = shutil.which("openssl")
-    assert program, "these tests need the openssl program"
-    subprocess.run([program, *arguments], check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder: an authority, a certificate of it for this server, and two of no use."""
     folder = tmp_path_factory.mktemp("certificates")
-    new = ["req", "-x509", "-nodes", "-days", "2"]
-    new += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    by_authority = ["-CA", f"{folder}/authority.pem", "-CAkey", f"{folder}/authority.key"]
-    for name, host, *signed in (
-        ("authority", "DNS:authority.example"),
-        ("good", "IP:127.0.0.1", *by_authority),
-        ("self-signed", "IP:127.0.0.1"),
-        ("other-host", "DNS:mail.example", *by_authority),
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    for name, issuer, host in (
+        ("good", authority, "127.0.0.1"),
+        ("self-signed", stranger, "127.0.0.1"),
+        ("other-host", authority, "mail.example"),
     ):
-        files = ["-out", f"{folder}/{name}.pem", "-keyout", f"{folder}/{name}.key"]
-        subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName={host}"]
-        _openssl(*new, *signed, *files, *subject)
+        issued = issuer.issue_cert(host)
+        issued.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+        issued.private_key_pem.write_to_path(folder / f"{name}.key")
     return folder
 
 
