@@ -194,16 +194,14 @@ class SmartAccountRequestWorkflow:
         )
 
     async def _customer_decides_or_deadline_passes(self) -> Decision:
-        # A decision that came in together with the expired timer, or before the timer could
-        # be set, wins: Temporal had it while the request was open.
-        left = self._deadline - workflow.now()
-        if self._decision is None and left > timedelta():
-            with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(
-                    lambda: self._decision is not None,
-                    timeout=left,
-                    timeout_summary=f"Deadline {utc(self._deadline)}",
-                )
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._decision is not None,
+                timeout=self._deadline - workflow.now(),
+                timeout_summary=f"Deadline {utc(self._deadline)}",
+            )
+        # A decision that came in together with the expired timer wins: Temporal had it while
+        # the request was open.
         return self._decide(Status.LAPSED)
 
     async def _activate_account_and_give_access(self, decision: Decision) -> None:

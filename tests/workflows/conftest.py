@@ -116,6 +116,9 @@ class Story:
             while (await self.handle.describe()).status == WorkflowExecutionStatus.RUNNING:
                 await asyncio.sleep(0.02)
 
+    async def pending_activities(self) -> list[Any]:
+        return list((await self.handle.describe()).raw_description.pending_activities)
+
     async def now(self) -> datetime:
         return await self.env.get_current_time()
 
