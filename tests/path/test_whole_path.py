@@ -184,7 +184,11 @@ async def test_worker_ends_with_status_0_twenty_times_out_of_twenty(
 async def test_worker_that_is_told_to_stop_while_the_mail_server_hangs(
     service: Any, fresh: dict[str, Any], free_port: Any
 ) -> None:
-    hanging = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", free_port())
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the worker has gone
+        writer.close()
+
+    hanging = await asyncio.start_server(say_nothing, "127.0.0.1", free_port())
     port = hanging.sockets[0].getsockname()[1]
     worker = await service.worker(SMART_ACCOUNTS_SMTP_PORT=str(port))
     started = await service.start(fresh)
