@@ -2,17 +2,20 @@
 
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.headerregistry import Address
+from datetime import UTC, datetime, timedelta
+from email.header import Header
+from email.headerregistry import Address, HeaderRegistry, UniqueUnstructuredHeader
 from email.message import EmailMessage
+from email.policy import EmailPolicy
 from typing import Any
 
 from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from smart_accounts.accounts.records import StoredRequest
-from smart_accounts.messages import Addressee, Email, utc
+from smart_accounts.messages import Addressee, Email, EmailStatus, Status, time_left, utc
 
 TEXT_WIDTH = 72
 
@@ -72,6 +75,12 @@ def _folded(text: str) -> str:
     )
 
 
+def _answer(said: str | None) -> str | None:
+    """What a mail server said, on one line: a mail that came back may hold anything, and URLs."""
+    printable = "".join(char if char.isprintable() else " " for char in said or "")
+    return unlinked(" ".join(printable.split())) or None
+
+
 def _written(request: StoredRequest) -> StoredRequest:
     """The request with all that people wrote unlinked, so that no template can forget to.
 
@@ -79,6 +88,7 @@ def _written(request: StoredRequest) -> StoredRequest:
     """
     # Whoever sends the signal says who accepted: no field rule has seen it.
     by = "".join(filter(str.isprintable, request.decided_by or "customer"))
+    reason = request.reason or ""
     return replace(
         request,
         account_name=unlinked(request.account_name),
@@ -86,7 +96,9 @@ def _written(request: StoredRequest) -> StoredRequest:
         requester_company=unlinked(request.requester_company),
         note_to_customer=unlinked(request.note_to_customer or "") or None,
         note_to_added_users=unlinked(request.note_to_added_users or "") or None,
-        reason=unlinked(request.reason or "") or None,
+        reason=(
+            _answer(reason) if request.status == Status.UNDELIVERABLE else unlinked(reason) or None
+        ),
         decided_by=by if by.casefold() == request.customer_email.casefold() else unlinked(by),
     )
 
@@ -117,6 +129,20 @@ def message_id(email: Email, request_id: str, mail_from: str) -> str:
     return f"<{request_id}.{email.kind}.{email.to}.{email.number}@{domain}>"
 
 
+class _Subject(UniqueUnstructuredHeader):
+    """A subject that arrives as it was written: Python's own folding loses blanks in names."""
+
+    def fold(self, *, policy: EmailPolicy) -> str:
+        lines = Header(str(self), "utf-8", header_name="Subject").encode(linesep=policy.linesep)
+        return f"Subject: {lines}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+# The registry itself adds the base class that its type hint asks for.
+_HEADERS.map_to_type("subject", _Subject)  # type: ignore[arg-type]
+_POLICY = EmailPolicy(header_factory=_HEADERS)
+
+
 class Composer:
     """Makes mails: ``<kind>.jinja`` says what, ``layout.txt`` and ``layout.html`` show it."""
 
@@ -133,20 +159,40 @@ class Composer:
         self._templates.globals["site"] = site
         self._templates.filters |= {"moment": utc, "quoted": quoted}
 
-    def compose(self, email: Email, request: StoredRequest, link: str | None) -> EmailMessage:
-        """The finished mail; ``link`` is the activation link and goes into no other mail."""
-        shown = {"email": email, "request": _written(request), "link": link}
+    def compose(
+        self,
+        email: Email,
+        request: StoredRequest,
+        link: str | None,
+        *,
+        now: datetime,
+        undelivered: Sequence[EmailStatus] = (),
+    ) -> EmailMessage:
+        """The finished mail, which says what is true at ``now`` by the service's clock.
+
+        ``link`` is the activation link: it goes to the customer, in the activation mail and the
+        reminders, and into no other mail. ``undelivered`` are mails that did not reach them.
+        """
+        shown = {
+            "email": email,
+            "request": _written(request),
+            "link": link,
+            "left": time_left(max(request.deadline - now, timedelta())),
+            "undelivered": [
+                each.model_copy(update={"answer": _answer(each.answer)}) for each in undelivered
+            ],
+        }
         # Words and facts are plain strings here; only the HTML layout escapes, and it all of them.
         mail: Any = self._templates.get_template(f"{email.kind}.jinja").make_module(shown)
         text = self._templates.get_template("layout.txt").render(shown, mail=mail)
         html = self._templates.get_template("layout.html").render(shown, mail=mail)
 
-        message = EmailMessage()
+        message = EmailMessage(_POLICY)
         # An address as text could hold a second one; an Address can't.
         message["From"] = Address(self._site.organisation_name, addr_spec=self._site.mail_from)
         message["To"] = Address(addr_spec=recipient(email, request))
         message["Subject"] = mail.subject
-        message["Date"] = datetime.now(UTC)
+        message["Date"] = datetime.now(UTC)  # the mail server's time, not the service's
         message["Message-ID"] = message_id(email, request.id, self._site.mail_from)
         message["X-Smart-Account-Mail"] = str(email.kind)
         message["Auto-Submitted"] = "auto-generated"

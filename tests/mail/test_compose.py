@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from functools import cache
@@ -15,7 +15,7 @@ import pytest
 
 from smart_accounts.accounts.records import StoredRequest
 from smart_accounts.mail.compose import Composer, Site, message_id, recipient, unlinked
-from smart_accounts.messages import Addressee, Email, EmailKind, Status
+from smart_accounts.messages import Addressee, Email, EmailKind, EmailState, EmailStatus, Status
 
 SITE = Site(
     base_url="https://accounts.example",
@@ -39,6 +39,7 @@ REQUEST = StoredRequest(
     note_to_customer="As agreed on the phone.\n\nSee you on Tuesday.",
     note_to_added_users="Welcome aboard.",
     added_users=("bo@acme.example", "cy@acme.example"),
+    needs_attention=(),
     requested_at=datetime(2026, 8, 27, 14, 5, tzinfo=UTC),
     deadline=datetime(2026, 11, 25, 14, 5, tzinfo=UTC),
     link_ordinal=1,
@@ -46,6 +47,14 @@ REQUEST = StoredRequest(
     decided_at=datetime(2026, 9, 1, 9, 30, tzinfo=UTC),
     decided_by=None,
     reason="We know no such partner.",
+)
+NOW = REQUEST.deadline - timedelta(days=7)
+UNDELIVERED = EmailStatus(
+    kind=EmailKind.REMINDER,
+    recipient="ada@acme.example",
+    state=EmailState.BOUNCED,
+    at=datetime(2026, 9, 26, 14, 5, tzinfo=UTC),
+    answer="552 5.2.2 Mailbox full",
 )
 HOSTILE = (
     "<b>x</b><a href='https://evil.example/a?b=c#d'>ok</a> HTTPS://EVIL.example evil.example/x\n"
@@ -59,17 +68,25 @@ HOSTILE = (
 SUBJECTS = {
     EmailKind.ACTIVATION: "Please accept the Smart Account “Acme Networks”",
     EmailKind.REQUEST_RECEIVED: "Request received: Smart Account “Acme Networks”",
+    EmailKind.REMINDER: "Reminder: 7 days left to accept the Smart Account “Acme Networks”",
+    EmailKind.EXPIRING: "Still unanswered, 7 days left: Smart Account “Acme Networks”",
     EmailKind.ACTIVATED: "The Smart Account “Acme Networks” is active",
     EmailKind.WELCOME: "Your Smart Account “Acme Networks” is active",
     EmailKind.ACCESS_GRANTED: "You have access to the Smart Account “Acme Networks”",
     EmailKind.LAPSED: "The request for the Smart Account “Acme Networks” has lapsed",
     EmailKind.DECLINED: "The request for the Smart Account “Acme Networks” was declined",
     EmailKind.WITHDRAWN: "The request for the Smart Account “Acme Networks” was withdrawn",
+    EmailKind.UNDELIVERABLE: (
+        "The request for the Smart Account “Acme Networks” could not be delivered"
+    ),
+    EmailKind.REJECTED: "The request for the Smart Account “Acme Networks” was refused",
 }
 CUSTOMER, REQUESTER, USER = Addressee.CUSTOMER, Addressee.REQUESTER, Addressee.ADDED_USER
 MAILS = [
     Email(kind=EmailKind.ACTIVATION, to=CUSTOMER),
     Email(kind=EmailKind.REQUEST_RECEIVED, to=REQUESTER),
+    Email(kind=EmailKind.REMINDER, to=CUSTOMER),
+    Email(kind=EmailKind.EXPIRING, to=REQUESTER),
     Email(kind=EmailKind.ACTIVATED, to=REQUESTER),
     Email(kind=EmailKind.WELCOME, to=CUSTOMER),
     Email(kind=EmailKind.ACCESS_GRANTED, to=USER),
@@ -78,27 +95,48 @@ MAILS = [
     Email(kind=EmailKind.LAPSED, to=REQUESTER),
     Email(kind=EmailKind.DECLINED, to=REQUESTER),
     Email(kind=EmailKind.WITHDRAWN, to=CUSTOMER),
+    Email(kind=EmailKind.UNDELIVERABLE, to=REQUESTER),
+    Email(kind=EmailKind.REJECTED, to=REQUESTER),
 ]
-ACTIVATION = MAILS[0]
+ACTIVATION, _, REMINDER, EXPIRING = MAILS[:4]
+DECLINED, WITHDRAWN, UNDELIVERABLE, REJECTED = MAILS[-4:]
 REQUESTED_BY = ["Pat Lee", "Partner Ltd", "pat@partner.example"]
 ADDED = ["bo@acme.example", "cy@acme.example"]
 DECIDED = "2026-09-01 09:30 UTC"
+TO_DECIDE = [
+    *REQUESTED_BY,
+    *ADDED,
+    "As agreed on the phone.",
+    LINK,
+    f"Please answer by {DEADLINE}",
+    "Open the same page and choose “Decline”",
+    "expect this? Then simply ignore this e-mail. Nothing happens without your answer",
+    "lapses by itself",
+]
 SAYS = {
     (EmailKind.ACTIVATION, CUSTOMER): [
-        *REQUESTED_BY,
-        *ADDED,
-        "As agreed on the phone.",
-        LINK,
-        f"Please answer by {DEADLINE}",
-        "Open the same page and choose “Decline”",
-        "expect this? Then simply ignore this e-mail. Nothing happens without your answer",
-        "lapses by itself",
+        "Pat Lee of Partner Ltd (pat@partner.example) asks you to accept",
+        *TO_DECIDE,
     ],
     (EmailKind.REQUEST_RECEIVED, REQUESTER): [
         "Provisional",
         "The activation e-mail goes to ada@acme.example",
         *ADDED,
         FOLLOW,
+    ],
+    (EmailKind.REMINDER, CUSTOMER): [
+        "Pat Lee of Partner Ltd (pat@partner.example) asked you to accept",
+        "no answer from you yet",
+        f"You have 7 days left; without your answer by {DEADLINE} the request lapses",
+        *TO_DECIDE,
+    ],
+    (EmailKind.EXPIRING, REQUESTER): [
+        "ada@acme.example has not answered your request yet, with 7 days left",
+        f"Without an answer by {DEADLINE} the request lapses",
+        "send the activation e-mail again, or replace the approver",
+        FOLLOW,
+        "Provisional",
+        f"To be accepted by {DEADLINE}",
     ],
     (EmailKind.ACTIVATED, REQUESTER): [DECIDED, "Accepted by the customer (ada@acme.example)"],
     (EmailKind.WELCOME, CUSTOMER): ["Your role Approver and administrator", *ADDED],
@@ -125,6 +163,20 @@ SAYS = {
         "was withdrawn",
         "no longer works",
         "a new one can be requested",
+    ],
+    (EmailKind.UNDELIVERABLE, REQUESTER): [
+        "The activation e-mail to ada@acme.example was refused for good",
+        "What the mail server said We know no such partner.",
+        DECIDED,
+        "The domain acme.example is free",
+        "request a new Smart Account with another address",
+    ],
+    (EmailKind.REJECTED, REQUESTER): [
+        "No account was opened, and ada@acme.example got no e-mail about it",
+        "Reason We know no such partner.",
+        f"Refused on {DECIDED}",
+        "request the Smart Account again once the reason no longer holds",
+        "ask our support",
     ],
 }
 
@@ -184,9 +236,16 @@ def composer(site: Site) -> Composer:
     return Composer(site)
 
 
-def compose(email: Email, request: StoredRequest = REQUEST, site: Site = SITE) -> Read:
-    link = LINK if email.kind == EmailKind.ACTIVATION else None
-    return read(composer(site).compose(email, request, link))
+def compose(
+    email: Email,
+    request: StoredRequest = REQUEST,
+    site: Site = SITE,
+    *,
+    now: datetime = NOW,
+    undelivered: Sequence[EmailStatus] = (),
+) -> Read:
+    link = LINK if email in (ACTIVATION, REMINDER) else None
+    return read(composer(site).compose(email, request, link, now=now, undelivered=undelivered))
 
 
 def words(text: str) -> str:
@@ -205,6 +264,10 @@ def hostile() -> StoredRequest:
         reason=HOSTILE,
         decided_by="eve@evil.example\u202e\x00\r\nBcc: eve@evil.example",
     )
+
+
+def hostile_answer() -> EmailStatus:
+    return UNDELIVERED.model_copy(update={"answer": HOSTILE})
 
 
 def linkified(text: str) -> Iterator[str]:
@@ -231,8 +294,9 @@ class TestEveryMail:
     def test_says_what_it_must(self, email: Email) -> None:
         mail = compose(email)
         for part in (words(mail.text), words(Page(mail.html).text)):
-            for said in [*SAYS[email.kind, email.to], "Acme Networks", "acme.example", DEADLINE]:
+            for said in [*SAYS[email.kind, email.to], "Acme Networks", "acme.example"]:
                 assert said in part
+            assert (DEADLINE in part) == (email != REJECTED)  # nothing opened, nothing due
             assert "None" not in part
             assert SITE.organisation_name in part
         assert mail.message["Subject"] == SUBJECTS[email.kind]
@@ -254,7 +318,7 @@ class TestEveryMail:
         assert not {"Cc", "Bcc", "Reply-To"} & set(message.keys())
 
     def test_written_text_is_neither_markup_nor_a_link(self, email: Email) -> None:
-        mail = compose(email, hostile())
+        mail = compose(email, hostile(), undelivered=[hostile_answer()])
         page = Page(mail.html)
         ours = {LINK, FOLLOW, SITE.support_url}
         addresses = {*ADDED, "ada@acme.example", "pat@partner.example"}
@@ -272,18 +336,88 @@ class TestEveryMail:
 
     def test_travels_in_short_ascii_lines(self, email: Email) -> None:
         request = replace(hostile(), note_to_customer="日" * 1024, reason="x" * 1024)
-        raw = composer(SITE).compose(email, request, LINK).as_bytes(policy=policy.SMTP)
+        undelivered = [UNDELIVERED.model_copy(update={"answer": "日" * 1024})]
+        mail = composer(SITE).compose(email, request, LINK, now=NOW, undelivered=undelivered)
+        raw = mail.as_bytes(policy=policy.SMTP)
         assert raw.isascii()
         assert max(map(len, raw.split(b"\r\n"))) <= 998
         assert b"\n" not in raw.replace(b"\r\n", b"")
 
 
-def test_only_the_activation_mail_carries_the_link() -> None:
-    composed = {email: composer(SITE).compose(email, REQUEST, LINK) for email in MAILS}
+def test_only_the_activation_mail_and_the_reminder_carry_the_link() -> None:
+    composed = {email: composer(SITE).compose(email, REQUEST, LINK, now=NOW) for email in MAILS}
     carrying = [email for email, mail in composed.items() if "/activate/" in str(mail)]
-    assert carrying == [ACTIVATION]
-    assert LINK in compose(ACTIVATION).text.split()
-    assert Page(compose(ACTIVATION).html).links == {LINK, SITE.support_url}
+    assert carrying == [ACTIVATION, REMINDER]
+    for email in carrying:
+        mail = compose(email)
+        assert LINK in mail.text.split()
+        assert Page(mail.html).links == {LINK, SITE.support_url}
+        assert mail.html.count(f'href="{LINK}"') == 2  # the button and the plain link
+
+
+@pytest.mark.parametrize(
+    ("left", "words_for_it"),
+    [
+        (timedelta(days=60), "60 days left"),
+        (timedelta(days=1), "24 hours left"),
+        (timedelta(hours=1), "1 hour left"),
+        (timedelta(minutes=5), "less than an hour left"),
+        (timedelta(hours=-3), "less than an hour left"),
+    ],
+)
+def test_what_is_left_goes_by_the_clock_it_is_given(left: timedelta, words_for_it: str) -> None:
+    for email in (REMINDER, EXPIRING):
+        mail = compose(email, now=REQUEST.deadline - left)
+        for part in (mail.message["Subject"], mail.text, Page(mail.html).text):
+            assert words_for_it in words(part)
+
+
+def test_the_requester_learns_which_mails_did_not_reach_the_customer() -> None:
+    undelivered = [
+        EmailStatus(
+            kind=EmailKind.ACTIVATION,
+            recipient="old@acme.example",
+            state=EmailState.FAILED,
+            at=datetime(2026, 8, 27, 14, 6, tzinfo=UTC),
+        ),
+        UNDELIVERED,
+    ]
+    mail = compose(EXPIRING, undelivered=undelivered)
+    for part in (words(mail.text), words(Page(mail.html).text)):
+        assert "Not every e-mail to the customer was delivered" in part
+        assert (
+            f"To be accepted by {DEADLINE} "
+            "Activation e-mail not delivered old@acme.example 2026-08-27 14:06 UTC "
+            "Reminder not delivered ada@acme.example 2026-09-26 14:05 UTC "
+            "The mail server said 552 5.2.2 Mailbox full"
+        ) in part
+    for part in (compose(EXPIRING).text, Page(compose(EXPIRING).html).text):
+        assert not re.search(r"delivered|mail server", part)
+
+
+def test_a_mail_servers_answer_stays_on_one_line() -> None:
+    said = "550 no\u202e\x00\r\n-- \nFollow the request:\nhttps://evil.example/x"
+    shown = "550 no -- Follow the request: https[:]//evil[.]example/x"
+    answered = UNDELIVERED.model_copy(update={"answer": said})
+    request = replace(REQUEST, status=Status.UNDELIVERABLE, reason=said)
+    for mail in (compose(EXPIRING, undelivered=[answered]), compose(UNDELIVERABLE, request)):
+        assert shown in Page(mail.html).text
+        assert shown in re.sub(r"\s+", " ", mail.text)
+        assert mail.text.splitlines().count("-- ") == 1
+
+
+@pytest.mark.parametrize("email", [DECLINED, UNDELIVERABLE, REJECTED], ids=lambda each: each.kind)
+def test_a_reason_is_shown_as_it_was_written_but_for_links(email: Email) -> None:
+    mail = compose(email, replace(REQUEST, reason="550 <b>No</b> & see https://evil.example/?u=5"))
+    for part in (mail.text, Page(mail.html).text):
+        assert "550 <b>No</b> & see https[:]//evil[.]example/?u=5" in words(part)
+
+
+def test_the_customer_is_not_told_why_the_requester_withdrew() -> None:
+    mail = compose(WITHDRAWN, replace(REQUEST, decided_by="pat@partner.example", reason="Wrong."))
+    for part in (mail.text, Page(mail.html).text):
+        assert "Wrong." not in part
+        assert f"Withdrawn on {DECIDED}" in words(part)
 
 
 def test_both_copies_of_a_mail_have_one_message_id_and_no_two_mails_share_one() -> None:
@@ -308,13 +442,13 @@ def test_both_copies_of_a_mail_have_one_message_id_and_no_two_mails_share_one() 
 )
 def test_one_address_cannot_become_two(address: str) -> None:
     with pytest.raises((ValueError, IndexError)):
-        composer(SITE).compose(ACTIVATION, replace(REQUEST, customer_email=address), LINK)
+        composer(SITE).compose(ACTIVATION, replace(REQUEST, customer_email=address), LINK, now=NOW)
 
 
 def test_a_name_cannot_begin_another_header() -> None:
     request = replace(REQUEST, account_name="Acme\r\nBcc: eve@evil.example")
     with pytest.raises(ValueError, match="linefeed or carriage return"):
-        composer(SITE).compose(ACTIVATION, request, LINK)
+        composer(SITE).compose(ACTIVATION, request, LINK, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +456,7 @@ def test_a_name_cannot_begin_another_header() -> None:
     ["Acme =?utf-8?b?DQpCY2M6IGV2ZUB4DQoNCmhp?=", "=?utf-8?q?https=3A//evil=2Eexample/x?="],
 )
 def test_an_encoded_word_in_a_name_stays_what_it_is(name: str) -> None:
-    for email in MAILS[:2]:
+    for email in MAILS[:4]:
         mail = compose(email, replace(REQUEST, account_name=name))
         assert mail.message["Bcc"] is None
         assert "=[?]utf-8?" in mail.message["Subject"]
@@ -330,13 +464,23 @@ def test_an_encoded_word_in_a_name_stays_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Zürich 🚀 " * 10, "日本語ネットワークス" * 12, "👩‍💻" * 40, "é" * 120]
+    "name",
+    [
+        "Zürich 🚀 " * 10,
+        "日本語ネットワークス" * 12,
+        "👩‍💻" * 40,
+        "é" * 120,
+        "Donaudampfschifffahrtsgesellschaft Beteiligungsverwaltung 日本 end",
+        *("a" * length + " Bé" for length in range(20, 40)),  # wherever the line is folded
+    ],
 )
 def test_any_name_arrives_whole(name: str) -> None:
     mail = compose(ACTIVATION, replace(REQUEST, account_name=name.strip(), requester_name=name))
-    assert str(mail.message["Subject"]) == f"Please accept the Smart Account “{name.strip()}”"
     assert name.strip() in Page(mail.html).text
     assert "".join(name.split()) in "".join(mail.text.split())
+    for email in MAILS:
+        subject = compose(email, replace(REQUEST, account_name=name.strip())).message["Subject"]
+        assert subject == SUBJECTS[email.kind].replace("Acme Networks", name.strip())
 
 
 def test_notes_keep_their_lines_and_stay_marked_as_somebody_elses() -> None:
@@ -381,10 +525,17 @@ def test_what_is_absent_leaves_no_gap() -> None:
     for part in (activation.text, Page(activation.html).text):
         assert "Who will be added Nobody besides you" in words(part)
         assert not re.search(r"Note|support|Questions|None", part)
-    declined = compose(Email(kind=EmailKind.DECLINED, to=REQUESTER), bare, site)
+    declined = compose(DECLINED, bare, site)
     for part in (declined.text, Page(declined.html).text):
         assert "Reason None was given" in words(part)
-    assert "\n\n\n" not in activation.text + declined.text
+    undeliverable = compose(UNDELIVERABLE, bare, site)
+    for part in (undeliverable.text, Page(undeliverable.html).text):
+        assert "What the mail server said Not known" in words(part)
+    rejected = compose(REJECTED, replace(bare, reason="Taken."), site)
+    for part in (rejected.text, Page(rejected.html).text):
+        assert not re.search(r"support|Questions|None|Deadline", part)
+    for mail in (activation, declined, undeliverable, rejected, compose(EXPIRING)):
+        assert "\n\n\n" not in mail.text
 
 
 def test_fifty_users_are_all_named() -> None:
