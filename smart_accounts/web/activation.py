@@ -23,6 +23,7 @@ from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.messages import Refusal, Status, field_errors
 from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens, token_hash
+from smart_accounts.web.bodies import read_body
 from smart_accounts.web.pages import Pages
 
 MAX_BODY = 16 * 1024  # bytes; a note of the longest kind, percent-encoded, has 12 KB
@@ -70,11 +71,7 @@ def _comes_from_elsewhere(headers: Headers, public_url: str) -> bool:
 
 async def _form(request: Request) -> dict[str, str]:
     """The fields of a form, read no further than ``MAX_BODY``."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise HTTPException(413)
+    body = await read_body(request, MAX_BODY)
     form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     request.state.form = form  # the page about an outage offers to send it again
     return form
