@@ -33,6 +33,10 @@ class MailError(Exception):
         super().__init__(self.answer)
 
 
+class Unreachable(MailError):
+    """No mail server takes mails from us for now, whoever the recipient: try again later."""
+
+
 class RefusedForNow(MailError):
     """Try again later, with the same ``Message-ID``: the server may have the mail."""
 
@@ -52,7 +56,7 @@ class _Mail:
     content: bytes
 
     @classmethod
-    def of(cls, message: EmailMessage) -> Self:
+    def of(cls, message: EmailMessage, return_path: str | None) -> Self:
         """
         Raises:
             ValueError: the message has not exactly one sender and one recipient. Of several
@@ -60,7 +64,7 @@ class _Mail:
         """
         (sender,), (recipient,) = message["From"].addresses, message["To"].addresses
         content = message.as_bytes(policy=WIRE.clone(cte_type="7bit"))
-        return cls(sender.addr_spec, recipient.addr_spec, content)
+        return cls(return_path or sender.addr_spec, recipient.addr_spec, content)
 
 
 class _Stale(Exception):
@@ -95,13 +99,15 @@ class SmtpSender:
         self._slots = asyncio.Semaphore(connections)
         self._idle: list[SMTP] = []
 
-    async def send(self, message: EmailMessage) -> None:
+    async def send(self, message: EmailMessage, return_path: str | None = None) -> None:
         """Send to the one recipient in ``To``; returns once the server has taken the mail.
+
+        Bounces go to ``return_path``, or else to the sender in ``From``.
 
         Raises:
             MailError: one of its kinds, which says what can be done.
         """
-        mail = _Mail.of(message)
+        mail = _Mail.of(message, return_path)
         async with self._slots:
             try:
                 while self._idle:
@@ -119,7 +125,13 @@ class SmtpSender:
 
     async def _connect(self) -> SMTP:
         connection = SMTP(timeout=self.COMMAND_TIMEOUT.total_seconds(), **self._options)
-        await connection.connect()
+        try:
+            await connection.connect()
+        except (SMTPException, OSError, UnicodeError) as error:
+            found = _what_can_be_done(error)
+            raise (
+                Unreachable(found.answer) if isinstance(found, RefusedForNow) else found
+            ) from error
         return connection
 
     async def _send_over(self, connection: SMTP, mail: _Mail, *, reused: bool = False) -> None:

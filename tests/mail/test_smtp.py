@@ -21,6 +21,7 @@ from smart_accounts.mail.smtp import (
     RefusedForNow,
     SenderMisconfigured,
     SmtpSender,
+    Unreachable,
 )
 from smart_accounts.settings import SmtpTls
 
@@ -154,16 +155,16 @@ async def until(condition: Callable[[], object]) -> None:
 # The table of errors.
 
 REFUSALS = [
-    ({"GREETING": "421 busy"}, RefusedForNow, "421 busy"),
-    ({"GREETING": "554 no service here"}, RefusedForNow, "554 no service here"),
-    ({"GREETING": CUT}, RefusedForNow, "Error connecting"),
-    ({"GREETING": SILENT}, RefusedForNow, "Timed out"),
-    ({"GREETING": "SSH-2.0-OpenSSH"}, RefusedForNow, "Malformed"),
+    ({"GREETING": "421 busy"}, Unreachable, "421 busy"),
+    ({"GREETING": "554 no service here"}, Unreachable, "554 no service here"),
+    ({"GREETING": CUT}, Unreachable, "Error connecting"),
+    ({"GREETING": SILENT}, Unreachable, "Timed out"),
+    ({"GREETING": "SSH-2.0-OpenSSH"}, Unreachable, "Malformed"),
     ({"EHLO": "550 not you", "HELO": "550 not you"}, SenderMisconfigured, "550 not you"),
-    ({"EHLO": "421 busy"}, RefusedForNow, "421 busy"),
-    ({"EHLO": SILENT}, RefusedForNow, "Timed out"),
+    ({"EHLO": "421 busy"}, Unreachable, "421 busy"),
+    ({"EHLO": SILENT}, Unreachable, "Timed out"),
     ({"AUTH": "535 5.7.8 wrong"}, SenderMisconfigured, "535 5.7.8 wrong"),
-    ({"AUTH": "454 4.7.0 later"}, RefusedForNow, "454 4.7.0 later"),
+    ({"AUTH": "454 4.7.0 later"}, Unreachable, "454 4.7.0 later"),
     ({"EHLO": "250 mail.example"}, SenderMisconfigured, "AUTH"),
     ({"MAIL": "451 later"}, RefusedForNow, "451 later"),
     ({"MAIL": "550 not that sender"}, SenderMisconfigured, "550 not that sender"),
@@ -206,9 +207,9 @@ async def test_each_refusal_says_what_can_be_done(
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"hostname": "no-such-host.invalid"}, RefusedForNow),
+        ({"hostname": "no-such-host.invalid"}, Unreachable),
         ({"hostname": "mail..example"}, SenderMisconfigured),
-        ({"tls": SmtpTls.TLS}, RefusedForNow),
+        ({"tls": SmtpTls.TLS}, Unreachable),
         ({"tls": SmtpTls.STARTTLS}, SenderMisconfigured),
     ],
     ids=str,
@@ -225,7 +226,7 @@ async def test_no_way_to_the_server(
 
 async def test_nobody_listens(free_port: Callable[[], int]) -> None:
     async with sending(free_port()) as sender:
-        with pytest.raises(RefusedForNow, match="Error connecting"):
+        with pytest.raises(Unreachable, match="Error connecting"):
             await sender.send(mail())
 
 
@@ -488,7 +489,7 @@ async def test_a_server_that_cannot_prove_its_name_gets_nothing(
         aiosmtpd(post, mode, trusted / f"{certificate}.pem") as port,
         sending(port, tls=mode, username="us", password="secret") as sender,
     ):
-        with pytest.raises(RefusedForNow, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
             await sender.send(mail())
     assert not post.mails
 
