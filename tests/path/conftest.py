@@ -132,10 +132,12 @@ class Service:
     web_port: int
     folder: Path
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    """What a test sets besides."""
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
+        return self.settings | {
             "PATH": os.environ["PATH"],
             "TEMPORAL_ADDRESS": self.server.address,
             "SMART_ACCOUNTS_PUBLIC_URL": f"http://127.0.0.1:{self.web_port}",
@@ -243,8 +245,8 @@ async def _service(
     service = Service(dev_server, temporal, mail_server, url, free_port(), folder)
     yield service
     for process in service.processes:
-        if process.poll() is None:
-            stop(process)
+        if process.poll() is None:  # in a thread: the mail server here has to say goodbye to it
+            await asyncio.to_thread(stop, process)
     # The next test's worker polls the same task queue, for another database.
     async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
         await temporal.get_workflow_handle(left.id).terminate()
