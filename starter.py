@@ -1,4 +1,4 @@
-"""The command-line client: start Smart Account requests, look at them, answer them."""
+"""The command-line client: start Smart Account requests, look at them, change and answer them."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,13 @@ from smart_accounts.client import RequestClient
 from smart_accounts.errors import Refused, SmartAccountsError, Unavailable
 from smart_accounts.fields import AccountDomain
 from smart_accounts.messages import (
+    ActionResult,
+    BadInput,
     FieldError,
+    NewApprover,
     SmartAccountRequest,
     Status,
+    Withdrawal,
     field_errors,
     workflow_id,
 )
@@ -214,6 +218,46 @@ async def _decide(
         terminal.show(f"Received. The request of {status.account_domain} is {status.status}.")
 
 
+@app.command()
+def resend(request: WorkflowId, as_json: Json = False) -> None:
+    """Send the customer a new activation mail; the link before it is dead."""
+    asyncio.run(_act(request, lambda client: client.resend(request), as_json=as_json))
+
+
+@app.command("replace-approver")
+def replace_approver(
+    request: WorkflowId,
+    customer_email: Annotated[str, typer.Argument(help="Who may accept from now on.")],
+    as_json: Json = False,
+) -> None:
+    """Ask another person of the customer's; the deadline stays."""
+    new = NewApprover.model_validate({"customer_email": customer_email})
+    asyncio.run(
+        _act(request, lambda client: client.replace_approver(request, new), as_json=as_json)
+    )
+
+
+@app.command()
+def withdraw(
+    request: WorkflowId,
+    reason: Annotated[str | None, typer.Option(help="Kept; the customer is not told.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take a domain's open request back; the customer is told."""
+    withdrawal = Withdrawal.model_validate({"reason": reason})
+    asyncio.run(_act(request, lambda client: client.withdraw(request, withdrawal), as_json=as_json))
+
+
+async def _act(
+    workflow_id: str, act: Callable[[RequestClient], Awaitable[ActionResult]], *, as_json: bool
+) -> None:
+    answer = await act(await RequestClient.connect())
+    if as_json:
+        terminal.show_json({"workflow_id": workflow_id} | answer.model_dump(mode="json"))
+    else:
+        terminal.show(answer.message)
+
+
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
@@ -283,16 +327,20 @@ def _told(error: Exception) -> tuple[ExitCode, str, Sequence[FieldError]]:
     match error:
         case ValidationError():
             return ExitCode.BAD_INPUT, "Bad input, nothing was sent.", field_errors(error)
+        case BadInput():
+            return ExitCode.BAD_INPUT, "Bad input, nothing was done.", error.errors
         case typer.TyperException():
             return ExitCode.BAD_INPUT, error.format_message(), ()
-        case Unavailable():
-            return ExitCode.UNAVAILABLE, str(error), ()
-        case Refused():
-            return ExitCode.REFUSED, str(error), ()
         case SmartAccountsError():
-            return ExitCode.BAD_INPUT, str(error), ()
+            return _code(error), str(error), ()
         case _:
             return ExitCode.FAULT, f"Unexpected fault: {type(error).__name__}: {error}", ()
+
+
+def _code(error: SmartAccountsError) -> ExitCode:
+    if isinstance(error, Unavailable):
+        return ExitCode.UNAVAILABLE
+    return ExitCode.REFUSED if isinstance(error, Refused) else ExitCode.BAD_INPUT
 
 
 def _option(field: str) -> str:

@@ -14,6 +14,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from activities.accounts import AccountActivities
 from activities.emails import EmailActivities
 from smart_accounts.accounts.database import migrate
+from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.client import connect
 from smart_accounts.errors import BadSetting, Unavailable
@@ -27,6 +28,7 @@ from smart_accounts.temporal import (
     worker_data_converter,
 )
 from smart_accounts.tokens import LinkTokens
+from workflows.remaining_mails import RemainingMailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 RETRY_EVERY = timedelta(seconds=2)
@@ -49,7 +51,7 @@ async def main(settings: Settings) -> None:
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[SmartAccountRequestWorkflow],
+            workflows=[SmartAccountRequestWorkflow, RemainingMailsWorkflow],
             activities=_activities(settings, store, sender),
             interceptors=[GuardInterceptor()],
             # The sandbox would double the worker's CPU time; the tests run in it instead.
@@ -99,10 +101,17 @@ def _activities(
         mail_from=settings.mail_from,
     )
     tokens = LinkTokens([key.get_secret_value() for key in settings.secret_keys])
-    accounts = AccountActivities(store)
-    emails = EmailActivities(store, Composer(site), sender, tokens, settings.base_url)
+    ceilings = Ceilings(
+        open_per_customer=settings.max_open_per_customer,
+        starts_per_requester_per_hour=settings.max_starts_per_requester_per_hour,
+    )
+    accounts = AccountActivities(store, ceilings)
+    emails = EmailActivities(
+        store, Composer(site), sender, tokens, settings.base_url, settings.bounce_domain
+    )
     return [
         accounts.open_request,
+        accounts.issue_link,
         accounts.activate_account,
         accounts.close_request,
         emails.send_emails,

@@ -2,22 +2,32 @@
 
 from temporalio import activity
 
+from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.checks import oddities
-from smart_accounts.messages import Opened, OpenRequest, RecordDecision
+from smart_accounts.messages import Checked, IssueLink, OpenRequest, RecordDecision
 
 
 class AccountActivities:
     """Each is safe to run again: the store keys every write by the request's id."""
 
-    def __init__(self, store: AccountStore) -> None:
+    def __init__(self, store: AccountStore, ceilings: Ceilings) -> None:
         self._store = store
+        self._ceilings = ceilings
 
     @activity.defn
-    async def open_request(self, new: OpenRequest) -> Opened:
+    async def open_request(self, new: OpenRequest) -> Checked:
         """System checks, then the provisional account."""
         found = oddities(new.request)
-        return Opened(refused=await self._store.open_request(new, found), needs_attention=found)
+        refused = await self._store.open_request(new, found, self._ceilings)
+        return Checked(refused=refused, needs_attention=found)
+
+    @activity.defn
+    async def issue_link(self, link: IssueLink) -> Checked:
+        """The checks again, for the approver may be another, then the new link."""
+        found = oddities(link.request)
+        refused = await self._store.issue_link(link, found, self._ceilings)
+        return Checked(refused=refused, needs_attention=found)
 
     @activity.defn
     async def activate_account(self, record: RecordDecision) -> None:

@@ -1,9 +1,11 @@
 """Sending mails: at least once each, never a settled one again, no one waits for another."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from email.message import EmailMessage
 from typing import Any
 
 from temporalio import activity
@@ -12,26 +14,33 @@ from temporalio.exceptions import ApplicationError
 from smart_accounts.accounts.records import StoredRequest
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.errors import Unavailable
+from smart_accounts.mail.bounces import return_path
 from smart_accounts.mail.compose import Composer, recipient
 from smart_accounts.mail.smtp import (
     MailError,
     RefusedForGood,
+    RefusedForNow,
     SenderMisconfigured,
     SmtpSender,
+    Unreachable,
 )
 from smart_accounts.messages import (
+    Addressee,
     Email,
     EmailKind,
     EmailOutcome,
     EmailState,
+    EmailStatus,
     SendEmails,
-    Status,
 )
 from smart_accounts.tokens import LinkTokens, token_hash
 
 HEARTBEAT_EVERY = timedelta(seconds=3)
 MISCONFIGURED_RETRY = timedelta(minutes=10)
-ONLY_WHILE_PENDING = {EmailKind.ACTIVATION, EmailKind.REQUEST_RECEIVED}
+FOR_GOOD_AFTER = timedelta(days=5)  # as long as mail servers queue (RFC 5321, 4.5.4.1)
+WITH_LINK = {EmailKind.ACTIVATION, EmailKind.REMINDER}
+
+Clock = Callable[[], datetime]
 
 
 class EmailActivities:
@@ -42,12 +51,14 @@ class EmailActivities:
         sender: SmtpSender,
         tokens: LinkTokens,
         base_url: str,
+        bounce_domain: str | None,
     ) -> None:
         self._store = store
         self._composer = composer
         self._sender = sender
         self._tokens = tokens
         self._base_url = base_url
+        self._bounce_domain = bounce_domain
 
     @activity.defn
     async def send_emails(self, occasion: SendEmails) -> list[EmailOutcome]:
@@ -59,51 +70,97 @@ class EmailActivities:
         request = await self._store.find_request(occasion.request_id)
         if request is None:
             raise ApplicationError("The store does not know this request yet.")
+        clock = _clock()
         async with _heartbeats():
-            results = await _finish(self._try(request, email) for email in occasion.emails)
-        outcomes, errors = _sort_out(results)
-        if errors and all(outcome.state == EmailState.QUEUED for outcome in outcomes):
+            results = await _finish(self._try(request, email, clock) for email in occasion.emails)
+        outcomes, errors = _sort_out(results, clock())
+        is_late = occasion.until is not None and clock() >= occasion.until
+        if errors and not is_late and all(each.state == EmailState.QUEUED for each in outcomes):
             raise _retry_later(errors)
         return outcomes
 
-    async def _try(self, request: StoredRequest, email: Email) -> EmailOutcome:
-        if settled := await self._store.email_outcome(request.id, email):
-            return settled
-        if email.kind in ONLY_WHILE_PENDING and request.status != Status.PENDING:
-            return EmailOutcome(state=EmailState.DROPPED, at=datetime.now(UTC))
-        link = await self._link(request, email) if email.kind == EmailKind.ACTIVATION else None
-        message = self._composer.compose(email, request, link)
-        try:
-            await self._sender.send(message)
-            outcome = EmailOutcome(state=EmailState.SENT, at=datetime.now(UTC))
-        except RefusedForGood as error:
-            outcome = EmailOutcome(
-                state=EmailState.FAILED, at=datetime.now(UTC), answer=error.answer
-            )
+    async def _try(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
+        known = await self._store.emails.outcome(request.id, email)
+        if known and known.state != EmailState.QUEUED:
+            return known
+        if request.makes_untrue(email):
+            return EmailOutcome(state=EmailState.DROPPED, at=clock())
+        link = await self._link(request) if email.kind in WITH_LINK else None
+        message = self._composer.compose(
+            email,
+            request,
+            link,
+            now=clock(),
+            undelivered=await self._undelivered(request, email),
+        )
+        outcome = await self._send(message, known, clock)
         await self._record(request, email, message["Message-ID"], outcome)
+        if outcome.state == EmailState.QUEUED:
+            raise RefusedForNow(outcome.answer or "")
         return outcome
+
+    async def _send(
+        self, message: EmailMessage, known: EmailOutcome | None, clock: Clock
+    ) -> EmailOutcome:
+        try:
+            await self._sender.send(message, self._return_path(message))
+        except RefusedForGood as error:
+            return EmailOutcome(state=EmailState.FAILED, at=clock(), answer=error.answer)
+        except RefusedForNow as error:
+            since = known.at if known else clock()
+            if clock() - since < FOR_GOOD_AFTER:
+                return EmailOutcome(state=EmailState.QUEUED, at=since, answer=error.answer)
+            answer = f"{error.answer} (for {FOR_GOOD_AFTER.days} days)"
+            return EmailOutcome(state=EmailState.FAILED, at=clock(), answer=answer)
+        return EmailOutcome(state=EmailState.SENT, at=clock())
+
+    def _return_path(self, message: EmailMessage) -> str | None:
+        if self._bounce_domain is None:
+            return None
+        return return_path(self._tokens.return_token(message["Message-ID"]), self._bounce_domain)
+
+    async def _undelivered(self, request: StoredRequest, email: Email) -> list[EmailStatus]:
+        """What the requester should know when nobody answers: mails that did not arrive."""
+        if email.kind != EmailKind.EXPIRING:
+            return []
+        emails = await self._store.emails.of_request(request.id)
+        return [
+            status
+            for mail, status in emails
+            if mail.to == Addressee.CUSTOMER
+            and status.state in (EmailState.FAILED, EmailState.BOUNCED)
+        ]
 
     async def _record(
         self, request: StoredRequest, email: Email, message_id: str, outcome: EmailOutcome
     ) -> None:
-        to = recipient(email, request)
+        to, token = recipient(email, request), self._tokens.return_token(message_id)
         while True:
             try:
-                return await self._store.record_email(request.id, email, to, message_id, outcome)
+                return await self._store.emails.record(
+                    request.id, email, to, message_id, token, outcome
+                )
             except Unavailable:
                 # The mail is out; giving up here would send it again.
                 await asyncio.sleep(1)
 
-    async def _link(self, request: StoredRequest, email: Email) -> str:
+    async def _link(self, request: StoredRequest) -> str:
         """The activation link; the one already issued as long as its key is in use."""
-        issued = await self._store.link_hash(request.id, email.number)
-        candidates = self._tokens.candidates(request.id, email.number)
+        ordinal = request.link_ordinal
+        issued = await self._store.link_hash(request.id, ordinal)
+        candidates = self._tokens.candidates(request.id, ordinal)
         token = next((each for each in candidates if token_hash(each) == issued), None)
         if token is None:
             token = candidates[0]
             # Before the mail leaves: a link that is out must be known.
-            await self._store.save_link(request.id, email.number, token_hash(token))
+            await self._store.save_link(request.id, ordinal, token_hash(token))
         return f"{self._base_url}/activate/{token}"
+
+
+def _clock() -> Clock:
+    """Temporal's clock, not this machine's: what it says stands beside the workflow's times."""
+    started, begun = activity.info().started_time, time.monotonic()
+    return lambda: started + timedelta(seconds=time.monotonic() - begun)
 
 
 async def _finish(
@@ -122,9 +179,9 @@ async def _finish(
 
 
 def _sort_out(
-    results: list[EmailOutcome | BaseException],
+    results: list[EmailOutcome | BaseException], now: datetime
 ) -> tuple[list[EmailOutcome], list[BaseException]]:
-    queued = EmailOutcome(state=EmailState.QUEUED, at=datetime.now(UTC))
+    queued = EmailOutcome(state=EmailState.QUEUED, at=now)
     outcomes = [queued if isinstance(result, BaseException) else result for result in results]
     return outcomes, [result for result in results if isinstance(result, BaseException)]
 
@@ -138,6 +195,11 @@ def _retry_later(errors: list[BaseException]) -> BaseException:
                 type="SenderMisconfigured",
                 next_retry_delay=MISCONFIGURED_RETRY,
             )
+    if any(isinstance(error, Unreachable) for error in errors):
+        return ApplicationError(
+            "No mail server takes mails from us for now; they will be tried again.",
+            type="MailServerUnreachable",
+        )
     if all(isinstance(error, MailError) for error in errors):
         return ApplicationError(
             "The mail server does not take the mail for now; it will be tried again.",

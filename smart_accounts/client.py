@@ -1,7 +1,7 @@
 """What starter and web use to talk to Temporal: the only place that knows handles."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,40 +10,51 @@ from typing import Any, Self
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
+    RPCTimeoutOrCancelledError,
     WorkflowExecution,
     WorkflowHandle,
     WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
 )
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from smart_accounts.errors import BadSetting, NotFound, Refused, Unavailable
 from smart_accounts.messages import (
     DEADLINE_ATTRIBUTE,
     DOMAIN_ATTRIBUTE,
+    INVALID_REQUEST,
     STATUS_ATTRIBUTE,
     TASK_QUEUE,
     WORKFLOW_TYPE,
     Acceptance,
+    ActionResult,
+    BadInput,
+    Bounce,
+    FieldError,
+    NewApprover,
     Refusal,
     RequestStatus,
     SmartAccountRequest,
     Status,
+    Withdrawal,
     workflow_id,
 )
 
 RPC_TIMEOUT = timedelta(seconds=2)
 QUERY_TIMEOUT = timedelta(seconds=5)  # a worker has to answer
+UPDATE_TIMEOUT = timedelta(seconds=10)  # and the database too
 
 STATUS = SearchAttributeKey.for_keyword(STATUS_ATTRIBUTE)
 DOMAIN = SearchAttributeKey.for_keyword(DOMAIN_ATTRIBUTE)
 DEADLINE = SearchAttributeKey.for_datetime(DEADLINE_ATTRIBUTE)
 
 _NO_ANSWER = "Temporal does not answer; nothing was lost, try again."
+_NO_WORKER = "No answer yet. It may still be done: look at the request before you try again."
 _DOWN = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
@@ -125,9 +136,21 @@ class RequestClient:
                     rpc_timeout=RPC_TIMEOUT,
                 )
         except WorkflowAlreadyStartedError:
-            raise Refused(f"A request for {domain} is already under way.") from None
+            raise Refused(await self._why_not(domain)) from None
         assert handle.first_execution_run_id
         return Started(handle.id, handle.first_execution_run_id)
+
+    async def _why_not(self, domain: str) -> str:
+        try:
+            open_one = await self.status(workflow_id(domain))
+        except (NotFound, Unavailable):  # it has closed meanwhile, or no worker answers
+            open_one = None
+        if open_one is None or not open_one.status.is_final:
+            return f"A request for {domain} is already under way."
+        return (
+            f"The last request for {domain} ended {open_one.status} and is still closing:"
+            " its last mails are being sent. Try again in an hour at most."
+        )
 
     async def outcome(self, started: Started) -> RequestStatus | None:
         """The first status a worker gives; ``None`` if none answers yet, which loses nothing.
@@ -190,10 +213,63 @@ class RequestClient:
         """
         await self._signal(workflow_id, run_id, "declined", Refusal(reason=reason))
 
+    async def report_bounce(self, workflow_id: str, *, run_id: str, bounce: Bounce) -> None:
+        """Tell a request that one of its mails came back.
+
+        Raises:
+            NotFound: it has ended.
+        """
+        await self._signal(workflow_id, run_id, "bounced", bounce)
+
+    async def resend(self, workflow_id: str, *, run_id: str | None = None) -> ActionResult:
+        """Have the activation mail sent again, with a new link.
+
+        Raises:
+            Refused: why it can't be, as for the other actions.
+            NotFound: no request is open there.
+        """
+        return await self._update(workflow_id, run_id, "resend_activation_email", [])
+
+    async def replace_approver(
+        self, workflow_id: str, new: NewApprover, *, run_id: str | None = None
+    ) -> ActionResult:
+        """Ask another person of the customer's instead.
+
+        Raises:
+            BadInput: the address breaks a rule of this request.
+        """
+        return await self._update(workflow_id, run_id, "replace_approver", [new])
+
+    async def withdraw(
+        self, workflow_id: str, withdrawal: Withdrawal, *, run_id: str | None = None
+    ) -> ActionResult:
+        """Take the request back."""
+        return await self._update(workflow_id, run_id, "withdraw", [withdrawal])
+
+    async def _update(
+        self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]
+    ) -> ActionResult:
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
+        try:
+            async with _answer_within(UPDATE_TIMEOUT, _NO_WORKER):
+                answer: ActionResult = await handle.execute_update(
+                    name, args=args, result_type=ActionResult, rpc_timeout=UPDATE_TIMEOUT
+                )
+                return answer
+        except WorkflowUpdateFailedError as error:
+            raise _refusal(error.cause) from None
+
     async def _signal(self, workflow_id: str, run_id: str | None, name: str, message: Any) -> None:
         handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
         async with _answer_within(RPC_TIMEOUT):
             await handle.signal(name, message, rpc_timeout=RPC_TIMEOUT)
+
+
+def _refusal(cause: BaseException | None) -> Refused | BadInput:
+    if isinstance(cause, ApplicationError) and cause.type == INVALID_REQUEST:
+        return BadInput([FieldError.model_validate(each) for each in cause.details[0]])
+    message = cause.message if isinstance(cause, FailureError) else None
+    return Refused(message or "The request has ended.")
 
 
 def _listed(execution: WorkflowExecution) -> Listed:
@@ -210,22 +286,23 @@ def _listed(execution: WorkflowExecution) -> Listed:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def _plain_errors(no_answer: str = _NO_ANSWER) -> Iterator[None]:
     try:
         yield
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             raise NotFound("There is no open request there.") from None
         if error.status in _DOWN:
-            raise Unavailable(_NO_ANSWER) from error
+            raise Unavailable(no_answer) from error
         raise
-    except (RuntimeError, TimeoutError) as error:  # what a failed connection raises
-        raise Unavailable(_NO_ANSWER) from error
+    # What a failed connection raises, and an update that is not answered.
+    except (RuntimeError, TimeoutError, RPCTimeoutOrCancelledError) as error:
+        raise Unavailable(no_answer) from error
 
 
 @asynccontextmanager
-async def _answer_within(limit: timedelta) -> AsyncIterator[None]:
+async def _answer_within(limit: timedelta, no_answer: str = _NO_ANSWER) -> AsyncIterator[None]:
     """Plain errors, and an end to waiting: a call's own time-out starts once it is connected."""
-    with _plain_errors():
+    with _plain_errors(no_answer):
         async with asyncio.timeout(limit.total_seconds()):
             yield

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from smart_accounts.errors import SmartAccountsError
 from smart_accounts.fields import (
     AcceptanceWindow,
     AccountDomain,
@@ -32,6 +33,7 @@ from smart_accounts.fields import (
 
 TASK_QUEUE = "smart-account-requests"
 WORKFLOW_TYPE = "SmartAccountRequestWorkflow"
+REMAINING_MAILS_TYPE = "SmartAccountRemainingMailsWorkflow"
 STATUS_ATTRIBUTE = "SmartAccountStatus"
 DOMAIN_ATTRIBUTE = "SmartAccountDomain"
 DEADLINE_ATTRIBUTE = "SmartAccountDeadline"
@@ -41,6 +43,7 @@ SEARCH_ATTRIBUTES = {
     DEADLINE_ATTRIBUTE: "Datetime",
 }
 INVALID_REQUEST = "InvalidRequest"
+ACTION_REFUSED = "ActionRefused"
 
 DEFAULT_WINDOW = timedelta(days=90)
 DEFAULT_REMINDERS = tuple(timedelta(days=day) for day in (30, 60, 83, 89))
@@ -167,34 +170,58 @@ class Refusal(Message):
     reason: Note = None
 
 
+class NewApprover(Message):
+    """Argument of the update ``replace_approver``."""
+
+    customer_email: EmailAddress
+
+
+class Withdrawal(Message):
+    """Argument of the update ``withdraw``; the customer is not told the reason."""
+
+    reason: Note = None
+
+
 # ---- from the workflow to clients ----------------------------------------------------------
 
 
 class EmailKind(StrEnum):
     ACTIVATION = "activation"
     REQUEST_RECEIVED = "request-received"
+    REMINDER = "reminder"
+    EXPIRING = "expiring"
     ACTIVATED = "activated"
     WELCOME = "welcome"
     ACCESS_GRANTED = "access-granted"
     LAPSED = "lapsed"
     DECLINED = "declined"
     WITHDRAWN = "withdrawn"
+    UNDELIVERABLE = "undeliverable"
+    REJECTED = "rejected"
 
 
 class EmailState(StrEnum):
-    """How far a mail is. ``dropped`` never shows: a mail that a decision made untrue."""
+    """How far a mail is.
+
+    ``failed`` was refused for good, ``bounced`` was taken and came back. ``dropped`` never shows:
+    a mail that became untrue before it was sent.
+    """
 
     QUEUED = "queued"
     SENT = "sent"
+    BOUNCED = "bounced"
     FAILED = "failed"
     DROPPED = "dropped"
 
 
 class EmailStatus(Message):
+    """``answer`` is what the mail server said when it refused the mail or sent it back."""
+
     kind: EmailKind
     recipient: str
     state: EmailState
     at: datetime
+    answer: str | None = None
 
 
 class RequestStatus(Message):
@@ -210,6 +237,15 @@ class RequestStatus(Message):
     reason: str | None = None
     decided_by: str | None = None
     decided_at: datetime | None = None
+    next_step: str | None = None
+    """What happens next, in a sentence without personal data."""
+
+
+class ActionResult(Message):
+    """Answer of the requester's updates: what happened, in a sentence without personal data."""
+
+    status: Status
+    message: str
 
 
 class RequestResult(Message):
@@ -231,11 +267,22 @@ class OpenRequest(Message):
     deadline: datetime
 
 
-class Opened(Message):
-    """``refused`` is the reason why there is no account, ``needs_attention`` what looked odd."""
+class Checked(Message):
+    """``refused`` is the reason why nothing was stored, ``needs_attention`` what looked odd."""
 
     refused: str | None = None
     needs_attention: tuple[str, ...] = ()
+
+
+class IssueLink(Message):
+    """A new activation link, in place of the one before, for the request as it is now.
+
+    ``ordinal`` counts the request's links from 1.
+    """
+
+    request_id: str
+    request: SmartAccountRequest
+    ordinal: int
 
 
 class Decision(Message):
@@ -261,8 +308,8 @@ class Addressee(StrEnum):
 class Email(Message):
     """Names one mail of a request, without personal data.
 
-    ``number`` is the link's ordinal for an activation mail, the position in ``added_users``
-    (from 1) for an added user's.
+    ``number``, from 1, is the link's ordinal for an activation mail, the position in the
+    request's ``reminders`` for a reminder, in ``added_users`` for an added user's mail.
     """
 
     kind: EmailKind
@@ -271,10 +318,14 @@ class Email(Message):
 
 
 class SendEmails(Message):
-    """One occasion's mails: each is tried, whatever becomes of the others."""
+    """One occasion's mails: each is tried, whatever becomes of the others.
+
+    After ``until`` what is still refused for now is handed back instead of tried again.
+    """
 
     request_id: str
     emails: tuple[Email, ...]
+    until: datetime | None = None
 
 
 class EmailOutcome(Message):
@@ -285,6 +336,13 @@ class EmailOutcome(Message):
     answer: str | None = None
 
 
+class Bounce(Message):
+    """Argument of the signal ``bounced``: a mail came back; ``answer`` says why."""
+
+    email: Email
+    answer: Annotated[str, Field(max_length=300)]
+
+
 # ---- errors --------------------------------------------------------------------------------
 
 
@@ -293,6 +351,14 @@ class FieldError(Message):
 
     field: str
     message: str
+
+
+class BadInput(SmartAccountsError):
+    """Input broke field rules; nothing was done."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.errors = tuple(errors)
 
 
 _PLAIN = {
@@ -324,6 +390,16 @@ def field_errors(error: ValidationError) -> list[FieldError]:
         for each in error.errors(include_url=False, include_input=False)
         if each["type"] != "default_factory_not_called"  # the field it waits for has its own
     ]
+
+
+def time_left(left: timedelta) -> str:
+    """How long there is still to answer: days to the nearest, hours never a minute too many."""
+    hours = (left + timedelta(minutes=1)) // timedelta(hours=1)
+    if hours >= 48:
+        return f"{round(left / timedelta(days=1))} days left"
+    if hours >= 2:
+        return f"{hours} hours left"
+    return "1 hour left" if hours else "less than an hour left"
 
 
 def utc(moment: datetime) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from smart_accounts.errors import BadSetting
-from smart_accounts.fields import EmailAddress
+from smart_accounts.fields import AccountDomain, EmailAddress
 
 PREFIX = "SMART_ACCOUNTS_"
 MIN_KEY_LENGTH = 32
@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = None
     smtp_tls: SmtpTls = SmtpTls.STARTTLS
     mail_from: EmailAddress
+    bounce_domain: AccountDomain | None = None
+    max_open_per_customer: Annotated[int, Field(gt=0)] = 5
+    max_starts_per_requester_per_hour: Annotated[int, Field(gt=0)] = 500
     organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
     support_url: AnyHttpUrl | None = None
     web_host: str = "127.0.0.1"

@@ -15,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import (
     ExecuteWorkflowInput,
     HandleSignalInput,
+    HandleUpdateInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
@@ -68,7 +69,7 @@ worker_data_converter = replace(
 
 
 def invalid_request(errors: Sequence[FieldError]) -> ApplicationError:
-    """The failure of a start input that breaks a rule: final, one message a field."""
+    """The failure of an input that breaks a rule: final, one message a field."""
     return ApplicationError(
         "; ".join(f"{error.field}: {error.message}" for error in errors),
         [error.model_dump() for error in errors],
@@ -77,8 +78,8 @@ def invalid_request(errors: Sequence[FieldError]) -> ApplicationError:
     )
 
 
-def _refuse(message: str) -> NoReturn:
-    raise invalid_request([FieldError(field="request", message=message)])
+def _refuse(message: str, field: str = "request") -> NoReturn:
+    raise invalid_request([FieldError(field=field, message=message)])
 
 
 class _Guard(WorkflowInboundInterceptor):
@@ -96,7 +97,7 @@ class _Guard(WorkflowInboundInterceptor):
             if any(isinstance(arg, Unreadable) for arg in input.args):
                 raise ValueError("unreadable argument")  # noqa: TRY301 - one way to drop a signal
             await super().handle_signal(input)
-        except (TypeError, ValueError, FailureError) as error:
+        except (AttributeError, TypeError, ValueError, FailureError) as error:
             # The error's text may quote what was sent; its type says enough.
             workflow.logger.warning("Dropped signal %s: %s", input.signal, type(error).__name__)
             counter = workflow.metric_meter().create_counter(
@@ -104,9 +105,18 @@ class _Guard(WorkflowInboundInterceptor):
             )
             counter.with_additional_attributes({"signal": input.signal}).add(1)
 
+    def handle_update_validator(self, input: HandleUpdateInput) -> None:  # noqa: A002 - Temporal's name
+        for arg in input.args:
+            if isinstance(arg, Unreadable):
+                raise invalid_request(arg.errors)
+        try:
+            super().handle_update_validator(input)
+        except (AttributeError, TypeError):
+            _refuse(f"is not what {input.update} takes", "argument")
+
 
 class GuardInterceptor(Interceptor):
-    """Drops bad signals and fails bad starts, each in words."""
+    """Drops bad signals, refuses bad updates and fails bad starts, each in words."""
 
     def workflow_interceptor_class(
         self,

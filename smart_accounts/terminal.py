@@ -47,6 +47,8 @@ def status_panel(status: RequestStatus) -> RenderableType:
         facts.add_row("Reason", text(status.reason))
     for reason in status.needs_attention:
         facts.add_row("Attention", text(reason, "yellow"))
+    if status.next_step is not None:
+        facts.add_row("Next", text(status.next_step))
     title = text(f"{status.account_name} · {status.account_domain}")
     return Panel(Group(facts, *_emails(status)), title=title, title_align="left", width=80)
 
@@ -56,9 +58,8 @@ def _emails(status: RequestStatus) -> Iterable[RenderableType]:
         return
     table = _table("Mail", "To", "State", "At")
     for email in status.emails:
-        table.add_row(
-            text(email.kind), text(email.recipient), text(email.state), text(utc(email.at))
-        )
+        state = f"{email.state}: {email.answer}" if email.answer else email.state
+        table.add_row(text(email.kind), text(email.recipient), text(state), text(utc(email.at)))
     yield table
 
 

@@ -6,7 +6,7 @@ import email.policy
 import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import text
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
 
 from smart_accounts.accounts.database import create_engine, migrate, transaction
 from smart_accounts.accounts.store import AccountStore
@@ -85,7 +88,9 @@ class MailServer:
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         assert isinstance(envelope.content, bytes)
-        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        mail["Return-Path"] = envelope.mail_from  # as the last server on a mail's way does
+        self.mails.append(mail)
         if self.holds:
             self.held += 1
             while self.holds:
@@ -187,6 +192,46 @@ def example() -> dict[str, Any]:
             "company": "Partner Ltd",
         },
     }
+
+
+HISTORIES = Path(__file__).parent / "histories"
+
+
+@pytest.fixture
+def keep(request: pytest.FixtureRequest) -> Callable[[str, WorkflowHistory], None]:
+    """With ``--keep-histories``, store one that is not there yet, to be replayed ever after."""
+
+    def store_it(name: str, history: WorkflowHistory) -> None:
+        path = HISTORIES / f"{name}.json"
+        if request.config.getoption("--keep-histories") and not path.exists():
+            path.write_text(history.to_json() + "\n")
+
+    return store_it
+
+
+def _actions(events: Sequence[HistoryEvent]) -> int:
+    single = {
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
+        EventType.EVENT_TYPE_TIMER_STARTED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
+        EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED,
+        EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
+        EventType.EVENT_TYPE_MARKER_RECORDED,  # one for each task with local activities
+    }
+    retries: int = sum(
+        event.activity_task_started_event_attributes.attempt - 1
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
+    )
+    return sum(event.event_type in single for event in events) + retries
+
+
+@pytest.fixture
+def actions() -> Callable[[Sequence[HistoryEvent]], int]:
+    """What Temporal Cloud bills for these events, as its pricing page counts Actions."""
+    return _actions
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

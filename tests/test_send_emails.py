@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.emails import EmailActivities
+from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.compose import Composer, Site
@@ -59,14 +60,17 @@ async def pending(store: AccountStore, example: dict[str, Any]) -> AccountStore:
     new = OpenRequest(
         request_id="one", request=request, requested_at=NOW, deadline=NOW + timedelta(days=90)
     )
-    await store.open_request(new, ())
+    ceilings = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+    await store.open_request(new, (), ceilings)
     return store
 
 
 async def send(
     store: AccountStore, sender: SmtpSender, *emails: Email, keys: tuple[str, ...] = (NEW,)
 ) -> list[EmailOutcome]:
-    activities = EmailActivities(store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url)
+    activities = EmailActivities(
+        store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example"
+    )
     return await ActivityEnvironment().run(
         activities.send_emails, SendEmails(request_id="one", emails=emails)
     )
@@ -92,7 +96,7 @@ async def test_mail_that_a_decision_made_untrue_is_dropped(
 async def test_database_away_after_the_mail_left(
     pending: AccountStore, sender: SmtpSender, mail_server: Any, monkeypatch: Any
 ) -> None:
-    record, calls = pending.record_email, []
+    record, calls = pending.emails.record, []
 
     async def away_once(*args: Any) -> None:
         calls.append(args)
@@ -100,7 +104,7 @@ async def test_database_away_after_the_mail_left(
             raise Unavailable("The database does not answer.")
         await record(*args)
 
-    monkeypatch.setattr(pending, "record_email", away_once)
+    monkeypatch.setattr(pending.emails, "record", away_once)
     [outcome] = await send(pending, sender, ACTIVATION)
     assert outcome.state == EmailState.SENT
     assert len(mail_server.mails) == 1

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from smart_accounts.accounts.database import migrate
+from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.errors import Unavailable
 from smart_accounts.messages import (
@@ -22,6 +23,7 @@ from smart_accounts.messages import (
 )
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
+CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
 ACCEPTED = Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example")
 
 
@@ -40,7 +42,7 @@ def opening(example: dict[str, Any]) -> Any:
 
 async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: Any) -> None:
     for _ in range(2):
-        assert await store.open_request(opening("one"), ()) is None
+        assert await store.open_request(opening("one"), (), CEILINGS) is None
     for _ in range(2):
         await store.activate("one", ACCEPTED)
     await store.close("one", Decision(status=Status.LAPSED, at=NOW))
@@ -50,17 +52,17 @@ async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: An
 
 
 async def test_rejection_says_the_same_again(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), ())
+    await store.open_request(opening("one"), (), CEILINGS)
     await store.activate("one", ACCEPTED)
-    first = await store.open_request(opening("two"), ())
+    first = await store.open_request(opening("two"), (), CEILINGS)
     assert first
-    assert await store.open_request(opening("two"), ()) == first
+    assert await store.open_request(opening("two"), (), CEILINGS) == first
 
 
 async def test_database_refuses_a_second_open_account_of_a_domain(
     store: AccountStore, opening: Any, ask: Any
 ) -> None:
-    await store.open_request(opening("one"), ())
+    await store.open_request(opening("one"), (), CEILINGS)
     await ask("INSERT INTO requests SELECT 'two', " + ALL_BUT_ID + " FROM requests")
     account = "INSERT INTO accounts VALUES ('two', 'acme.example', 'Acme', '{}', NULL)"
     with pytest.raises(IntegrityError):
@@ -77,18 +79,25 @@ ALL_BUT_ID = (
 
 
 async def test_first_outcome_of_a_mail_stays(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), ())
+    await store.open_request(opening("one"), (), CEILINGS)
     email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
-    assert await store.email_outcome("one", email) is None
-    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
-    await store.record_email("one", email, "ada@acme.example", "<id>", sent)
-    failed = EmailOutcome(state=EmailState.FAILED, at=NOW, answer="550")
-    await store.record_email("one", email, "ada@acme.example", "<id>", failed)
-    assert await store.email_outcome("one", email) == sent
+    assert await store.emails.outcome("one", email) is None
+
+    async def record(state: EmailState, answer: str | None = None) -> EmailOutcome:
+        outcome = EmailOutcome(state=state, at=NOW, answer=answer)
+        await store.emails.record("one", email, "ada@acme.example", "<id>", "token", outcome)
+        return outcome
+
+    for answer in ("451 one", "451 two"):
+        queued = await record(EmailState.QUEUED, answer)
+        assert await store.emails.outcome("one", email) == queued
+    sent = await record(EmailState.SENT)
+    await record(EmailState.FAILED, "550")
+    assert await store.emails.outcome("one", email) == sent
 
 
 async def test_times_come_back_in_utc(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), ())
+    await store.open_request(opening("one"), (), CEILINGS)
     found = await store.find_request("one")
     assert found
     assert found.requested_at == NOW
@@ -96,7 +105,7 @@ async def test_times_come_back_in_utc(store: AccountStore, opening: Any) -> None
 
 
 async def test_first_signal_stays(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), ())
+    await store.open_request(opening("one"), (), CEILINGS)
     await store.note_signalled("one", "declined")
     await store.note_signalled("one", "accepted")
     found = await store.find_request("one")
@@ -120,7 +129,7 @@ async def test_errors_do_not_quote_what_was_stored(
     store: AccountStore, opening: Any, ask: Any
 ) -> None:
     await ask("DROP TABLE account_users")
-    await store.open_request(opening("one"), ())
+    await store.open_request(opening("one"), (), CEILINGS)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is
         await store.activate("one", ACCEPTED)
     assert "ada@acme.example" not in f"{caught.value!s}{caught.value.__cause__!s}"

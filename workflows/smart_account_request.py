@@ -2,30 +2,28 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.accounts import AccountActivities
-    from activities.emails import EmailActivities
     from smart_accounts.messages import (
         DEADLINE_ATTRIBUTE,
         DOMAIN_ATTRIBUTE,
         STATUS_ATTRIBUTE,
         WORKFLOW_TYPE,
         Acceptance,
-        Addressee,
+        ActionResult,
+        Bounce,
+        Checked,
         Decision,
         Email,
-        EmailKind,
-        EmailOutcome,
-        EmailState,
-        EmailStatus,
         FieldError,
+        IssueLink,
+        NewApprover,
         OpenRequest,
         RecordDecision,
         Refusal,
@@ -34,14 +32,25 @@ with workflow.unsafe.imports_passed_through():
         SendEmails,
         SmartAccountRequest,
         Status,
+        Withdrawal,
+        field_errors,
         utc,
         workflow_id,
     )
     from smart_accounts.temporal import invalid_request
+    from workflows.links import Links, action_refused
+    from workflows.mailing import (
+        Mailing,
+        activation_mail,
+        closing_mails,
+        merged,
+        opening_mails,
+        reminders,
+    )
+    from workflows.remaining_mails import RemainingMailsWorkflow
 
-MAIL_GIVES_UP_AFTER = timedelta(days=5)  # as long as mail servers queue (RFC 5321, 4.5.4.1)
-FIRST_MAIL_RETRY = timedelta(seconds=1)
-LONGEST_MAIL_PAUSE = timedelta(minutes=10)
+# The last try of the run's own hour comes at most one pause between tries later.
+CLOSING_MAILS_IN_THE_RUN = timedelta(minutes=50)
 
 DATABASE = workflow.LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
@@ -51,33 +60,10 @@ DATABASE = workflow.LocalActivityConfig(
         initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
     ),
 )
-MAIL = workflow.ActivityConfig(
-    schedule_to_close_timeout=MAIL_GIVES_UP_AFTER,
-    start_to_close_timeout=timedelta(minutes=30),  # dozens of mails, 10 minutes for a slow one
-    heartbeat_timeout=timedelta(seconds=10),
-    retry_policy=RetryPolicy(
-        initial_interval=FIRST_MAIL_RETRY, maximum_interval=LONGEST_MAIL_PAUSE
-    ),
-    # A mail in flight is finished and counted, not torn.
-    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-)
 
 STATUS = SearchAttributeKey.for_keyword(STATUS_ATTRIBUTE)
 DOMAIN = SearchAttributeKey.for_keyword(DOMAIN_ATTRIBUTE)
 DEADLINE = SearchAttributeKey.for_datetime(DEADLINE_ATTRIBUTE)
-
-CLOSING_MAILS = {
-    Status.ACTIVE: (
-        Email(kind=EmailKind.ACTIVATED, to=Addressee.REQUESTER),
-        Email(kind=EmailKind.WELCOME, to=Addressee.CUSTOMER),
-    ),
-    Status.DECLINED: (Email(kind=EmailKind.DECLINED, to=Addressee.REQUESTER),),
-    Status.WITHDRAWN: (Email(kind=EmailKind.WITHDRAWN, to=Addressee.CUSTOMER),),
-    Status.LAPSED: (
-        Email(kind=EmailKind.LAPSED, to=Addressee.CUSTOMER),
-        Email(kind=EmailKind.LAPSED, to=Addressee.REQUESTER),
-    ),
-}
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -85,12 +71,17 @@ class SmartAccountRequestWorkflow:
     def __init__(self) -> None:
         self._status = Status.REQUESTED
         self._decision: Decision | None = None
-        self._emails: dict[Email, EmailStatus] = {}
+        self._mailing = Mailing()
+        self._due: tuple[Email, ...] = ()
         self._needs_attention: tuple[str, ...] = ()
+        self._links = Links()
+        self._link_changes = asyncio.Lock()
+        self._next_occasion: datetime | None = None
 
     @workflow.run
     async def run(self, request: SmartAccountRequest) -> RequestResult:
-        story = asyncio.create_task(self._story(request))
+        self._take_up(request)
+        story = asyncio.create_task(self._story())
         while True:
             try:
                 return await asyncio.shield(story)
@@ -100,22 +91,22 @@ class SmartAccountRequestWorkflow:
                 # Cancelling is a decision like the others: it tears nothing that is under way.
                 self._decide(Status.WITHDRAWN, by="operator", reason="Cancelled by the operator.")
 
-    async def _story(self, request: SmartAccountRequest) -> RequestResult:
-        self._take_up(request)
+    async def _story(self) -> RequestResult:
         refused = await self._check_and_open_provisional_account()
-        if refused:
-            return self._end(refused)
-        opening_mails = self._mail_customer_and_requester()
-        decision = await self._customer_decides_or_deadline_passes()
-        opening_mails.cancel()  # what they say is no longer true
-        if decision.status == Status.ACTIVE:
-            await self._activate_account_and_give_access(decision)
-        else:
-            await self._close_provisional_account(decision)
+        mails = asyncio.create_task(self._mail_until_decided())
+        decision = refused or await self._customer_decides_or_deadline_passes()
+        async with self._link_changes:  # one that was begun before takes effect before
+            if decision.status == Status.ACTIVE:
+                await self._activate_account_and_give_access(decision)
+            elif decision.status != Status.REJECTED:
+                await self._close_provisional_account(decision)
         result = self._end(decision)
         await self._tell_everyone(decision)
-        await workflow.wait([opening_mails])
+        await mails
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return result
+
+    # ---- the customer ------------------------------------------------------------------
 
     @workflow.signal
     def accepted(self, acceptance: Acceptance | None = None) -> None:
@@ -128,6 +119,68 @@ class SmartAccountRequestWorkflow:
         """The customer declines."""
         self._decide(Status.DECLINED, by="customer", reason=refusal.reason if refusal else None)
 
+    # ---- the requester -----------------------------------------------------------------
+
+    @workflow.update
+    async def resend_activation_email(self) -> ActionResult:
+        """A new link for the customer; the old one is dead.
+
+        Raises:
+            ApplicationError: of type ``ActionRefused``, in words for a person.
+        """
+        async with self._link_changes:
+            self._check_resend()
+            await self._issue_link(self._request)
+        return self._done("A new activation mail is on its way; the link before it is dead.")
+
+    @resend_activation_email.validator
+    def _check_resend(self) -> None:
+        self._check_pending()
+        self._links.check_same_person(workflow.now())
+
+    @workflow.update
+    async def replace_approver(self, new: NewApprover) -> ActionResult:
+        """Another customer's address, under the rules of the request, with a new link.
+
+        Raises:
+            ApplicationError: of type ``ActionRefused`` or ``InvalidRequest``.
+        """
+        async with self._link_changes:
+            self._check_replacement(new)
+            await self._issue_link(self._with_approver(new))
+        return self._done("The new approver is sent an activation mail; the link before is dead.")
+
+    @replace_approver.validator
+    def _check_replacement(self, new: NewApprover) -> None:
+        self._check_pending()
+        self._links.check_another(workflow.now())
+        self._with_approver(new)
+
+    @workflow.update
+    def withdraw(self, withdrawal: Withdrawal | None = None) -> ActionResult:
+        """The requester takes the request back; the customer is told.
+
+        Raises:
+            ApplicationError: of type ``ActionRefused``, where another decision was made.
+        """
+        reason = withdrawal.reason if withdrawal else None
+        self._decide(Status.WITHDRAWN, by="requester", reason=reason)
+        return self._done("The request is withdrawn; the customer is told.")
+
+    @withdraw.validator
+    def _check_withdrawal(
+        self,
+        withdrawal: Withdrawal | None = None,  # noqa: ARG002 - Temporal's signature
+    ) -> None:
+        self._check_undecided()
+
+    # ---- the mail server ---------------------------------------------------------------
+
+    @workflow.signal
+    def bounced(self, bounce: Bounce) -> None:
+        """A mail was taken and came back."""
+        self._mailing.bounced(bounce.email, bounce.answer)
+
     @workflow.query
     def status(self) -> RequestStatus:
         decision = self._decision
@@ -137,12 +190,15 @@ class SmartAccountRequestWorkflow:
             account_domain=self._request.account_domain,
             deadline=self._deadline,
             requested_at=self._requested_at,
-            emails=tuple(self._emails.values()),
+            emails=self._mailing.statuses(),
             needs_attention=self._needs_attention,
             reason=decision.reason if decision else None,
             decided_by=decision.by if decision else None,
             decided_at=decision.at if decision else None,
+            next_step=self._next_step(),
         )
+
+    # ---- the steps ---------------------------------------------------------------------
 
     def _take_up(self, request: SmartAccountRequest) -> None:
         info = workflow.info()
@@ -182,27 +238,40 @@ class SmartAccountRequestWorkflow:
             )
             return self._decision
         self._status = Status.PENDING
-        self._describe(f"pending, waits for the customer's answer until {utc(self._deadline)}")
+        self._links.issued(workflow.now())
+        self._describe()
         return None
 
-    def _mail_customer_and_requester(self) -> asyncio.Task[None]:
-        return asyncio.create_task(
-            self._send(
-                Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER),
-                Email(kind=EmailKind.REQUEST_RECEIVED, to=Addressee.REQUESTER),
-            )
-        )
-
     async def _customer_decides_or_deadline_passes(self) -> Decision:
-        with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: self._decision is not None,
-                timeout=self._deadline - workflow.now(),
-                timeout_summary=f"Deadline {utc(self._deadline)}",
-            )
+        missed: tuple[Email, ...] = ()
+        ahead = [(self._requested_at + offset, mails) for offset, mails in reminders(self._request)]
+        for moment, mails in [*ahead, (self._deadline, ())]:
+            if workflow.now() < moment:  # after an outage only the latest of what fell due
+                self._mail_now(*missed)
+                missed = ()
+            await self._answer_or(moment, "Reminder" if mails else "Deadline")
+            if self._decision:
+                break
+            missed = merged((*missed, *mails))
         # A decision that came in together with the expired timer wins: Temporal had it while
         # the request was open.
         return self._decide(Status.LAPSED)
+
+    async def _answer_or(self, moment: datetime, what: str) -> None:
+        self._next_occasion = moment
+        self._describe()
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._decision is not None or self._undeliverable() is not None,
+                timeout=moment - workflow.now(),
+                timeout_summary=f"{what} {utc(moment)}",
+            )
+        if answer := self._undeliverable():
+            self._decide(Status.UNDELIVERABLE, reason=answer)
+
+    def _undeliverable(self) -> str | None:
+        """What the mail server said when it refused the mail with the link in force for good."""
+        return self._mailing.refusal(activation_mail(self._links.in_force))
 
     async def _activate_account_and_give_access(self, decision: Decision) -> None:
         self._status = Status.ACTIVATING
@@ -219,16 +288,6 @@ class SmartAccountRequestWorkflow:
             **(DATABASE | {"summary": f"Record the end: {decision.status}"}),
         )
 
-    async def _tell_everyone(self, decision: Decision) -> None:
-        emails = CLOSING_MAILS[decision.status]
-        if decision.status == Status.ACTIVE:
-            users = range(1, len(self._request.added_users) + 1)
-            emails += tuple(
-                Email(kind=EmailKind.ACCESS_GRANTED, to=Addressee.ADDED_USER, number=number)
-                for number in users
-            )
-        await self._send(*emails)
-
     def _decide(
         self, status: Status, *, by: str | None = None, reason: str | None = None
     ) -> Decision:
@@ -240,61 +299,103 @@ class SmartAccountRequestWorkflow:
     def _end(self, decision: Decision) -> RequestResult:
         self._status = decision.status
         workflow.upsert_search_attributes([STATUS.value_set(decision.status)])
-        self._describe(f"{decision.status} since {utc(decision.at)}")
+        self._describe()
         return RequestResult(status=decision.status, reason=decision.reason)
 
-    def _describe(self, state: str) -> None:
-        """For the operator in the Web UI, without personal data."""
-        attention = "".join(f"\n\nNeeds attention: {each}" for each in self._needs_attention)
-        workflow.set_current_details(
-            f"Smart Account for **{self._request.account_domain}**: {state}.{attention}"
-        )
-
-    async def _send(self, *emails: Email) -> None:
-        """Send one occasion's mails; one that is refused for now holds back no other."""
-        waiting = emails
-        self._note(waiting, EmailState.QUEUED)
-        try:
-            while waiting:
-                outcomes = await self._try_to_send(waiting)
-                for email, outcome in zip(waiting, outcomes, strict=True):
-                    self._note([email], outcome.state, outcome.at)
-                waiting = tuple(
-                    email
-                    for email, outcome in zip(waiting, outcomes, strict=True)
-                    if outcome.state == EmailState.QUEUED
-                )
-                if waiting:
-                    await workflow.sleep(FIRST_MAIL_RETRY)
-        except asyncio.CancelledError:
-            self._note(waiting, EmailState.DROPPED)
-
-    async def _try_to_send(self, emails: tuple[Email, ...]) -> Sequence[EmailOutcome]:
-        try:
-            return await workflow.execute_activity_method(
-                EmailActivities.send_emails,
-                SendEmails(request_id=self._request_id, emails=emails),
-                **(
-                    MAIL
-                    | {
-                        "summary": "Mail: "
-                        + ", ".join(dict.fromkeys(email.kind for email in emails))
-                    }
-                ),
+    async def _tell_everyone(self, decision: Decision) -> None:
+        until = workflow.now() + CLOSING_MAILS_IN_THE_RUN
+        left = await self._send(closing_mails(decision.status, self._request), until)
+        if left:
+            await workflow.start_child_workflow(
+                RemainingMailsWorkflow.run,
+                SendEmails(request_id=self._request_id, emails=left),
+                id=f"smart-account-mails-{self._request_id}",
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                static_summary=f"Remaining mails for {self._request.account_domain}",
             )
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise asyncio.CancelledError from None
-            return [EmailOutcome(state=EmailState.FAILED, at=workflow.now())] * len(emails)
 
-    def _note(self, emails: Iterable[Email], state: EmailState, at: datetime | None = None) -> None:
-        for email in emails:
-            if state == EmailState.DROPPED:
-                self._emails.pop(email, None)
-            else:
-                self._emails[email] = EmailStatus(
-                    kind=email.kind,
-                    recipient=self._request.address_of(email),
-                    state=state,
-                    at=at or workflow.now(),
-                )
+    async def _mail_until_decided(self) -> None:
+        """Send what is due beside the race; what waited from before goes on with what is new."""
+        self._due = opening_mails()
+        while self._decision is None:
+            sending = asyncio.create_task(self._send(self._due))
+            self._due = ()
+            await workflow.wait_condition(lambda: self._decision is not None or bool(self._due))
+            sending.cancel()  # in flight or after a decision: what it says may be true no longer
+            await workflow.wait([sending])
+            self._due = merged((*sending.result(), *self._due))
+
+    async def _send(
+        self, emails: tuple[Email, ...], until: datetime | None = None
+    ) -> tuple[Email, ...]:
+        occasion = SendEmails(request_id=self._request_id, emails=emails, until=until)
+        return await self._mailing.send(occasion, self._request)
+
+    def _mail_now(self, *emails: Email) -> None:
+        self._due = merged((*self._due, *emails))
+
+    # ---- the requester's actions -------------------------------------------------------
+
+    def _check_undecided(self) -> None:
+        if self._decision:
+            raise action_refused(f"Too late: the request is {self._decision.status} already.")
+
+    def _check_pending(self) -> None:
+        self._check_undecided()
+        if self._status == Status.REQUESTED:
+            raise action_refused("The request is still being checked; try again in a moment.")
+
+    def _with_approver(self, new: NewApprover) -> SmartAccountRequest:
+        if new.customer_email == self._request.customer_email:
+            raise action_refused("That is the approver's address already.")
+        changed = self._request.model_dump() | new.model_dump()
+        try:
+            return SmartAccountRequest.model_validate(changed)
+        except ValidationError as error:
+            raise invalid_request(field_errors(error)) from None
+
+    async def _issue_link(self, request: SmartAccountRequest) -> None:
+        issued: Checked = await workflow.execute_local_activity_method(
+            AccountActivities.issue_link,
+            IssueLink(
+                request_id=self._request_id,
+                request=request,
+                ordinal=self._links.in_force + 1,
+            ),
+            **(DATABASE | {"summary": "New activation link"}),
+        )
+        if issued.refused:
+            raise action_refused(issued.refused)
+        self._request = request
+        self._needs_attention = issued.needs_attention
+        self._links.issued(workflow.now())
+        self._describe()
+        self._check_undecided()
+        self._mail_now(activation_mail(self._links.in_force))
+
+    def _done(self, message: str) -> ActionResult:
+        status = self._decision.status if self._decision else self._status
+        return ActionResult(status=status, message=message)
+
+    # ---- for whoever looks -------------------------------------------------------------
+
+    def _next_step(self) -> str | None:
+        if self._status == Status.PENDING:
+            step = f"Waits for the customer's answer until {utc(self._deadline)}."
+            if self._next_occasion and self._next_occasion < self._deadline:
+                step += f" Next reminder {utc(self._next_occasion)}."
+            return step
+        if self._status == Status.REQUESTED:
+            return "The system checks are under way."
+        if self._status == Status.ACTIVATING:
+            return "The account is being activated."
+        return "The closing mails are being sent." if self._mailing.is_under_way() else None
+
+    def _describe(self) -> None:
+        """For the operator in the Web UI, without personal data."""
+        decided = f" since {utc(self._decision.at)}" if self._decision else ""
+        lines = [f"Smart Account for **{self._request.account_domain}**: {self._status}{decided}."]
+        lines += [f"Needs attention: {each}" for each in self._needs_attention]
+        if step := self._next_step():
+            lines.insert(1, step)
+        workflow.set_current_details("\n\n".join(lines))

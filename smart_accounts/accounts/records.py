@@ -3,7 +3,22 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from smart_accounts.messages import Status
+from smart_accounts.messages import Email, EmailKind, Status
+
+_ONLY_WHILE_PENDING = {
+    EmailKind.ACTIVATION,
+    EmailKind.REQUEST_RECEIVED,
+    EmailKind.REMINDER,
+    EmailKind.EXPIRING,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceilings:
+    """How many requests are too many."""
+
+    open_per_customer: int
+    starts_per_requester_per_hour: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +37,7 @@ class StoredRequest:
     note_to_customer: str | None
     note_to_added_users: str | None
     added_users: tuple[str, ...]
+    needs_attention: tuple[str, ...]
     requested_at: datetime
     deadline: datetime
     link_ordinal: int
@@ -31,6 +47,12 @@ class StoredRequest:
     decided_at: datetime | None
     decided_by: str | None
     reason: str | None
+
+    def makes_untrue(self, email: Email) -> bool:
+        """Whether a mail that has not left yet must not leave any more."""
+        if email.kind == EmailKind.ACTIVATION and email.number != self.link_ordinal:
+            return True  # its link is dead
+        return email.kind in _ONLY_WHILE_PENDING and self.status != Status.PENDING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +65,12 @@ class ActivationLink:
     @property
     def is_superseded(self) -> bool:
         return self.ordinal < self.request.link_ordinal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReturnedEmail:
+    """A mail that came back: which one, and of which request."""
+
+    workflow_id: str
+    request_id: str
+    email: Email

@@ -6,7 +6,6 @@ may run again after it has committed.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any, Self
 
 from sqlalchemy import Row, insert, select, update
@@ -14,20 +13,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.accounts import tables
 from smart_accounts.accounts.database import create_engine, transaction
-from smart_accounts.accounts.records import ActivationLink, StoredRequest
+from smart_accounts.accounts.ledger import EmailLedger
+from smart_accounts.accounts.records import ActivationLink, Ceilings, StoredRequest
+from smart_accounts.accounts.refusals import customer_has_enough, refusal
 from smart_accounts.messages import (
     Decision,
-    Email,
-    EmailOutcome,
     EmailState,
+    IssueLink,
     OpenRequest,
+    RequestStatus,
     Status,
     workflow_id,
 )
 
 APPROVER = "approver and administrator"
 USER = "user"
-_OPEN = (Status.PENDING, Status.ACTIVATING)
 
 
 class AccountStore:
@@ -35,6 +35,7 @@ class AccountStore:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self.emails = EmailLedger(engine)
 
     @classmethod
     @asynccontextmanager
@@ -52,13 +53,15 @@ class AccountStore:
 
     # ---- the life of a request ---------------------------------------------------------
 
-    async def open_request(self, new: OpenRequest, needs_attention: tuple[str, ...]) -> str | None:
+    async def open_request(
+        self, new: OpenRequest, needs_attention: tuple[str, ...], ceilings: Ceilings
+    ) -> str | None:
         """Store a request with its provisional account; answers why not, or ``None``."""
         async with transaction(self._engine, writes=True) as connection:
             if known := await _find(connection, new.request_id):
                 return known.reason if known.status == Status.REJECTED else None
             await _settle_what_was_terminated(connection, new)
-            refused = await _domain_taken(connection, new.request.account_domain)
+            refused = await refusal(connection, new, ceilings)
             await _insert_request(connection, new, needs_attention, refused)
             if not refused:
                 await connection.execute(
@@ -70,6 +73,34 @@ class AccountStore:
                     )
                 )
             return refused
+
+    async def issue_link(
+        self, link: IssueLink, needs_attention: tuple[str, ...], ceilings: Ceilings
+    ) -> str | None:
+        """Put a link in force, and its approver; answers why not, or ``None``.
+
+        A request that has ended keeps the links it had: nobody can use them any more.
+        """
+        requests, request = tables.requests, link.request
+        async with transaction(self._engine, writes=True) as connection:
+            known = await _find(connection, link.request_id)
+            if known is None or known.status.is_final or known.link_ordinal >= link.ordinal:
+                return None
+            if known.customer_email != request.customer_email and (
+                refused := await customer_has_enough(connection, request, ceilings)
+            ):
+                return refused
+            await connection.execute(
+                update(requests)
+                .where(requests.c.id == link.request_id)
+                .values(
+                    customer_email=request.customer_email,
+                    added_users=request.added_users,
+                    needs_attention=needs_attention,
+                    link_ordinal=link.ordinal,
+                )
+            )
+            return None
 
     async def activate(self, request_id: str, decision: Decision) -> None:
         """The account becomes active; the customer and the added users get access."""
@@ -100,6 +131,29 @@ class AccountStore:
     async def find_request(self, request_id: str) -> StoredRequest | None:
         async with transaction(self._engine, writes=False) as connection:
             return await _find(connection, request_id)
+
+    async def status(self, request_id: str) -> RequestStatus | None:
+        """Where a request stands, also when Temporal has forgotten it."""
+        request = await self.find_request(request_id)
+        if request is None:
+            return None
+        emails = await self.emails.of_request(request_id)
+        return RequestStatus(
+            status=request.status,
+            account_name=request.account_name,
+            account_domain=request.account_domain,
+            deadline=request.deadline,
+            requested_at=request.requested_at,
+            emails=tuple(
+                status
+                for email, status in emails
+                if status.state != EmailState.QUEUED or not request.makes_untrue(email)
+            ),
+            needs_attention=request.needs_attention,
+            reason=request.reason,
+            decided_by=request.decided_by,
+            decided_at=request.decided_at,
+        )
 
     async def note_signalled(self, request_id: str, signal: str) -> None:
         """Remember that Temporal has the customer's answer; the first one stays."""
@@ -149,56 +203,12 @@ class AccountStore:
             ).one_or_none()
             return ActivationLink(ordinal=row.ordinal, request=_request(row)) if row else None
 
-    # ---- the ledger of mails -----------------------------------------------------------
-
-    async def email_outcome(self, request_id: str, email: Email) -> EmailOutcome | None:
-        """What became of a mail, if that is settled."""
-        async with transaction(self._engine, writes=False) as connection:
-            row = (
-                await connection.execute(select(tables.emails).where(*_key(request_id, email)))
-            ).one_or_none()
-            if row is None:
-                return None
-            return EmailOutcome(state=EmailState(row.state), at=row.at, answer=row.answer)
-
-    async def record_email(
-        self, request_id: str, email: Email, recipient: str, message_id: str, outcome: EmailOutcome
-    ) -> None:
-        """Settle a mail; the first outcome stays."""
-        async with transaction(self._engine, writes=True) as connection:
-            known = await connection.scalar(
-                select(tables.emails.c.state).where(*_key(request_id, email))
-            )
-            if known is None:
-                await connection.execute(
-                    insert(tables.emails).values(
-                        request_id=request_id,
-                        kind=email.kind,
-                        addressee=email.to,
-                        number=email.number,
-                        message_id=message_id,
-                        recipient=recipient,
-                        **outcome.model_dump(),
-                    )
-                )
-
-
-def _key(request_id: str, email: Email) -> tuple[Any, ...]:
-    columns = tables.emails.c
-    return (
-        columns.request_id == request_id,
-        columns.kind == email.kind,
-        columns.addressee == email.to,
-        columns.number == email.number,
-    )
-
 
 def _request(row: Row[Any]) -> StoredRequest:
     fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     fields = {name: fields[name] for name in StoredRequest.__dataclass_fields__}
-    return StoredRequest(
-        **fields | {"status": Status(row.status), "added_users": tuple(row.added_users)}
-    )
+    lists = {name: tuple(fields[name]) for name in ("added_users", "needs_attention")}
+    return StoredRequest(**fields | lists | {"status": Status(row.status)})
 
 
 async def _find(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
@@ -239,16 +249,6 @@ async def _insert_request(
     )
 
 
-async def _domain_taken(connection: AsyncConnection, domain: str) -> str | None:
-    accounts = tables.accounts
-    active_since: datetime | None = await connection.scalar(
-        select(accounts.c.activated_at).where(
-            accounts.c.domain == domain, accounts.c.state == "active"
-        )
-    )
-    return "The domain already has an active Smart Account." if active_since else None
-
-
 async def _settle_what_was_terminated(connection: AsyncConnection, new: OpenRequest) -> None:
     """Withdraw the domain's open requests.
 
@@ -258,7 +258,7 @@ async def _settle_what_was_terminated(connection: AsyncConnection, new: OpenRequ
     domain = new.request.account_domain
     stale = await connection.scalars(
         select(tables.requests.c.id).where(
-            tables.requests.c.account_domain == domain, tables.requests.c.status.in_(_OPEN)
+            tables.requests.c.account_domain == domain, tables.requests.c.status == Status.PENDING
         )
     )
     terminated = Decision(
@@ -278,7 +278,7 @@ async def _decide(
     """End an open request; answers it, or ``None`` if it has ended before."""
     changed = await connection.execute(
         update(tables.requests)
-        .where(tables.requests.c.id == request_id, tables.requests.c.status.in_(_OPEN))
+        .where(tables.requests.c.id == request_id, tables.requests.c.status == Status.PENDING)
         .values(
             status=decision.status,
             decided_at=decision.at,

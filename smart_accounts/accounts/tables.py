@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    func,
 )
 
 
@@ -65,6 +66,9 @@ requests = Table(
     Column("reason", Text),
 )
 
+Index("ix_requests_customer", func.lower(requests.c.customer_email))
+Index("ix_requests_requester", func.lower(requests.c.requester_email), requests.c.requested_at)
+
 accounts = Table(
     "accounts",
     metadata,
@@ -108,7 +112,9 @@ emails = Table(
     Column("number", Integer, primary_key=True),
     Column("message_id", String(255), nullable=False),
     Column("recipient", String(254), nullable=False),
-    Column("state", String(16), nullable=False),  # sent, failed
-    Column("at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("at", UtcDateTime, nullable=False),  # for a queued mail: when it was first refused
     Column("answer", Text),
+    Column("return_token", String(32)),
 )
+Index("uq_emails_return_token", emails.c.return_token, unique=True)

@@ -18,6 +18,7 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.activation import Activation
+from smart_accounts.web.hooks import bounce_hook
 from smart_accounts.web.pages import Pages
 
 RETRY_AFTER_SECONDS = 10
@@ -71,6 +72,7 @@ def create_app(
     app.add_middleware(SafeHeaders)
     app.mount("/static", StaticFiles(packages=[("smart_accounts.web", "static")]))
     app.include_router(Activation(store, client, tokens, settings, page).router)
+    app.include_router(bounce_hook(store.emails, client, settings.bounce_domain))
     _add_errors(app, page)
     _add_health(app, store, client)
 

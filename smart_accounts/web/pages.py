@@ -1,7 +1,7 @@
 """Pages from templates: whose service it is and where links begin is the same on all of them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,18 +9,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from smart_accounts.messages import utc
+from smart_accounts.messages import time_left, utc
 from smart_accounts.settings import Settings
-
-
-def time_left(left: timedelta) -> str:
-    """How long there is still to answer: days to the nearest, hours never too many."""
-    hours = left // timedelta(hours=1)
-    if hours >= 48:
-        return f"{round(left / timedelta(days=1))} days left"
-    if hours >= 2:
-        return f"{hours} hours left"
-    return "1 hour left" if hours else "less than an hour left"
 
 
 def moment(at: datetime) -> Markup:

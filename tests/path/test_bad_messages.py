@@ -71,8 +71,10 @@ async def test_bad_signals_then_a_good_one(service: Any, fresh: dict[str, Any]) 
     started = await service.start(fresh)
     await service.until(started, Status.PENDING, sent=2)
     for payloads in BAD_SIGNALS.values():
-        for name in ("accepted", "declined", "no-such-signal"):
+        for name in ("accepted", "declined", "bounced", "no-such-signal"):
             await send(service, started, name, payloads)
+    for payloads in (Payloads(), raw(None), raw("null"), raw("{}")):
+        await send(service, started, "bounced", payloads)
     await send(service, started, "declined", raw('{"reason": "\\u202e"}'))
     await asyncio.sleep(0.5)
     still = await service.until(started, Status.PENDING)
@@ -239,11 +241,11 @@ async def test_no_personal_data_in_what_the_web_ui_lists(
     assert await described.static_summary() == f"Smart Account for {fresh['account_domain']}"
     details = await handle.query("__temporal_workflow_metadata")
     words = details.current_details
-    assert "pending, waits for the customer's answer until" in words
+    assert "Waits for the customer's answer until" in words
     assert fresh["account_domain"] in words
     shown = [words, str(described.typed_search_attributes), started.workflow_id]
     events = (await handle.fetch_history()).events
     shown.extend(event.user_metadata.summary.data.decode() for event in events)
-    assert any("Deadline 20" in text for text in shown)
+    assert any("Reminder 20" in text for text in shown)
     assert any("Mail: activation, request-received" in text for text in shown)
     assert not any("@" in text for text in shown)

@@ -5,7 +5,6 @@ import json
 import signal
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,49 +13,20 @@ from temporalio.api.enums.v1 import EventType
 
 from smart_accounts.messages import Status
 
-HISTORIES = Path(__file__).parents[1] / "histories"
 
-
-async def history(service: Any, started: Any, keep_as: str | None = None) -> list[Any]:
-    """A run's events; with ``--keep-histories`` they are stored to be replayed ever after."""
-    found = await service.handle(started).fetch_history()
-    if keep_as:
-        (HISTORIES / f"{keep_as}.json").write_text(found.to_json() + "\n")
-    return list(found.events)
-
-
-def actions(events: list[Any]) -> int:
-    """What Temporal Cloud bills for these events, as its pricing page counts Actions."""
-    single = {
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
-        EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
-        EventType.EVENT_TYPE_TIMER_STARTED,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
-        EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
-        EventType.EVENT_TYPE_MARKER_RECORDED,  # one for each task with local activities
-    }
-    retries: int = sum(
-        event.activity_task_started_event_attributes.attempt - 1
-        for event in events
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
-    )
-    return sum(event.event_type in single for event in events) + retries
-
-
-@pytest.fixture
-def keep(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--keep-histories"))
+async def events_of(service: Any, started: Any) -> list[Any]:
+    return list((await service.handle(started).fetch_history()).events)
 
 
 async def test_accept_path_and_its_cost(
-    service: Any, fresh: dict[str, Any], link_in: Any, keep: bool
+    service: Any, fresh: dict[str, Any], link_in: Any, actions: Any, keep: Any
 ) -> None:
     del fresh["user_emails"]
     await service.worker()
     address = await service.web()
     started = await service.start(fresh)
     await service.until(started, Status.PENDING, sent=2)
-    waiting = await history(service, started)
+    waiting = await events_of(service, started)
     size = (await service.handle(started).describe()).raw_description
     assert len(waiting) <= 14, [EventType.Name(event.event_type)[11:] for event in waiting]
     assert size.workflow_execution_info.history_size_bytes <= 3 * 1024
@@ -69,7 +39,8 @@ async def test_accept_path_and_its_cost(
         assert "is activated" in (await http.get(link)).text
     assert active.decided_by == fresh["customer_email"]
 
-    events = await history(service, started, "accepted" if keep else None)
+    keep("accepted", await service.handle(started).fetch_history())
+    events = await events_of(service, started)
     assert len(events) <= 30
     assert actions(events) <= 9
     changes = EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
@@ -89,22 +60,23 @@ async def test_first_look_does_not_cut_the_first_task_in_two(
         other.execute("ROLLBACK")
     seen = await looking
     assert seen.status == Status.PENDING
-    kinds = [event.event_type for event in await history(service, started)]
+    kinds = [event.event_type for event in await events_of(service, started)]
     first = kinds[: kinds.index(EventType.EVENT_TYPE_MARKER_RECORDED)]
     assert first.count(EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED) == 1
 
 
-async def test_lapse_path_and_its_cost(service: Any, fresh: dict[str, Any], keep: bool) -> None:
+async def test_lapse_path_and_its_cost(service: Any, fresh: dict[str, Any], keep: Any) -> None:
     del fresh["user_emails"]
     await service.worker()
     started = await service.start(fresh | {"acceptance_window": "PT3S"})
     lapsed = await service.until(started, Status.LAPSED, sent=4)
     assert lapsed.decided_at >= lapsed.deadline
     await service.handle(started).result()
-    assert len(await history(service, started, "lapsed" if keep else None)) <= 28
+    keep("lapsed", await service.handle(started).fetch_history())
+    assert len(await events_of(service, started)) <= 28
 
 
-async def test_decline_path(service: Any, fresh: dict[str, Any], link_in: Any, keep: bool) -> None:
+async def test_decline_path(service: Any, fresh: dict[str, Any], link_in: Any, keep: Any) -> None:
     await service.worker()
     address = await service.web()
     started = await service.start(fresh)
@@ -116,7 +88,7 @@ async def test_decline_path(service: Any, fresh: dict[str, Any], link_in: Any, k
         declined = await service.until(started, Status.DECLINED, sent=3)
     assert declined.reason == "We know no such partner."
     await service.handle(started).result()
-    await history(service, started, "declined" if keep else None)
+    keep("declined", await service.handle(started).fetch_history())
 
 
 async def test_path_on_each_database(

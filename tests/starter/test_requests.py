@@ -111,6 +111,9 @@ async def test_without_a_worker_everything_is_recorded(
         assert (answered.code, answered.err) == (0, "")
         assert answered.out.startswith("Received. No worker has answered yet;")
         assert (unknown.code, unknown.json["error"]["kind"]) == (3, "unavailable")
+        unheard = await starter("withdraw", "later.example")
+        assert unheard.code == 3
+        assert "It may still be done" in unheard.err
 
         async with worker_at(address):
             await becomes(starter, "later.example", "active")
@@ -120,9 +123,37 @@ async def test_without_a_worker_everything_is_recorded(
             assert late.err == "Another decision was made before: the request is active.\n"
 
 
+async def test_the_requesters_actions(starter: Starter) -> None:
+    assert (await starter(*asking_for("eight.example"))).code == 0
+    early = await starter("resend", "eight.example")
+    assert (early.code, early.out) == (1, "")
+    assert "An activation mail has just been sent; try again at 20" in early.err
+
+    for address, words in (
+        ("pat@partner.example", "--customer-email: must differ from the requester's address"),
+        ("cy", "--customer-email: must be one e-mail address"),
+    ):
+        bad = await starter("replace-approver", "eight.example", address)
+        assert (bad.code, bad.out) == (2, "")
+        assert words in bad.err
+    replaced = await starter("replace-approver", "eight.example", "cy@eight.example")
+    assert (replaced.code, replaced.err) == (0, "")
+    assert "The new approver is sent an activation mail" in replaced.out
+    status = await becomes(starter, "eight.example", "pending")
+    assert "cy@eight.example" in [mail["recipient"] for mail in status["emails"]]
+
+    withdrawn = await starter("withdraw", "eight.example", "--reason=Not needed.", "--json")
+    assert (withdrawn.code, withdrawn.err) == (0, "")
+    assert withdrawn.json["status"] == "withdrawn"
+    status = await becomes(starter, "eight.example", "withdrawn")
+    assert (status["reason"], status["decided_by"]) == ("Not needed.", "requester")
+
+
 async def test_an_unknown_request(starter: Starter) -> None:
-    commands = ("status", "accept", "decline")
-    for ended in await asyncio.gather(*(starter(each, "nobody.example") for each in commands)):
+    commands = [("status",), ("accept",), ("decline",), ("resend",), ("withdraw",)]
+    calls = [starter(*each, "nobody.example") for each in commands]
+    calls.append(starter("replace-approver", "nobody.example", "ada@nobody.example"))
+    for ended in await asyncio.gather(*calls):
         assert (ended.code, ended.out) == (1, "")
         assert len(ended.err.splitlines()) == 1
 

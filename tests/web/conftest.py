@@ -105,7 +105,7 @@ class Site:
         self.request_id = request.id
         token = LinkTokens([KEY]).candidates(request.id, 1)[0]
         async with self.store._engine.begin() as connection:
-            row = asdict(request) | {"needs_attention": []}
+            row = asdict(request)
             await connection.execute(insert(tables.requests).values(row))
         await self.link(token)
         return token
@@ -148,6 +148,7 @@ def pending() -> StoredRequest:
         note_to_customer="As agreed on the phone.\nPlease answer soon.",
         note_to_added_users="Welcome aboard.",
         added_users=("bo@acme.example", "cy@acme.example"),
+        needs_attention=(),
         requested_at=now - timedelta(days=1, minutes=5),
         deadline=now + timedelta(days=88, hours=23),
         link_ordinal=1,

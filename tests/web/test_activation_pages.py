@@ -118,7 +118,8 @@ async def test_the_page_says_who_asks_for_what_until_when_and_for_whom(site: Any
     [
         (timedelta(days=89, hours=23, minutes=59), "90 days left"),
         (timedelta(days=2, minutes=1), "2 days left"),
-        (timedelta(days=1, hours=23), "46 hours left"),
+        (timedelta(days=1, hours=23), "47 hours left"),
+        (timedelta(days=1, hours=22, minutes=30), "46 hours left"),
         (timedelta(hours=1, minutes=1), "1 hour left"),
         (timedelta(minutes=59), "less than an hour left"),
     ],

@@ -20,18 +20,28 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.accounts import AccountActivities
 from activities.emails import EmailActivities
+from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.client import RequestClient, Started
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
-from smart_accounts.messages import TASK_QUEUE, RequestStatus, SmartAccountRequest, Status
+from smart_accounts.messages import (
+    TASK_QUEUE,
+    ActionResult,
+    NewApprover,
+    RequestStatus,
+    SmartAccountRequest,
+    Status,
+)
 from smart_accounts.settings import SmtpTls
 from smart_accounts.temporal import GuardInterceptor, worker_data_converter
 from smart_accounts.tokens import LinkTokens
+from workflows.remaining_mails import RemainingMailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 BASE_URL = "https://accounts.example"
+CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=7)
 
 
 class Story:
@@ -62,16 +72,19 @@ class Story:
             support_url=None,
             mail_from="no-reply@accounts.example",
         )
-        accounts = AccountActivities(self.store)
-        emails = EmailActivities(self.store, Composer(site), sender, LinkTokens([KEY]), BASE_URL)
+        accounts = AccountActivities(self.store, CEILINGS)
+        emails = EmailActivities(
+            self.store, Composer(site), sender, LinkTokens([KEY]), BASE_URL, "bounces.example"
+        )
         config = self.env.client.config()
         config["data_converter"] = worker_data_converter
         async with Worker(
             Client(**config),
             task_queue=TASK_QUEUE,
-            workflows=[SmartAccountRequestWorkflow],
+            workflows=[SmartAccountRequestWorkflow, RemainingMailsWorkflow],
             activities=[
                 accounts.open_request,
+                accounts.issue_link,
                 accounts.activate_account,
                 accounts.close_request,
                 emails.send_emails,
@@ -130,6 +143,25 @@ class Story:
         await self.sleep_until(moment - timedelta(seconds=1))
         await asyncio.sleep(1.5)
 
+    async def replace(self, address: str) -> ActionResult:
+        new = NewApprover(customer_email=address)
+        return await self.client.replace_approver(self.started.workflow_id, new)
+
+    async def agreed(self) -> RequestStatus:
+        """What the workflow says, once seen that the store says the same."""
+        told = await self.status()
+        stored = await self.store.status(self.started.request_id)
+        assert stored
+
+        def facts(status: RequestStatus) -> tuple[RequestStatus, set[Any]]:
+            emails = {
+                (mail.kind, mail.recipient, mail.state, mail.answer) for mail in status.emails
+            }
+            return status.model_copy(update={"emails": (), "next_step": None}), emails
+
+        assert facts(told) == facts(stored)
+        return told
+
     async def stored(self) -> Status:
         request = await self.store.find_request(self.started.request_id)
         assert request
@@ -163,4 +195,6 @@ def story(
     return Story(env, store, mail_server.port, example)
 
 
-WINDOW = timedelta(days=90)
+@pytest.fixture
+def ceilings() -> Ceilings:
+    return CEILINGS

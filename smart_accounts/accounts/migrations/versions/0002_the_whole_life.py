@@ -1,0 +1,16 @@
+"""What the rest of a request's life needs: return paths of mails, look-ups for the ceilings."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("emails", sa.Column("return_token", sa.String(length=32), nullable=True))
+    op.create_index("uq_emails_return_token", "emails", ["return_token"], unique=True)
+    op.create_index("ix_requests_customer", "requests", [sa.text("lower(customer_email)")])
+    op.create_index(
+        "ix_requests_requester", "requests", [sa.text("lower(requester_email)"), "requested_at"]
+    )

@@ -1,0 +1,60 @@
+"""What the account store itself has against a valid request."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smart_accounts.accounts import tables
+from smart_accounts.accounts.records import Ceilings
+from smart_accounts.messages import OpenRequest, SmartAccountRequest, Status
+
+
+async def refusal(connection: AsyncConnection, new: OpenRequest, ceilings: Ceilings) -> str | None:
+    """Why the request can't be opened, in a sentence, or ``None``."""
+    return (
+        await _domain_taken(connection, new.request.account_domain)
+        or await customer_has_enough(connection, new.request, ceilings)
+        or await _requester_is_too_fast(connection, new, ceilings)
+    )
+
+
+async def _domain_taken(connection: AsyncConnection, domain: str) -> str | None:
+    accounts = tables.accounts
+    active_since: datetime | None = await connection.scalar(
+        select(accounts.c.activated_at).where(
+            accounts.c.domain == domain, accounts.c.state == "active"
+        )
+    )
+    return "The domain already has an active Smart Account." if active_since else None
+
+
+async def customer_has_enough(
+    connection: AsyncConnection, request: SmartAccountRequest, ceilings: Ceilings
+) -> str | None:
+    requests = tables.requests
+    count = await connection.scalar(
+        select(func.count()).where(
+            func.lower(requests.c.customer_email) == request.customer_email.lower(),
+            requests.c.status == Status.PENDING,
+        )
+    )
+    if (count or 0) < ceilings.open_per_customer:
+        return None
+    return f"The customer has {count} open requests already, which is the most there may be."
+
+
+async def _requester_is_too_fast(
+    connection: AsyncConnection, new: OpenRequest, ceilings: Ceilings
+) -> str | None:
+    requests = tables.requests
+    count = await connection.scalar(
+        select(func.count()).where(
+            func.lower(requests.c.requester_email) == new.request.requester.email.lower(),
+            requests.c.requested_at > new.requested_at - timedelta(hours=1),
+            requests.c.status != Status.REJECTED,
+        )
+    )
+    if (count or 0) < ceilings.starts_per_requester_per_hour:
+        return None
+    return f"The requester made {count} requests within an hour, which is the most there may be."
