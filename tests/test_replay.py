@@ -1,30 +1,50 @@
 """Histories of every release replay: open requests outlive deploys."""
 
 import json
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
+from smart_accounts.messages import workflow_id
 from smart_accounts.temporal import GuardInterceptor, worker_data_converter
+from workflows.remaining_mails import RemainingMailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
 
 def test_there_are_histories() -> None:
-    assert {path.stem for path in HISTORIES} >= {"accepted", "declined", "lapsed"}
+    assert {path.stem for path in HISTORIES} >= {
+        "accepted",
+        "accepted-by-a-new-approver",
+        "bounced",
+        "cancelled",
+        "declined",
+        "declined-during-a-mail-outage",
+        "declined-with-remaining-mails",
+        "lapsed",
+        "lapsed-with-reminders",
+        "rejected",
+        "remaining-mails",
+        "resent",
+        "undeliverable",
+        "withdrawn",
+    }
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_history_replays(path: Path) -> None:
     replayer = Replayer(
-        workflows=[SmartAccountRequestWorkflow],
+        workflows=[SmartAccountRequestWorkflow, RemainingMailsWorkflow],
         interceptors=[GuardInterceptor()],
         data_converter=worker_data_converter,
         workflow_runner=UnsandboxedWorkflowRunner(),  # as in production
     )
     history = json.loads(path.read_text())
     started = history["events"][0]["workflowExecutionStartedEventAttributes"]
-    await replayer.replay_workflow(WorkflowHistory.from_json(started["workflowId"], history))
+    start_input = json.loads(b64decode(started["input"]["payloads"][0]["data"]))
+    its_id = workflow_id(start_input.get("account_domain", ""))
+    await replayer.replay_workflow(WorkflowHistory.from_json(its_id, history))

@@ -37,6 +37,7 @@ async def test_what_is_left_after_an_hour_goes_on_without_the_request(
         await story.until(Status.PENDING, sent=2)
         remaining = story.env.client.get_workflow_handle(f"smart-account-mails-{first.request_id}")
         await remaining.result()
+        keep("remaining-mails", await remaining.fetch_history())
         stored = await story.store.status(first.request_id)
     assert {mail.kind: mail.state for mail in stored.emails}["declined"] == "sent"
     assert mail_server.kinds(REQUESTER).count("declined") == 1

@@ -196,7 +196,9 @@ async def test_second_request_after_a_lapse(story: Any, mail_server: Any) -> Non
     assert len(set(ids)) == len(ids)
 
 
-async def test_domain_that_already_has_an_account(story: Any, mail_server: Any, ask: Any) -> None:
+async def test_domain_that_already_has_an_account(
+    story: Any, mail_server: Any, ask: Any, keep: Any
+) -> None:
     async with story.worker():
         await story.start()
         await story.client.accept(story.started.workflow_id)
@@ -205,6 +207,7 @@ async def test_domain_that_already_has_an_account(story: Any, mail_server: Any, 
         await story.start()
         result = await story.handle.result()
         assert result["status"] == "rejected"
+        keep("rejected", await story.handle.fetch_history())
         assert "already has an active" in result["reason"]
         assert (await story.status()).reason == result["reason"]
     [told] = mail_server.mails[before:]
@@ -213,7 +216,7 @@ async def test_domain_that_already_has_an_account(story: Any, mail_server: Any, 
 
 
 async def test_cancelling_is_a_withdrawal_by_the_operator(
-    story: Any, mail_server: Any, ask: Any
+    story: Any, mail_server: Any, ask: Any, keep: Any
 ) -> None:
     async with story.worker():
         await story.start()
@@ -221,6 +224,7 @@ async def test_cancelling_is_a_withdrawal_by_the_operator(
         await story.handle.cancel()
         result = await story.handle.result()
         assert result["status"] == "withdrawn"
+        keep("cancelled", await story.handle.fetch_history())
         withdrawn = await story.status()
         assert withdrawn.decided_by == "operator"
         assert (await story.handle.describe()).status == WorkflowExecutionStatus.COMPLETED
@@ -273,7 +277,9 @@ async def test_first_decision_wins(story: Any) -> None:
         assert (await story.status()).reason is None
 
 
-async def test_decision_before_the_mails_stops_them(story: Any, mail_server: Any) -> None:
+async def test_decision_before_the_mails_stops_them(
+    story: Any, mail_server: Any, keep: Any
+) -> None:
     await mail_server.down()
     async with story.worker():
         await story.start()
@@ -286,6 +292,7 @@ async def test_decision_before_the_mails_stops_them(story: Any, mail_server: Any
                 await asyncio.sleep(0.02)
         await mail_server.up()
         await story.handle.result()
+        keep("declined-during-a-mail-outage", await story.handle.fetch_history())
     assert mail_server.kinds() == ["declined"]
 
 

@@ -92,7 +92,7 @@ async def test_two_resends_at_once_are_one(story: Any, mail_server: Any, resend:
 
 
 async def test_resend_while_the_first_mail_waits_replaces_it(
-    story: Any, mail_server: Any, resend: Any
+    story: Any, mail_server: Any, resend: Any, keep: Any
 ) -> None:
     await mail_server.down()
     async with story.worker():
@@ -102,13 +102,14 @@ async def test_resend_while_the_first_mail_waits_replaces_it(
         await resend()
         await mail_server.up()
         await story.until(Status.PENDING, sent=2)
+        keep("resent", await story.handle.fetch_history())
     assert sorted(mail_server.kinds()) == ["activation", "request-received"]
     [activation] = [mail for mail in mail_server.mails if mail["To"] == CUSTOMER]
     assert "activation.customer.2@" in activation["Message-ID"]
 
 
 async def test_replacing_the_approver_asks_another_person(
-    story: Any, mail_server: Any, link_in: Any, replace: Any, ask: Any
+    story: Any, mail_server: Any, link_in: Any, replace: Any, ask: Any, keep: Any
 ) -> None:
     async with story.worker():
         await story.start(user_emails=["bo@acme.example", OTHER])
@@ -125,6 +126,7 @@ async def test_replacing_the_approver_asks_another_person(
         assert not (await link_of(story, second, link_in)).is_superseded
         await story.client.accept(story.started.workflow_id, accepted_by=OTHER)
         await story.handle.result()
+        keep("accepted-by-a-new-approver", await story.handle.fetch_history())
     assert await ask("SELECT email, role FROM account_users ORDER BY email") == [
         {"email": "bo@acme.example", "role": "user"},
         {"email": OTHER, "role": "approver and administrator"},
@@ -205,13 +207,14 @@ async def test_bad_argument_is_refused_in_words(
         assert (await story.handle.result())["status"] == "active"
 
 
-async def test_withdrawal(story: Any, mail_server: Any, withdraw: Any, ask: Any) -> None:
+async def test_withdrawal(story: Any, mail_server: Any, withdraw: Any, ask: Any, keep: Any) -> None:
     async with story.worker():
         await story.start()
         await story.until(Status.PENDING, sent=2)
         answer = await withdraw("The customer went elsewhere.")
         assert answer.status == Status.WITHDRAWN
         assert (await story.handle.result())["status"] == "withdrawn"
+        keep("withdrawn", await story.handle.fetch_history())
         withdrawn = await story.agreed()
         assert withdrawn.reason == "The customer went elsewhere."
         assert withdrawn.decided_by == "requester"

@@ -100,12 +100,15 @@ async def bounce(story: Any, email: Email) -> None:
     )
 
 
-async def test_bounced_activation_mail_is_undeliverable(story: Any, mail_server: Any) -> None:
+async def test_bounced_activation_mail_is_undeliverable(
+    story: Any, mail_server: Any, keep: Any
+) -> None:
     async with story.worker():
         await story.start()
         await story.until(Status.PENDING, sent=2)
         await bounce(story, Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER))
         assert (await story.handle.result())["status"] == "undeliverable"
+        keep("bounced", await story.handle.fetch_history())
         ended = await story.status()
         assert ended.reason == "550 5.1.1 unknown"
         assert ended.emails[0].state == "bounced"
