@@ -144,9 +144,6 @@ class Mailing:
     def statuses(self) -> tuple[EmailStatus, ...]:
         return tuple(self._emails.values())
 
-    def is_under_way(self) -> bool:
-        return any(self._is_queued(email) for email in self._emails)
-
     def refusal(self, email: Email) -> str | None:
         """Why a mail did not arrive and never will."""
         status = self._emails.get(email)

@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import SearchAttributeKey
 
 with workflow.unsafe.imports_passed_through():
-    from activities.accounts import AccountActivities
     from smart_accounts.messages import (
         DEADLINE_ATTRIBUTE,
         DOMAIN_ATTRIBUTE,
@@ -18,7 +17,6 @@ with workflow.unsafe.imports_passed_through():
         Acceptance,
         ActionResult,
         Bounce,
-        Checked,
         Decision,
         Email,
         FieldError,
@@ -38,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
         workflow_id,
     )
     from smart_accounts.temporal import invalid_request
+    from workflows import account_steps
     from workflows.links import Links, action_refused
     from workflows.mailing import (
         Mailing,
@@ -51,15 +50,6 @@ with workflow.unsafe.imports_passed_through():
 
 # The last try of the run's own hour comes at most one pause between tries later.
 CLOSING_MAILS_IN_THE_RUN = timedelta(minutes=50)
-
-DATABASE = workflow.LocalActivityConfig(
-    start_to_close_timeout=timedelta(seconds=30),
-    # Longer pauses become timers: a workflow task kept open grows the history every few seconds.
-    local_retry_threshold=timedelta(seconds=5),
-    retry_policy=RetryPolicy(
-        initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
-    ),
-)
 
 STATUS = SearchAttributeKey.for_keyword(STATUS_ATTRIBUTE)
 DOMAIN = SearchAttributeKey.for_keyword(DOMAIN_ATTRIBUTE)
@@ -77,6 +67,7 @@ class SmartAccountRequestWorkflow:
         self._links = Links()
         self._link_changes = asyncio.Lock()
         self._next_occasion: datetime | None = None
+        self._everyone_is_told = False
 
     @workflow.run
     async def run(self, request: SmartAccountRequest) -> RequestResult:
@@ -95,11 +86,7 @@ class SmartAccountRequestWorkflow:
         refused = await self._check_and_open_provisional_account()
         mails = asyncio.create_task(self._mail_until_decided())
         decision = refused or await self._customer_decides_or_deadline_passes()
-        async with self._link_changes:  # one that was begun before takes effect before
-            if decision.status == Status.ACTIVE:
-                await self._activate_account_and_give_access(decision)
-            elif decision.status != Status.REJECTED:
-                await self._close_provisional_account(decision)
+        await self._activate_or_close_account(decision)
         result = self._end(decision)
         await self._tell_everyone(decision)
         await mails
@@ -221,15 +208,13 @@ class SmartAccountRequestWorkflow:
             )
 
     async def _check_and_open_provisional_account(self) -> Decision | None:
-        opened = await workflow.execute_local_activity_method(
-            AccountActivities.open_request,
+        opened = await account_steps.check_and_open(
             OpenRequest(
                 request_id=self._request_id,
                 request=self._request,
                 requested_at=self._requested_at,
                 deadline=self._deadline,
-            ),
-            **(DATABASE | {"summary": "System checks, provisional account"}),
+            )
         )
         self._needs_attention = opened.needs_attention
         if opened.refused:
@@ -273,20 +258,14 @@ class SmartAccountRequestWorkflow:
         """What the mail server said when it refused the mail with the link in force for good."""
         return self._mailing.refusal(activation_mail(self._links.in_force))
 
-    async def _activate_account_and_give_access(self, decision: Decision) -> None:
-        self._status = Status.ACTIVATING
-        await workflow.execute_local_activity_method(
-            AccountActivities.activate_account,
-            RecordDecision(request_id=self._request_id, decision=decision),
-            **(DATABASE | {"summary": "Activate the account, give access"}),
-        )
-
-    async def _close_provisional_account(self, decision: Decision) -> None:
-        await workflow.execute_local_activity_method(
-            AccountActivities.close_request,
-            RecordDecision(request_id=self._request_id, decision=decision),
-            **(DATABASE | {"summary": f"Record the end: {decision.status}"}),
-        )
+    async def _activate_or_close_account(self, decision: Decision) -> None:
+        record = RecordDecision(request_id=self._request_id, decision=decision)
+        async with self._link_changes:  # one that was begun before takes effect before
+            if decision.status == Status.ACTIVE:
+                self._status = Status.ACTIVATING
+                await account_steps.activate(record)
+            elif decision.status != Status.REJECTED:  # then there is none
+                await account_steps.close(record)
 
     def _decide(
         self, status: Status, *, by: str | None = None, reason: str | None = None
@@ -313,6 +292,8 @@ class SmartAccountRequestWorkflow:
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 static_summary=f"Remaining mails for {self._request.account_domain}",
             )
+        self._everyone_is_told = True
+        self._describe()
 
     async def _mail_until_decided(self) -> None:
         """Send what is due beside the race; what waited from before goes on with what is new."""
@@ -355,14 +336,10 @@ class SmartAccountRequestWorkflow:
             raise invalid_request(field_errors(error)) from None
 
     async def _issue_link(self, request: SmartAccountRequest) -> None:
-        issued: Checked = await workflow.execute_local_activity_method(
-            AccountActivities.issue_link,
+        issued = await account_steps.issue_link(
             IssueLink(
-                request_id=self._request_id,
-                request=request,
-                ordinal=self._links.in_force + 1,
-            ),
-            **(DATABASE | {"summary": "New activation link"}),
+                request_id=self._request_id, request=request, ordinal=self._links.in_force + 1
+            )
         )
         if issued.refused:
             raise action_refused(issued.refused)
@@ -389,7 +366,7 @@ class SmartAccountRequestWorkflow:
             return "The system checks are under way."
         if self._status == Status.ACTIVATING:
             return "The account is being activated."
-        return "The closing mails are being sent." if self._mailing.is_under_way() else None
+        return None if self._everyone_is_told else "The closing mails are being sent."
 
     def _describe(self) -> None:
         """For the operator in the Web UI, without personal data."""

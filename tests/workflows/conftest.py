@@ -90,6 +90,7 @@ class Story:
                 emails.send_emails,
             ],
             interceptors=[GuardInterceptor()],
+            graceful_shutdown_timeout=timedelta(seconds=5),
             max_cached_workflows=0,  # every task replays the history: what isn't pure shows
             # Production runs without the sandbox; here it watches that the workflow is pure.
             workflow_runner=SandboxedWorkflowRunner(

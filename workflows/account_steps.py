@@ -1,0 +1,49 @@
+"""A request's steps on the account store: short ones, run within the workflow task."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from activities.accounts import AccountActivities
+    from smart_accounts.messages import Checked, IssueLink, OpenRequest, RecordDecision
+
+DATABASE = workflow.LocalActivityConfig(
+    start_to_close_timeout=timedelta(seconds=30),
+    # Longer pauses become timers: a workflow task kept open grows the history every few seconds.
+    local_retry_threshold=timedelta(seconds=5),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
+    ),
+)
+
+
+async def check_and_open(new: OpenRequest) -> Checked:
+    return await workflow.execute_local_activity_method(
+        AccountActivities.open_request,
+        new,
+        **(DATABASE | {"summary": "System checks, provisional account"}),
+    )
+
+
+async def issue_link(link: IssueLink) -> Checked:
+    return await workflow.execute_local_activity_method(
+        AccountActivities.issue_link, link, **(DATABASE | {"summary": "New activation link"})
+    )
+
+
+async def activate(record: RecordDecision) -> None:
+    await workflow.execute_local_activity_method(
+        AccountActivities.activate_account,
+        record,
+        **(DATABASE | {"summary": "Activate the account, give access"}),
+    )
+
+
+async def close(record: RecordDecision) -> None:
+    await workflow.execute_local_activity_method(
+        AccountActivities.close_request,
+        record,
+        **(DATABASE | {"summary": f"Record the end: {record.decision.status}"}),
+    )
