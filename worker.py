@@ -101,11 +101,7 @@ def _activities(
         mail_from=settings.mail_from,
     )
     tokens = LinkTokens([key.get_secret_value() for key in settings.secret_keys])
-    ceilings = Ceilings(
-        open_per_customer=settings.max_open_per_customer,
-        starts_per_requester_per_hour=settings.max_starts_per_requester_per_hour,
-    )
-    accounts = AccountActivities(store, ceilings)
+    accounts = AccountActivities(store, Ceilings.of(settings))
     emails = EmailActivities(
         store, Composer(site), sender, tokens, settings.base_url, settings.bounce_domain
     )

@@ -27,6 +27,7 @@ from smart_accounts.errors import BadSetting, NotFound, Refused, Unavailable
 from smart_accounts.messages import (
     DEADLINE_ATTRIBUTE,
     DOMAIN_ATTRIBUTE,
+    IDEMPOTENCY_KEY,
     INVALID_REQUEST,
     STATUS_ATTRIBUTE,
     TASK_QUEUE,
@@ -112,11 +113,11 @@ class RequestClient:
         async with _answer_within(RPC_TIMEOUT):
             await self._client.service_client.check_health(timeout=RPC_TIMEOUT)
 
-    async def start(self, request: SmartAccountRequest) -> Started:
-        """Start a request.
+    async def start(self, request: SmartAccountRequest, *, key: str | None = None) -> Started:
+        """Start a request; one that was started under the same key is answered again.
 
         Raises:
-            Refused: one for this domain is open, or still sending its closing mails.
+            Refused: another one for this domain is open, or still sending its closing mails.
         """
         domain = request.account_domain
         attributes: list[SearchAttributePair[Any]] = [
@@ -133,12 +134,22 @@ class RequestClient:
                     task_queue=TASK_QUEUE,
                     search_attributes=TypedSearchAttributes(attributes),
                     static_summary=f"Smart Account for {domain}",
+                    memo={IDEMPOTENCY_KEY: key} if key else None,
                     rpc_timeout=RPC_TIMEOUT,
                 )
         except WorkflowAlreadyStartedError:
+            if key and (started := await self._started_under(key, workflow_id(domain))):
+                return started
             raise Refused(await self._why_not(domain)) from None
         assert handle.first_execution_run_id
         return Started(handle.id, handle.first_execution_run_id)
+
+    async def _started_under(self, key: str, workflow_id: str) -> Started | None:
+        handle = self._client.get_workflow_handle(workflow_id)
+        async with _answer_within(RPC_TIMEOUT):
+            described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+            its_key = await described.memo_value(IDEMPOTENCY_KEY, None)
+        return Started(workflow_id, described.run_id) if its_key == key else None
 
     async def _why_not(self, domain: str) -> str:
         try:

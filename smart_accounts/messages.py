@@ -42,6 +42,7 @@ SEARCH_ATTRIBUTES = {
     DOMAIN_ATTRIBUTE: "Keyword",
     DEADLINE_ATTRIBUTE: "Datetime",
 }
+IDEMPOTENCY_KEY = "idempotency_key"  # in the memo of a start that may be repeated
 INVALID_REQUEST = "InvalidRequest"
 ACTION_REFUSED = "ActionRefused"
 
@@ -265,6 +266,7 @@ class OpenRequest(Message):
     request: SmartAccountRequest
     requested_at: datetime
     deadline: datetime
+    idempotency_key: str | None = None
 
 
 class Checked(Message):

@@ -73,8 +73,8 @@ async def test_database_refuses_a_second_open_account_of_a_domain(
 ALL_BUT_ID = (
     "workflow_id, status, account_name, account_domain, customer_email, requester_email,"
     " requester_name, requester_company, note_to_customer, note_to_added_users, added_users,"
-    " needs_attention, requested_at, deadline, link_ordinal, signalled, decided_at, decided_by,"
-    " reason"
+    " needs_attention, requested_at, deadline, link_ordinal, idempotency_key, signalled,"
+    " decided_at, decided_by, reason"
 )
 
 

@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from smart_accounts.messages import (
         DEADLINE_ATTRIBUTE,
         DOMAIN_ATTRIBUTE,
+        IDEMPOTENCY_KEY,
         STATUS_ATTRIBUTE,
         WORKFLOW_TYPE,
         Acceptance,
@@ -214,6 +215,7 @@ class SmartAccountRequestWorkflow:
                 request=self._request,
                 requested_at=self._requested_at,
                 deadline=self._deadline,
+                idempotency_key=workflow.memo_value(IDEMPOTENCY_KEY, None),
             )
         )
         self._needs_attention = opened.needs_attention

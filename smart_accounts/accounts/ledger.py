@@ -77,7 +77,7 @@ class EmailLedger:
                 .where(tables.emails.c.request_id == request_id)
                 .order_by(tables.emails.c.at, tables.emails.c.kind, tables.emails.c.recipient)
             )
-            return [(_email(row), _status(row)) for row in rows]
+            return [(_email(row), email_status(row)) for row in rows]
 
     async def find_returned(self, return_token: str) -> ReturnedEmail | None:
         """The mail that went out with this return path; ``None`` if none did or it is known."""
@@ -123,7 +123,7 @@ def _email(row: Row[Any]) -> Email:
     return Email(kind=EmailKind(row.kind), to=Addressee(row.addressee), number=row.number)
 
 
-def _status(row: Row[Any]) -> EmailStatus:
+def email_status(row: Row[Any]) -> EmailStatus:
     return EmailStatus(
         kind=EmailKind(row.kind),
         recipient=row.recipient,

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Self
+
+from sqlalchemy import Row
 
 from smart_accounts.messages import Email, EmailKind, Status
+from smart_accounts.settings import Settings
 
 _ONLY_WHILE_PENDING = {
     EmailKind.ACTIVATION,
@@ -19,6 +23,13 @@ class Ceilings:
 
     open_per_customer: int
     starts_per_requester_per_hour: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(
+            open_per_customer=settings.max_open_per_customer,
+            starts_per_requester_per_hour=settings.max_starts_per_requester_per_hour,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +64,13 @@ class StoredRequest:
         if email.kind == EmailKind.ACTIVATION and email.number != self.link_ordinal:
             return True  # its link is dead
         return email.kind in _ONLY_WHILE_PENDING and self.status != Status.PENDING
+
+
+def stored_request(row: Row[Any]) -> StoredRequest:
+    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    fields = {name: fields[name] for name in StoredRequest.__dataclass_fields__}
+    lists = {name: tuple(fields[name]) for name in ("added_users", "needs_attention")}
+    return StoredRequest(**fields | lists | {"status": Status(row.status)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.accounts import tables
 from smart_accounts.accounts.records import Ceilings
-from smart_accounts.messages import OpenRequest, SmartAccountRequest, Status
+from smart_accounts.messages import SmartAccountRequest, Status
 
 
-async def refusal(connection: AsyncConnection, new: OpenRequest, ceilings: Ceilings) -> str | None:
-    """Why the request can't be opened, in a sentence, or ``None``."""
+async def refusal(
+    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, ceilings: Ceilings
+) -> str | None:
+    """Why a request made at that moment can't be opened, in a sentence, or ``None``."""
     return (
-        await _domain_taken(connection, new.request.account_domain)
-        or await customer_has_enough(connection, new.request, ceilings)
-        or await _requester_is_too_fast(connection, new, ceilings)
+        await _domain_taken(connection, request.account_domain)
+        or await customer_has_enough(connection, request, ceilings)
+        or await _requester_is_too_fast(connection, request, at, ceilings)
     )
 
 
@@ -45,13 +47,13 @@ async def customer_has_enough(
 
 
 async def _requester_is_too_fast(
-    connection: AsyncConnection, new: OpenRequest, ceilings: Ceilings
+    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, ceilings: Ceilings
 ) -> str | None:
     requests = tables.requests
     count = await connection.scalar(
         select(func.count()).where(
-            func.lower(requests.c.requester_email) == new.request.requester.email.lower(),
-            requests.c.requested_at > new.requested_at - timedelta(hours=1),
+            func.lower(requests.c.requester_email) == request.requester.email.lower(),
+            requests.c.requested_at > at - timedelta(hours=1),
             requests.c.status != Status.REJECTED,
         )
     )

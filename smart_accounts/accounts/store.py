@@ -6,15 +6,22 @@ may run again after it has committed.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from datetime import datetime
+from typing import Self
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.accounts import tables
 from smart_accounts.accounts.database import create_engine, transaction
 from smart_accounts.accounts.ledger import EmailLedger
-from smart_accounts.accounts.records import ActivationLink, Ceilings, StoredRequest
+from smart_accounts.accounts.listing import RequestListing
+from smart_accounts.accounts.records import (
+    ActivationLink,
+    Ceilings,
+    StoredRequest,
+    stored_request,
+)
 from smart_accounts.accounts.refusals import customer_has_enough, refusal
 from smart_accounts.messages import (
     Decision,
@@ -22,6 +29,7 @@ from smart_accounts.messages import (
     IssueLink,
     OpenRequest,
     RequestStatus,
+    SmartAccountRequest,
     Status,
     workflow_id,
 )
@@ -36,6 +44,7 @@ class AccountStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.emails = EmailLedger(engine)
+        self.requests = RequestListing(engine)
 
     @classmethod
     @asynccontextmanager
@@ -61,7 +70,7 @@ class AccountStore:
             if known := await _find(connection, new.request_id):
                 return known.reason if known.status == Status.REJECTED else None
             await _settle_what_was_terminated(connection, new)
-            refused = await refusal(connection, new, ceilings)
+            refused = await refusal(connection, new.request, new.requested_at, ceilings)
             await _insert_request(connection, new, needs_attention, refused)
             if not refused:
                 await connection.execute(
@@ -155,6 +164,26 @@ class AccountStore:
             decided_at=request.decided_at,
         )
 
+    async def refusal(
+        self, request: SmartAccountRequest, at: datetime, ceilings: Ceilings
+    ) -> str | None:
+        """Why a request would be rejected if it were made now; ``None`` if it would not."""
+        async with transaction(self._engine, writes=False) as connection:
+            return await refusal(connection, request, at, ceilings)
+
+    async def find_by_key(self, requester_email: str, key: str) -> StoredRequest | None:
+        """The request that a requester made under an idempotency key."""
+        async with transaction(self._engine, writes=False) as connection:
+            row = (
+                await connection.execute(
+                    select(tables.requests).where(
+                        tables.requests.c.idempotency_key == key,
+                        func.lower(tables.requests.c.requester_email) == requester_email.lower(),
+                    )
+                )
+            ).first()
+            return stored_request(row) if row else None
+
     async def note_signalled(self, request_id: str, signal: str) -> None:
         """Remember that Temporal has the customer's answer; the first one stays."""
         async with transaction(self._engine, writes=True) as connection:
@@ -201,21 +230,14 @@ class AccountStore:
                     .where(links.c.token_hash == token_hash)
                 )
             ).one_or_none()
-            return ActivationLink(ordinal=row.ordinal, request=_request(row)) if row else None
-
-
-def _request(row: Row[Any]) -> StoredRequest:
-    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
-    fields = {name: fields[name] for name in StoredRequest.__dataclass_fields__}
-    lists = {name: tuple(fields[name]) for name in ("added_users", "needs_attention")}
-    return StoredRequest(**fields | lists | {"status": Status(row.status)})
+            return ActivationLink(ordinal=row.ordinal, request=stored_request(row)) if row else None
 
 
 async def _find(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
     row = (
         await connection.execute(select(tables.requests).where(tables.requests.c.id == request_id))
     ).one_or_none()
-    return _request(row) if row else None
+    return stored_request(row) if row else None
 
 
 async def _insert_request(
@@ -242,6 +264,7 @@ async def _insert_request(
             needs_attention=needs_attention,
             requested_at=new.requested_at,
             deadline=new.deadline,
+            idempotency_key=new.idempotency_key,
             link_ordinal=1,
             decided_at=new.requested_at if refused else None,
             reason=refused,

@@ -60,6 +60,7 @@ requests = Table(
     Column("requested_at", UtcDateTime, nullable=False),
     Column("deadline", UtcDateTime, nullable=False),
     Column("link_ordinal", Integer, nullable=False),
+    Column("idempotency_key", String(64), index=True),
     Column("signalled", String(16)),
     Column("decided_at", UtcDateTime),
     Column("decided_by", String(254)),

@@ -1,4 +1,4 @@
-"""What the rest of a request's life needs: return paths of mails, look-ups for the ceilings."""
+"""What the rest of a request's life needs: return paths, idempotency keys, look-ups for lists."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,8 @@ down_revision = "0001"
 def upgrade() -> None:
     op.add_column("emails", sa.Column("return_token", sa.String(length=32), nullable=True))
     op.create_index("uq_emails_return_token", "emails", ["return_token"], unique=True)
+    op.add_column("requests", sa.Column("idempotency_key", sa.String(length=64), nullable=True))
+    op.create_index("ix_requests_idempotency_key", "requests", ["idempotency_key"])
     op.create_index("ix_requests_customer", "requests", [sa.text("lower(customer_email)")])
     op.create_index(
         "ix_requests_requester", "requests", [sa.text("lower(requester_email)"), "requested_at"]
