@@ -5,7 +5,7 @@ from temporalio import activity
 from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.checks import oddities
-from smart_accounts.messages import Checked, IssueLink, OpenRequest, RecordDecision
+from smart_accounts.messages import Checked, Decision, IssueLink, OpenRequest, RecordDecision
 
 
 class AccountActivities:
@@ -30,9 +30,9 @@ class AccountActivities:
         return Checked(refused=refused, needs_attention=found)
 
     @activity.defn
-    async def activate_account(self, record: RecordDecision) -> None:
-        await self._store.activate(record.request_id, record.decision)
+    async def activate_account(self, record: RecordDecision) -> Decision:
+        return await self._store.activate(record.request_id, record.decision)
 
     @activity.defn
-    async def close_request(self, record: RecordDecision) -> None:
-        await self._store.close(record.request_id, record.decision)
+    async def close_request(self, record: RecordDecision) -> Decision:
+        return await self._store.close(record.request_id, record.decision)

@@ -21,6 +21,7 @@ from smart_accounts.messages import (
     EmailKind,
     EmailOutcome,
     EmailState,
+    IssueLink,
     OpenRequest,
     SendEmails,
     SmartAccountRequest,
@@ -29,6 +30,7 @@ from smart_accounts.messages import (
 from smart_accounts.settings import SmtpTls
 from smart_accounts.tokens import LinkTokens
 
+CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 OLD, NEW = "old-key-of-at-least-thirty-two-characters", "new-key-of-at-least-thirty-two-characters"
 ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
@@ -60,8 +62,7 @@ async def pending(store: AccountStore, example: dict[str, Any]) -> AccountStore:
     new = OpenRequest(
         request_id="one", request=request, requested_at=NOW, deadline=NOW + timedelta(days=90)
     )
-    ceilings = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
-    await store.open_request(new, (), ceilings)
+    await store.open_request(new, (), CEILINGS)
     return store
 
 
@@ -90,6 +91,16 @@ async def test_mail_that_a_decision_made_untrue_is_dropped(
     await pending.close("one", Decision(status=Status.DECLINED, at=NOW))
     outcomes = await send(pending, sender, ACTIVATION, RECEIVED)
     assert {outcome.state for outcome in outcomes} == {EmailState.DROPPED}
+    assert not mail_server.mails
+
+
+async def test_mail_with_a_dead_link_is_dropped(
+    pending: AccountStore, sender: SmtpSender, mail_server: Any, example: dict[str, Any]
+) -> None:
+    request = SmartAccountRequest.model_validate(example)
+    await pending.issue_link(IssueLink(request_id="one", request=request, ordinal=2), (), CEILINGS)
+    [outcome] = await send(pending, sender, ACTIVATION)
+    assert outcome.state == EmailState.DROPPED
     assert not mail_server.mails
 
 

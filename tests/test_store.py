@@ -44,8 +44,8 @@ async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: An
     for _ in range(2):
         assert await store.open_request(opening("one"), (), CEILINGS) is None
     for _ in range(2):
-        await store.activate("one", ACCEPTED)
-    await store.close("one", Decision(status=Status.LAPSED, at=NOW))
+        assert await store.activate("one", ACCEPTED) == ACCEPTED
+    assert await store.close("one", Decision(status=Status.LAPSED, at=NOW)) == ACCEPTED
     assert await ask("SELECT status FROM requests") == [{"status": "active"}]
     assert await ask("SELECT state FROM accounts") == [{"state": "active"}]
     assert len(await ask("SELECT * FROM account_users")) == 2

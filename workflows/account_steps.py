@@ -7,7 +7,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.accounts import AccountActivities
-    from smart_accounts.messages import Checked, IssueLink, OpenRequest, RecordDecision
+    from smart_accounts.messages import Checked, Decision, IssueLink, OpenRequest, RecordDecision
 
 DATABASE = workflow.LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
@@ -28,21 +28,27 @@ async def check_and_open(new: OpenRequest) -> Checked:
 
 
 async def issue_link(link: IssueLink) -> Checked:
-    return await workflow.execute_local_activity_method(
-        AccountActivities.issue_link, link, **(DATABASE | {"summary": "New activation link"})
+    # No local one: the update that asks for it must be in the history before the store changes,
+    # or a worker's death in between leaves a link in force that no one was sent.
+    return await workflow.execute_activity_method(
+        AccountActivities.issue_link,
+        link,
+        start_to_close_timeout=DATABASE["start_to_close_timeout"],
+        retry_policy=DATABASE["retry_policy"],
+        summary="New activation link",
     )
 
 
-async def activate(record: RecordDecision) -> None:
-    await workflow.execute_local_activity_method(
+async def activate(record: RecordDecision) -> Decision:
+    return await workflow.execute_local_activity_method(
         AccountActivities.activate_account,
         record,
         **(DATABASE | {"summary": "Activate the account, give access"}),
     )
 
 
-async def close(record: RecordDecision) -> None:
-    await workflow.execute_local_activity_method(
+async def close(record: RecordDecision) -> Decision:
+    return await workflow.execute_local_activity_method(
         AccountActivities.close_request,
         record,
         **(DATABASE | {"summary": f"Record the end: {record.decision.status}"}),

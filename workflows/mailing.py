@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, RetryState, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.emails import EmailActivities
@@ -130,7 +130,8 @@ async def _try(occasion: SendEmails) -> list[EmailOutcome]:
             **(MAIL | {"summary": "Mail: " + ", ".join(kinds)}),
         )
     except ActivityError as error:
-        if is_cancelled_exception(error):
+        # With its worker dead, a try that we cancelled ends by its time-out.
+        if is_cancelled_exception(error) or error.retry_state == RetryState.CANCEL_REQUESTED:
             raise asyncio.CancelledError from None
         raise
 

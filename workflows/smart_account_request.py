@@ -87,7 +87,7 @@ class SmartAccountRequestWorkflow:
         refused = await self._check_and_open_provisional_account()
         mails = asyncio.create_task(self._mail_until_decided())
         decision = refused or await self._customer_decides_or_deadline_passes()
-        await self._activate_or_close_account(decision)
+        decision = await self._activate_or_close_account(decision)
         result = self._end(decision)
         await self._tell_everyone(decision)
         await mails
@@ -230,16 +230,12 @@ class SmartAccountRequestWorkflow:
         return None
 
     async def _customer_decides_or_deadline_passes(self) -> Decision:
-        missed: tuple[Email, ...] = ()
         ahead = [(self._requested_at + offset, mails) for offset, mails in reminders(self._request)]
         for moment, mails in [*ahead, (self._deadline, ())]:
-            if workflow.now() < moment:  # after an outage only the latest of what fell due
-                self._mail_now(*missed)
-                missed = ()
             await self._answer_or(moment, "Reminder" if mails else "Deadline")
             if self._decision:
                 break
-            missed = merged((*missed, *mails))
+            self._mail_now(*mails)  # after an outage the latest takes the place of the others
         # A decision that came in together with the expired timer wins: Temporal had it while
         # the request was open.
         return self._decide(Status.LAPSED)
@@ -260,14 +256,23 @@ class SmartAccountRequestWorkflow:
         """What the mail server said when it refused the mail with the link in force for good."""
         return self._mailing.refusal(activation_mail(self._links.in_force))
 
-    async def _activate_or_close_account(self, decision: Decision) -> None:
+    async def _activate_or_close_account(self, decision: Decision) -> Decision:
+        """Answers the decision that counts: the store's.
+
+        It is another one if a worker died between the commit and the end of its task: the next
+        one decides anew, and an acceptance may have come in after the lapse by then.
+        """
+        if decision.status == Status.REJECTED:
+            return decision  # there is no account
         record = RecordDecision(request_id=self._request_id, decision=decision)
         async with self._link_changes:  # one that was begun before takes effect before
             if decision.status == Status.ACTIVE:
                 self._status = Status.ACTIVATING
-                await account_steps.activate(record)
-            elif decision.status != Status.REJECTED:  # then there is none
-                await account_steps.close(record)
+                stored = await account_steps.activate(record)
+            else:
+                stored = await account_steps.close(record)
+        self._decision = stored or decision  # the first histories hold no answer of the store
+        return self._decision
 
     def _decide(
         self, status: Status, *, by: str | None = None, reason: str | None = None

@@ -111,12 +111,15 @@ class AccountStore:
             )
             return None
 
-    async def activate(self, request_id: str, decision: Decision) -> None:
-        """The account becomes active; the customer and the added users get access."""
+    async def activate(self, request_id: str, decision: Decision) -> Decision:
+        """The account becomes active; the customer and the added users get access.
+
+        Answers the decision that counts: an earlier one, if the store has one.
+        """
         async with transaction(self._engine, writes=True) as connection:
             request = await _decide(connection, request_id, decision)
             if request is None:
-                return
+                return await _decided(connection, request_id)
             await connection.execute(
                 update(tables.accounts)
                 .where(tables.accounts.c.id == request_id)
@@ -130,12 +133,15 @@ class AccountStore:
                     for email, role in roles.items()
                 ],
             )
+            return decision
 
-    async def close(self, request_id: str, decision: Decision) -> None:
-        """The request ends without an account; its domain is free again."""
+    async def close(self, request_id: str, decision: Decision) -> Decision:
+        """The request ends without an account; its domain is free again. Answers as above."""
         async with transaction(self._engine, writes=True) as connection:
-            if await _decide(connection, request_id, decision):
-                await _free_domain(connection, request_id)
+            if await _decide(connection, request_id, decision) is None:
+                return await _decided(connection, request_id)
+            await _free_domain(connection, request_id)
+            return decision
 
     async def find_request(self, request_id: str) -> StoredRequest | None:
         async with transaction(self._engine, writes=False) as connection:
@@ -310,6 +316,15 @@ async def _decide(
         )
     )
     return await _find(connection, request_id) if changed.rowcount else None
+
+
+async def _decided(connection: AsyncConnection, request_id: str) -> Decision:
+    known = await _find(connection, request_id)
+    assert known
+    assert known.decided_at
+    return Decision(
+        status=known.status, at=known.decided_at, by=known.decided_by, reason=known.reason
+    )
 
 
 async def _free_domain(connection: AsyncConnection, request_id: str) -> None:

@@ -39,7 +39,7 @@ async def test_ninety_days_without_an_answer(
     left = ["60 days left", "30 days left", "7 days left", "24 hours left"]
     for mail, words in zip(reminders, left, strict=True):
         assert words in mail["Subject"]
-    assert len(history.events) <= 72  # three of them for a query in the first task
+    assert len(history.events) <= 85  # 69, and some for queries that cut a task in two
     assert actions(history.events) == 15
     keep("lapsed-with-reminders", history)
 
