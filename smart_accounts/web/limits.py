@@ -1,0 +1,86 @@
+"""How often one address may send something, sign in, or try links that don't exist."""
+
+import math
+import time
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from smart_accounts.web.pages import Pages
+
+SENT = RateLimitItemPerMinute(120)
+CALLED = RateLimitItemPerMinute(600)  # by programs; what they start has a ceiling of its own
+SIGN_INS = RateLimitItemPerMinute(30)
+UNKNOWN_LINKS = RateLimitItemPerMinute(30)
+
+
+class RateLimits:
+    """Counts by client address, in this process; looking with a good link is never limited.
+
+    The address is what uvicorn makes of it: behind a proxy, the one in ``X-Forwarded-For`` if
+    the proxy's own address is among ``FORWARDED_ALLOW_IPS``.
+    """
+
+    def __init__(self, app: ASGIApp, page: Pages) -> None:
+        self._app = app
+        self._page = page
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        item = _limit_of(scope)
+        if item and not self._limiter.hit(item, _client(scope), str(item)):
+            await self._refuse(item, scope)(scope, receive, send)
+            return
+        if not scope["path"].startswith("/activate/"):
+            await self._app(scope, receive, send)
+            return
+        refused: Response | None = None
+
+        async def watch(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start":
+                is_unknown = message["status"] == 404
+                if is_unknown and not self._limiter.hit(UNKNOWN_LINKS, _client(scope), "links"):
+                    refused = self._refuse(UNKNOWN_LINKS, scope)
+            if refused is None:
+                await send(message)
+
+        await self._app(scope, receive, watch)
+        if refused:
+            await refused(scope, receive, send)
+
+    def _refuse(self, item: RateLimitItem, scope: Scope) -> Response:
+        stats = self._limiter.get_window_stats(item, _client(scope), str(item))
+        headers = {"Retry-After": str(max(1, math.ceil(stats.reset_time - time.time())))}
+        if scope["path"].startswith("/api/"):
+            problem = {"type": "about:blank", "title": "Too Many Requests", "status": 429}
+            kind = "application/problem+json"
+            return JSONResponse(problem, 429, headers, media_type=kind)
+        return self._page("too-many", 429, headers)
+
+
+def _limit_of(scope: Scope) -> RateLimitItem | None:
+    if scope["path"].startswith("/sign-in"):
+        return SIGN_INS
+    if scope["method"] != "POST":
+        return None
+    return CALLED if scope["path"].startswith("/api/") else SENT
+
+
+def _client(scope: Scope) -> str:
+    """One line's addresses count as one: of IPv6 a customer has 2⁶⁴ at the least."""
+    host = scope["client"][0] if scope["client"] else ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return str(host)
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, 64), strict=False))
+    return str(address)

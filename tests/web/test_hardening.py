@@ -1,0 +1,77 @@
+"""What keeps strangers out: other names, floods, and what browsers are told."""
+
+import secrets
+from typing import Any
+
+import pytest
+
+YES = {"agree": "yes"}
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "accounts.example.evil.example", "127.0.0.1.evil.example", "[", ""]
+)
+async def test_another_name_is_no_address_of_ours(open_site: Any, host: str) -> None:
+    async with open_site(public_url="https://accounts.example") as site:
+        token = await site.issue()
+        for method in ("GET", "HEAD", "POST"):
+            answer = await site.http.request(
+                method, f"/activate/{token}", data=YES, headers={"Host": host}
+            )
+            assert answer.status_code == 421
+            assert host not in answer.text or not host
+        assert not site.temporal.signals
+        assert (await site.http.get("/healthz", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["accounts.example", "ACCOUNTS.example:443", "127.0.0.1:8000"])
+async def test_our_own_names_are(open_site: Any, host: str) -> None:
+    async with open_site(public_url="https://accounts.example") as site:
+        token = await site.issue()
+        answer = await site.http.get(f"/activate/{token}", headers={"Host": host})
+        assert answer.status_code == 200
+
+
+async def test_browsers_are_told_to_stay_on_https(open_site: Any) -> None:
+    async with open_site(public_url="https://accounts.example") as site:
+        answer = await site.http.get("/")
+        assert "max-age=31536000" in answer.headers["Strict-Transport-Security"]
+    async with open_site(public_url="http://127.0.0.1:8000") as site:
+        assert "Strict-Transport-Security" not in (await site.http.get("/")).headers
+
+
+async def test_every_answer_tells_browsers_what_not_to_do(site: Any) -> None:
+    for path in ("/", "/nowhere", f"/activate/{'x' * 43}", "/healthz"):
+        headers = (await site.http.get(path)).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Cache-Control"] == "no-store"
+
+
+async def test_ten_thousand_random_links(site: Any) -> None:
+    token = await site.issue()
+    found = []
+    for _ in range(10_000):
+        answer = await site.http.get(f"/activate/{secrets.token_urlsafe(32)}")
+        found.append(answer.status_code)
+    assert set(found[:30]) == {404}
+    assert set(found[31:]) == {429}
+    assert int(answer.headers["Retry-After"]) in range(1, 61)
+    assert "Too many requests" in answer.text
+    for _ in range(100):  # who has a link is not kept from it
+        assert (await site.http.get(f"/activate/{token}")).status_code == 200
+
+
+async def test_flood_of_answers(site: Any) -> None:
+    token = await site.issue()
+    answers = [await site.http.post(f"/activate/{token}", data={}) for _ in range(130)]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses.count(422) == 120
+    assert set(statuses[120:]) == {429}
+    assert answers[-1].headers["Retry-After"]
+    assert (await site.http.get(f"/activate/{token}")).status_code == 200
