@@ -31,8 +31,8 @@ class AccountActivities:
 
     @activity.defn
     async def activate_account(self, record: RecordDecision) -> Decision:
-        return await self._store.activate(record.request_id, record.decision)
+        return await self._store.activate(record)
 
     @activity.defn
     async def close_request(self, record: RecordDecision) -> Decision:
-        return await self._store.close(record.request_id, record.decision)
+        return await self._store.close(record)

@@ -93,7 +93,12 @@ class EmailActivities:
             now=clock(),
             undelivered=await self._undelivered(request, email),
         )
-        outcome = await self._send(message, known, clock)
+        try:
+            outcome = await self._send(message, known, clock)
+        except Unreachable:
+            if known:  # the days of an outage of ours are none of its refusals
+                await self._store.emails.forget_refusals(request.id, email)
+            raise
         await self._record(request, email, message["Message-ID"], outcome)
         if outcome.state == EmailState.QUEUED:
             raise RefusedForNow(outcome.answer or "")

@@ -115,6 +115,12 @@ def _window(value: timedelta) -> timedelta:
     return value
 
 
+def _printable(value: str) -> str:
+    # What a mail server or a client says is kept as it is, but a database takes no NUL.
+    return "".join(char if char.isprintable() else "\ufffd" for char in value)
+
+
+Printable = AfterValidator(_printable)
 Name = Annotated[str, AfterValidator(_one_line)]
 AccountName = Annotated[str, AfterValidator(_no_url), AfterValidator(_one_line)]
 Note = Annotated[str | None, AfterValidator(_note)]

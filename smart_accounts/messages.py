@@ -29,6 +29,7 @@ from smart_accounts.fields import (
     EmailAddress,
     Name,
     Note,
+    Printable,
 )
 
 TASK_QUEUE = "smart-account-requests"
@@ -43,6 +44,7 @@ SEARCH_ATTRIBUTES = {
     DEADLINE_ATTRIBUTE: "Datetime",
 }
 IDEMPOTENCY_KEY = "idempotency_key"  # in the memo of a start that may be repeated
+MAX_KEY = 64
 INVALID_REQUEST = "InvalidRequest"
 ACTION_REFUSED = "ActionRefused"
 
@@ -162,7 +164,7 @@ class SmartAccountRequest(Message):
 class Acceptance(Message):
     """Argument of the signal ``accepted``; recorded, nothing more."""
 
-    accepted_by: Annotated[str, Field(min_length=1, max_length=254)] | None = None
+    accepted_by: Annotated[str, Field(min_length=1, max_length=254), Printable] | None = None
 
 
 class Refusal(Message):
@@ -285,6 +287,7 @@ class IssueLink(Message):
     request_id: str
     request: SmartAccountRequest
     ordinal: int
+    at: datetime
 
 
 class Decision(Message):
@@ -297,8 +300,11 @@ class Decision(Message):
 
 
 class RecordDecision(Message):
+    """End a request; ``request`` is the one that was decided on, whoever is asked by now."""
+
     request_id: str
     decision: Decision
+    request: SmartAccountRequest | None = None
 
 
 class Addressee(StrEnum):
@@ -342,7 +348,7 @@ class Bounce(Message):
     """Argument of the signal ``bounced``: a mail came back; ``answer`` says why."""
 
     email: Email
-    answer: Annotated[str, Field(max_length=300)]
+    answer: Annotated[str, Field(max_length=300), Printable]
 
 
 # ---- errors --------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from smart_accounts.messages import (
     EmailState,
     IssueLink,
     OpenRequest,
+    RecordDecision,
     SendEmails,
     SmartAccountRequest,
     Status,
@@ -88,7 +89,9 @@ async def test_settled_mail_is_not_sent_again(
 async def test_mail_that_a_decision_made_untrue_is_dropped(
     pending: AccountStore, sender: SmtpSender, mail_server: Any
 ) -> None:
-    await pending.close("one", Decision(status=Status.DECLINED, at=NOW))
+    await pending.close(
+        RecordDecision(request_id="one", decision=Decision(status=Status.DECLINED, at=NOW))
+    )
     outcomes = await send(pending, sender, ACTIVATION, RECEIVED)
     assert {outcome.state for outcome in outcomes} == {EmailState.DROPPED}
     assert not mail_server.mails
@@ -98,7 +101,8 @@ async def test_mail_with_a_dead_link_is_dropped(
     pending: AccountStore, sender: SmtpSender, mail_server: Any, example: dict[str, Any]
 ) -> None:
     request = SmartAccountRequest.model_validate(example)
-    await pending.issue_link(IssueLink(request_id="one", request=request, ordinal=2), (), CEILINGS)
+    link = IssueLink(request_id="one", request=request, ordinal=2, at=NOW)
+    await pending.issue_link(link, (), CEILINGS)
     [outcome] = await send(pending, sender, ACTIVATION)
     assert outcome.state == EmailState.DROPPED
     assert not mail_server.mails

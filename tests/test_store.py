@@ -18,6 +18,7 @@ from smart_accounts.messages import (
     EmailOutcome,
     EmailState,
     OpenRequest,
+    RecordDecision,
     SmartAccountRequest,
     Status,
 )
@@ -25,6 +26,8 @@ from smart_accounts.messages import (
 NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
 CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
 ACCEPTED = Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example")
+ACCEPTED_ONE = RecordDecision(request_id="one", decision=ACCEPTED)
+LAPSED_ONE = RecordDecision(request_id="one", decision=Decision(status=Status.LAPSED, at=NOW))
 
 
 @pytest.fixture
@@ -44,8 +47,8 @@ async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: An
     for _ in range(2):
         assert await store.open_request(opening("one"), (), CEILINGS) is None
     for _ in range(2):
-        assert await store.activate("one", ACCEPTED) == ACCEPTED
-    assert await store.close("one", Decision(status=Status.LAPSED, at=NOW)) == ACCEPTED
+        assert await store.activate(ACCEPTED_ONE) == ACCEPTED
+    assert await store.close(LAPSED_ONE) == ACCEPTED
     assert await ask("SELECT status FROM requests") == [{"status": "active"}]
     assert await ask("SELECT state FROM accounts") == [{"state": "active"}]
     assert len(await ask("SELECT * FROM account_users")) == 2
@@ -53,7 +56,7 @@ async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: An
 
 async def test_rejection_says_the_same_again(store: AccountStore, opening: Any) -> None:
     await store.open_request(opening("one"), (), CEILINGS)
-    await store.activate("one", ACCEPTED)
+    await store.activate(ACCEPTED_ONE)
     first = await store.open_request(opening("two"), (), CEILINGS)
     assert first
     assert await store.open_request(opening("two"), (), CEILINGS) == first
@@ -131,5 +134,5 @@ async def test_errors_do_not_quote_what_was_stored(
     await ask("DROP TABLE account_users")
     await store.open_request(opening("one"), (), CEILINGS)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is
-        await store.activate("one", ACCEPTED)
+        await store.activate(ACCEPTED_ONE)
     assert "ada@acme.example" not in f"{caught.value!s}{caught.value.__cause__!s}"

@@ -11,8 +11,9 @@ with workflow.unsafe.imports_passed_through():
 
 DATABASE = workflow.LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
-    # Longer pauses become timers: a workflow task kept open grows the history every few seconds.
-    local_retry_threshold=timedelta(seconds=5),
+    # Longer pauses become timers: a workflow task kept open grows the history every few seconds,
+    # and answers no query.
+    local_retry_threshold=timedelta(seconds=2),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
     ),

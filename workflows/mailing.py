@@ -97,11 +97,15 @@ def merged(emails: Iterable[Email]) -> tuple[Email, ...]:
 
 
 async def send(
-    occasion: SendEmails, settle: Callable[[Email, EmailOutcome], None]
+    occasion: SendEmails,
+    settle: Callable[[Email, EmailOutcome], None],
+    is_overtaken: Callable[[], bool] = lambda: False,
 ) -> tuple[Email, ...]:
     """Send one occasion's mails, as long as it takes; one that is refused holds back no other.
 
-    Answers those that were still refused for now at ``occasion.until``.
+    Answers those that were still refused for now at ``occasion.until``, or when something else
+    took the occasion's place: to be cancelled is not enough, since an activity that was in
+    flight and came to its end swallows it.
 
     Raises:
         asyncio.CancelledError: once what was in flight has ended.
@@ -115,7 +119,8 @@ async def send(
             for email, outcome in zip(occasion.emails, outcomes, strict=True)
             if outcome.state == EmailState.QUEUED
         )
-        if not left or (occasion.until and workflow.now() >= occasion.until):
+        is_late = occasion.until is not None and workflow.now() >= occasion.until
+        if not left or is_late or is_overtaken():
             return left
         occasion = occasion.model_copy(update={"emails": left})
         await workflow.sleep(FIRST_MAIL_RETRY)
@@ -152,8 +157,13 @@ class Mailing:
             return status.answer or "The mail was refused."
         return None
 
-    async def send(self, occasion: SendEmails, request: SmartAccountRequest) -> tuple[Email, ...]:
-        """Send one occasion's mails; answers what had not left when it was late or cancelled."""
+    async def send(
+        self,
+        occasion: SendEmails,
+        request: SmartAccountRequest,
+        is_overtaken: Callable[[], bool] = lambda: False,
+    ) -> tuple[Email, ...]:
+        """Send one occasion's mails; answers what had not left when it was late or overtaken."""
         recipients = {email: request.address_of(email) for email in occasion.emails}
 
         def note(email: Email, outcome: EmailOutcome) -> None:
@@ -162,12 +172,13 @@ class Mailing:
         for email in occasion.emails:
             note(email, EmailOutcome(state=EmailState.QUEUED, at=workflow.now()))
         try:
-            return await send(occasion, note)
+            left = await send(occasion, note, is_overtaken)
         except asyncio.CancelledError:
             left = tuple(email for email in occasion.emails if self._is_queued(email))
+        if is_overtaken():
             for email in left:
                 del self._emails[email]
-            return left
+        return left
 
     def bounced(self, email: Email, answer: str) -> None:
         """A mail came back; one that is unknown or settled otherwise changes nothing."""
@@ -181,9 +192,10 @@ class Mailing:
         return status is not None and status.state == EmailState.QUEUED
 
     def _note(self, email: Email, recipient: str, outcome: EmailOutcome) -> None:
+        known = self._emails.get(email)
         if outcome.state == EmailState.DROPPED:
             self._emails.pop(email, None)
-        else:
+        elif known is None or known.state != EmailState.BOUNCED:  # that may overtake the sending
             self._emails[email] = EmailStatus(
                 kind=email.kind, recipient=recipient, **outcome.model_dump()
             )

@@ -13,6 +13,7 @@ with workflow.unsafe.imports_passed_through():
         DEADLINE_ATTRIBUTE,
         DOMAIN_ATTRIBUTE,
         IDEMPOTENCY_KEY,
+        MAX_KEY,
         STATUS_ATTRIBUTE,
         WORKFLOW_TYPE,
         Acceptance,
@@ -69,6 +70,7 @@ class SmartAccountRequestWorkflow:
         self._link_changes = asyncio.Lock()
         self._next_occasion: datetime | None = None
         self._everyone_is_told = False
+        self._left: tuple[Email, ...] = ()
 
     @workflow.run
     async def run(self, request: SmartAccountRequest) -> RequestResult:
@@ -197,6 +199,7 @@ class SmartAccountRequestWorkflow:
         self._request_id = info.first_execution_run_id
         self._requested_at = info.workflow_start_time
         self._deadline = self._requested_at + request.acceptance_window
+        self._describe()
         if (
             info.typed_search_attributes.get(STATUS) is None
         ):  # our own clients give them at the start
@@ -215,7 +218,7 @@ class SmartAccountRequestWorkflow:
                 request=self._request,
                 requested_at=self._requested_at,
                 deadline=self._deadline,
-                idempotency_key=workflow.memo_value(IDEMPOTENCY_KEY, None),
+                idempotency_key=_idempotency_key(),
             )
         )
         self._needs_attention = opened.needs_attention
@@ -264,7 +267,9 @@ class SmartAccountRequestWorkflow:
         """
         if decision.status == Status.REJECTED:
             return decision  # there is no account
-        record = RecordDecision(request_id=self._request_id, decision=decision)
+        record = RecordDecision(
+            request_id=self._request_id, decision=decision, request=self._request
+        )
         async with self._link_changes:  # one that was begun before takes effect before
             if decision.status == Status.ACTIVE:
                 self._status = Status.ACTIVATING
@@ -280,6 +285,7 @@ class SmartAccountRequestWorkflow:
         """The first decision wins; answers the one that counts."""
         if self._decision is None:
             self._decision = Decision(status=status, at=workflow.now(), by=by, reason=reason)
+            self._describe()
         return self._decision
 
     def _end(self, decision: Decision) -> RequestResult:
@@ -289,13 +295,17 @@ class SmartAccountRequestWorkflow:
         return RequestResult(status=decision.status, reason=decision.reason)
 
     async def _tell_everyone(self, decision: Decision) -> None:
-        until = workflow.now() + CLOSING_MAILS_IN_THE_RUN
-        left = await self._send(closing_mails(decision.status, self._request), until)
-        if left:
+        occasion = SendEmails(
+            request_id=self._request_id,
+            emails=closing_mails(decision.status, self._request),
+            until=workflow.now() + CLOSING_MAILS_IN_THE_RUN,
+        )
+        self._left = await self._mailing.send(occasion, self._request)
+        if self._left:
             await workflow.start_child_workflow(
                 RemainingMailsWorkflow.run,
-                SendEmails(request_id=self._request_id, emails=left),
-                id=f"smart-account-mails-{self._request_id}",
+                SendEmails(request_id=self._request_id, emails=self._left),
+                id=self._remaining_mails_id(),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 static_summary=f"Remaining mails for {self._request.account_domain}",
             )
@@ -306,18 +316,18 @@ class SmartAccountRequestWorkflow:
         """Send what is due beside the race; what waited from before goes on with what is new."""
         self._due = opening_mails()
         while self._decision is None:
-            sending = asyncio.create_task(self._send(self._due))
+            occasion = SendEmails(request_id=self._request_id, emails=self._due)
             self._due = ()
-            await workflow.wait_condition(lambda: self._decision is not None or bool(self._due))
+            sending = asyncio.create_task(
+                self._mailing.send(occasion, self._request, self._is_overtaken)
+            )
+            await workflow.wait_condition(self._is_overtaken)
             sending.cancel()  # in flight or after a decision: what it says may be true no longer
             await workflow.wait([sending])
             self._due = merged((*sending.result(), *self._due))
 
-    async def _send(
-        self, emails: tuple[Email, ...], until: datetime | None = None
-    ) -> tuple[Email, ...]:
-        occasion = SendEmails(request_id=self._request_id, emails=emails, until=until)
-        return await self._mailing.send(occasion, self._request)
+    def _is_overtaken(self) -> bool:
+        return self._decision is not None or bool(self._due)
 
     def _mail_now(self, *emails: Email) -> None:
         self._due = merged((*self._due, *emails))
@@ -325,6 +335,8 @@ class SmartAccountRequestWorkflow:
     # ---- the requester's actions -------------------------------------------------------
 
     def _check_undecided(self) -> None:
+        if not hasattr(self, "_request"):  # its start input broke a rule; it fails right now
+            raise action_refused("There is no request.")
         if self._decision:
             raise action_refused(f"Too late: the request is {self._decision.status} already.")
 
@@ -345,16 +357,19 @@ class SmartAccountRequestWorkflow:
     async def _issue_link(self, request: SmartAccountRequest) -> None:
         issued = await account_steps.issue_link(
             IssueLink(
-                request_id=self._request_id, request=request, ordinal=self._links.in_force + 1
+                request_id=self._request_id,
+                request=request,
+                ordinal=self._links.in_force + 1,
+                at=workflow.now(),
             )
         )
+        self._check_undecided()  # who was asked when it was decided stays the approver
         if issued.refused:
             raise action_refused(issued.refused)
         self._request = request
         self._needs_attention = issued.needs_attention
         self._links.issued(workflow.now())
         self._describe()
-        self._check_undecided()
         self._mail_now(activation_mail(self._links.in_force))
 
     def _done(self, message: str) -> ActionResult:
@@ -364,6 +379,8 @@ class SmartAccountRequestWorkflow:
     # ---- for whoever looks -------------------------------------------------------------
 
     def _next_step(self) -> str | None:
+        if self._decision and not self._status.is_final:
+            return f"The decision is being recorded: {self._decision.status}."
         if self._status == Status.PENDING:
             step = f"Waits for the customer's answer until {utc(self._deadline)}."
             if self._next_occasion and self._next_occasion < self._deadline:
@@ -371,9 +388,14 @@ class SmartAccountRequestWorkflow:
             return step
         if self._status == Status.REQUESTED:
             return "The system checks are under way."
-        if self._status == Status.ACTIVATING:
-            return "The account is being activated."
-        return None if self._everyone_is_told else "The closing mails are being sent."
+        if not self._everyone_is_told:
+            return "The closing mails are being sent."
+        if self._left:
+            return f"Remaining mails go on in the workflow {self._remaining_mails_id()}."
+        return None
+
+    def _remaining_mails_id(self) -> str:
+        return f"smart-account-mails-{self._request_id}"
 
     def _describe(self) -> None:
         """For the operator in the Web UI, without personal data."""
@@ -383,3 +405,9 @@ class SmartAccountRequestWorkflow:
         if step := self._next_step():
             lines.insert(1, step)
         workflow.set_current_details("\n\n".join(lines))
+
+
+def _idempotency_key() -> str | None:
+    """Whoever starts a request writes its memo: what is no key of ours is none."""
+    key = workflow.memo_value(IDEMPOTENCY_KEY, None)
+    return key if isinstance(key, str) and key.isprintable() and len(key) <= MAX_KEY else None

@@ -9,7 +9,13 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from smart_accounts.errors import Unavailable
@@ -67,10 +73,20 @@ async def transaction(engine: AsyncEngine, *, writes: bool) -> AsyncIterator[Asy
             connection = await connection.execution_options(writes=writes)  # noqa: PLW2901 - the same one, configured
             async with connection.begin():
                 yield connection
-    except (IntegrityError, ProgrammingError, DataError):
-        raise  # a mistake of ours, not an outage
     except (OSError, TimeoutError, SQLAlchemyError) as error:
+        if _is_fault(error):
+            raise
         raise Unavailable("The database does not answer.") from error
+
+
+def _is_fault(error: Exception) -> bool:
+    """Whether the database answered, and says that the statement or its values are wrong."""
+    if isinstance(error, IntegrityError | ProgrammingError | DataError):
+        return True
+    cause = getattr(error, "orig", None)
+    if state := getattr(cause, "sqlstate", None):  # PostgreSQL's, most of which come unsorted
+        return str(state)[:2] in ("22", "23", "42")
+    return isinstance(error, OperationalError) and "no such" in str(cause)  # SQLite's
 
 
 def _upgrade(connection: Connection) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, select, update
+from sqlalchemy import Row, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.accounts import tables
@@ -47,27 +47,33 @@ class EmailLedger:
     ) -> None:
         """Write down what became of a mail; the first outcome that settles it stays."""
         emails = tables.emails
+        values = outcome.model_dump() | {
+            "recipient": recipient,
+            "message_id": message_id,
+            "return_token": return_token,
+        }
         async with transaction(self._engine, writes=True) as connection:
             state = await connection.scalar(
                 select(emails.c.state).where(_is(request_id, email)).with_for_update()
             )
             if state is None:
+                key = {"kind": email.kind, "addressee": email.to, "number": email.number}
                 await connection.execute(
-                    insert(emails).values(
-                        request_id=request_id,
-                        kind=email.kind,
-                        addressee=email.to,
-                        number=email.number,
-                        message_id=message_id,
-                        recipient=recipient,
-                        return_token=return_token,
-                        **outcome.model_dump(),
-                    )
+                    insert(emails).values(request_id=request_id, **key, **values)
                 )
             elif state == EmailState.QUEUED:
                 await connection.execute(
-                    update(emails).where(_is(request_id, email)).values(**outcome.model_dump())
+                    update(emails).where(_is(request_id, email)).values(**values)
                 )
+
+    async def forget_refusals(self, request_id: str, email: Email) -> None:
+        """Count anew how long a mail is refused for now."""
+        async with transaction(self._engine, writes=True) as connection:
+            await connection.execute(
+                delete(tables.emails).where(
+                    _is(request_id, email), tables.emails.c.state == EmailState.QUEUED
+                )
+            )
 
     async def of_request(self, request_id: str) -> list[tuple[Email, EmailStatus]]:
         """The mails that were tried, in the order of what last happened to them."""

@@ -16,7 +16,7 @@ async def refusal(
     """Why a request made at that moment can't be opened, in a sentence, or ``None``."""
     return (
         await _domain_taken(connection, request.account_domain)
-        or await customer_has_enough(connection, request, ceilings)
+        or await customer_has_enough(connection, request, at, ceilings)
         or await _requester_is_too_fast(connection, request, at, ceilings)
     )
 
@@ -31,14 +31,28 @@ async def _domain_taken(connection: AsyncConnection, domain: str) -> str | None:
     return "The domain already has an active Smart Account." if active_since else None
 
 
+async def one_at_a_time(connection: AsyncConnection, request: SmartAccountRequest) -> None:
+    """Let no other transaction count these people's requests until this one has ended.
+
+    SQLite has one writer anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        people = {request.customer_email.lower(), request.requester.email.lower()}
+        for email in sorted(people):  # in one order, or two would wait for each other
+            await connection.execute(
+                select(func.pg_advisory_xact_lock(func.hashtext(f"requests of {email}")))
+            )
+
+
 async def customer_has_enough(
-    connection: AsyncConnection, request: SmartAccountRequest, ceilings: Ceilings
+    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, ceilings: Ceilings
 ) -> str | None:
     requests = tables.requests
     count = await connection.scalar(
         select(func.count()).where(
             func.lower(requests.c.customer_email) == request.customer_email.lower(),
             requests.c.status == Status.PENDING,
+            requests.c.deadline > at,  # past it a pending row's run was terminated
         )
     )
     if (count or 0) < ceilings.open_per_customer:

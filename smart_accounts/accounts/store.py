@@ -4,7 +4,7 @@ Every write is keyed by the request's id and does nothing the second time, since
 may run again after it has committed.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Self
@@ -22,12 +22,15 @@ from smart_accounts.accounts.records import (
     StoredRequest,
     stored_request,
 )
-from smart_accounts.accounts.refusals import customer_has_enough, refusal
+from smart_accounts.accounts.refusals import customer_has_enough, one_at_a_time, refusal
 from smart_accounts.messages import (
     Decision,
+    Email,
+    EmailKind,
     EmailState,
     IssueLink,
     OpenRequest,
+    RecordDecision,
     RequestStatus,
     SmartAccountRequest,
     Status,
@@ -69,6 +72,7 @@ class AccountStore:
         async with transaction(self._engine, writes=True) as connection:
             if known := await _find(connection, new.request_id):
                 return known.reason if known.status == Status.REJECTED else None
+            await one_at_a_time(connection, new.request)
             await _settle_what_was_terminated(connection, new)
             refused = await refusal(connection, new.request, new.requested_at, ceilings)
             await _insert_request(connection, new, needs_attention, refused)
@@ -93,12 +97,12 @@ class AccountStore:
         requests, request = tables.requests, link.request
         async with transaction(self._engine, writes=True) as connection:
             known = await _find(connection, link.request_id)
-            if known is None or known.status.is_final or known.link_ordinal >= link.ordinal:
+            if known is None or known.status.is_final or known.link_ordinal > link.ordinal:
                 return None
-            if known.customer_email != request.customer_email and (
-                refused := await customer_has_enough(connection, request, ceilings)
-            ):
-                return refused
+            if known.customer_email != request.customer_email:
+                await one_at_a_time(connection, request)
+                if refused := await customer_has_enough(connection, request, link.at, ceilings):
+                    return refused
             await connection.execute(
                 update(requests)
                 .where(requests.c.id == link.request_id)
@@ -111,37 +115,38 @@ class AccountStore:
             )
             return None
 
-    async def activate(self, request_id: str, decision: Decision) -> Decision:
+    async def activate(self, record: RecordDecision) -> Decision:
         """The account becomes active; the customer and the added users get access.
 
         Answers the decision that counts: an earlier one, if the store has one.
         """
         async with transaction(self._engine, writes=True) as connection:
-            request = await _decide(connection, request_id, decision)
+            request = await _decide(connection, record)
             if request is None:
-                return await _decided(connection, request_id)
+                return await _decided(connection, record.request_id)
+            decision = record.decision
             await connection.execute(
                 update(tables.accounts)
-                .where(tables.accounts.c.id == request_id)
+                .where(tables.accounts.c.id == request.id)
                 .values(state="active", activated_at=decision.at)
             )
             roles = dict.fromkeys(request.added_users, USER) | {request.customer_email: APPROVER}
             await connection.execute(
                 insert(tables.account_users),
                 [
-                    {"account_id": request_id, "email": email, "role": role, "since": decision.at}
+                    {"account_id": request.id, "email": email, "role": role, "since": decision.at}
                     for email, role in roles.items()
                 ],
             )
             return decision
 
-    async def close(self, request_id: str, decision: Decision) -> Decision:
+    async def close(self, record: RecordDecision) -> Decision:
         """The request ends without an account; its domain is free again. Answers as above."""
         async with transaction(self._engine, writes=True) as connection:
-            if await _decide(connection, request_id, decision) is None:
-                return await _decided(connection, request_id)
-            await _free_domain(connection, request_id)
-            return decision
+            if await _decide(connection, record) is None:
+                return await _decided(connection, record.request_id)
+            await _free_domain(connection, record.request_id)
+            return record.decision
 
     async def find_request(self, request_id: str) -> StoredRequest | None:
         async with transaction(self._engine, writes=False) as connection:
@@ -162,7 +167,8 @@ class AccountStore:
             emails=tuple(
                 status
                 for email, status in emails
-                if status.state != EmailState.QUEUED or not request.makes_untrue(email)
+                if status.state != EmailState.QUEUED
+                or not (request.makes_untrue(email) or _is_overtaken(email, emails))
             ),
             needs_attention=request.needs_attention,
             reason=request.reason,
@@ -239,6 +245,13 @@ class AccountStore:
             return ActivationLink(ordinal=row.ordinal, request=stored_request(row)) if row else None
 
 
+def _is_overtaken(email: Email, emails: Sequence[tuple[Email, object]]) -> bool:
+    """Whether a newer reminder took the place of this one."""
+    return email.kind == EmailKind.REMINDER and any(
+        other.kind == EmailKind.REMINDER and other.number > email.number for other, _ in emails
+    )
+
+
 async def _find(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
     row = (
         await connection.execute(select(tables.requests).where(tables.requests.c.id == request_id))
@@ -297,25 +310,31 @@ async def _settle_what_was_terminated(connection: AsyncConnection, new: OpenRequ
         reason="The request's workflow was terminated.",
     )
     for request_id in stale.all():
-        await _decide(connection, request_id, terminated)
+        await _decide(connection, RecordDecision(request_id=request_id, decision=terminated))
         await _free_domain(connection, request_id)
 
 
-async def _decide(
-    connection: AsyncConnection, request_id: str, decision: Decision
-) -> StoredRequest | None:
+async def _decide(connection: AsyncConnection, record: RecordDecision) -> StoredRequest | None:
     """End an open request; answers it, or ``None`` if it has ended before."""
+    decision, request = record.decision, record.request
+    who = (
+        {"customer_email": request.customer_email, "added_users": request.added_users}
+        if request
+        else {}
+    )
+    requests = tables.requests
     changed = await connection.execute(
-        update(tables.requests)
-        .where(tables.requests.c.id == request_id, tables.requests.c.status == Status.PENDING)
+        update(requests)
+        .where(requests.c.id == record.request_id, requests.c.status == Status.PENDING)
         .values(
             status=decision.status,
             decided_at=decision.at,
             decided_by=decision.by,
             reason=decision.reason,
+            **who,
         )
     )
-    return await _find(connection, request_id) if changed.rowcount else None
+    return await _find(connection, record.request_id) if changed.rowcount else None
 
 
 async def _decided(connection: AsyncConnection, request_id: str) -> Decision:

@@ -15,6 +15,7 @@ from aiosmtplib import (
     SMTPException,
     SMTPRecipientRefused,
     SMTPResponseException,
+    SMTPSenderRefused,
 )
 
 from smart_accounts.settings import SmtpTls
@@ -171,8 +172,11 @@ async def _announce(connection: SMTP, mail: _Mail) -> None:
 def _what_can_be_done(error: Exception) -> MailError:
     if isinstance(error, SMTPResponseException):
         answer = f"{error.code} {error.message}"
-        if error.code < 500 or isinstance(error, SMTPConnectResponseError):
-            return RefusedForNow(answer)
+        if isinstance(error, SMTPConnectResponseError):
+            return Unreachable(answer)
+        if error.code < 500:
+            # Full disks and busy servers say so at MAIL: that is about us, not the recipient.
+            return (Unreachable if isinstance(error, SMTPSenderRefused) else RefusedForNow)(answer)
         blames_mail = isinstance(error, SMTPRecipientRefused | SMTPDataError)
         if blames_mail and error.code != AUTHENTICATION_REQUIRED:
             return RefusedForGood(answer)

@@ -166,7 +166,7 @@ REFUSALS = [
     ({"AUTH": "535 5.7.8 wrong"}, SenderMisconfigured, "535 5.7.8 wrong"),
     ({"AUTH": "454 4.7.0 later"}, Unreachable, "454 4.7.0 later"),
     ({"EHLO": "250 mail.example"}, SenderMisconfigured, "AUTH"),
-    ({"MAIL": "451 later"}, RefusedForNow, "451 later"),
+    ({"MAIL": "451 later"}, Unreachable, "451 later"),
     ({"MAIL": "550 not that sender"}, SenderMisconfigured, "550 not that sender"),
     ({"MAIL": "530 sign in first"}, SenderMisconfigured, "530 sign in first"),
     ({"RCPT": "451 later"}, RefusedForNow, "451 later"),
