@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 CLEANED := .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis test-output
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check clean chromium
+.PHONY: help run demo test faults check clean chromium
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: $(READY) ## Drive one request to active and one to lapsed, on free ports, 
 
 test: check chromium ## Check, then run all tests; needs Chromium
 	@exec $(BIN)/python -m pytest
+
+faults: $(READY) ## Run the fault tests in full: 200 requests under 18 kills; FAULTS_SEED repeats a run
+	@exec $(BIN)/python -m pytest tests/faults --full --timeout=600 --capture=no
 
 check: $(READY) ## Lint, check the format, the types and who imports whom
 	@$(BIN)/ruff check --quiet

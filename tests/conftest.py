@@ -6,8 +6,9 @@ import email.policy
 import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from email.message import EmailMessage
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,12 @@ class MailServer:
         self.mails: list[EmailMessage] = []
         self.refusals: dict[str, str] = {}
         """By recipient: the answer to its RCPT, such as ``451 later``."""
-        self.cuts = 0
-        """How many of the next mails are kept but never acknowledged: the connection breaks."""
+        self.turns_away: Iterator[bool] = repeat(False)
+        """Of the next tries, one after the other: whether it is answered 451."""
+        self.turned_away = 0
+        self.cuts: Iterator[bool] = repeat(False)
+        """Of the next mails: whether it is kept but never acknowledged: the connection breaks."""
+        self.cut: list[EmailMessage] = []
         self.holds = False
         """Whether mails are kept without an answer for the time being; ``held`` counts them."""
         self.held = 0
@@ -83,6 +88,9 @@ class MailServer:
         self.attempts[address] += 1
         if address in self.refusals:
             return self.refusals[address]
+        if next(self.turns_away):
+            self.turned_away += 1
+            return "451 not now"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -93,15 +101,21 @@ class MailServer:
         mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
         mail["Return-Path"] = envelope.mail_from  # as the last server on a mail's way does
         self.mails.append(mail)
-        if self.holds:
+        if next(self.cuts):
+            self.cut.append(mail)
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.abort()
+        elif self.holds:
             self.held += 1
             while self.holds:
                 await asyncio.sleep(0.02)
-        if self.cuts:
-            self.cuts -= 1
-            assert isinstance(server.transport, asyncio.Transport)
-            server.transport.abort()
         return "250 OK"
+
+    async def hung_up(self) -> None:
+        """Until no one is connected, so that no mail of a dead worker can still come in."""
+        async with asyncio.timeout(20):
+            while not all(transport.is_closing() for transport in self._transports):
+                await asyncio.sleep(0.02)
 
     def kinds(self, to: str | None = None) -> list[str]:
         return [
@@ -241,4 +255,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--keep-histories",
         action="store_true",
         help="store the histories of this run's paths under tests/histories, for the next release",
+    )
+    parser.addoption(
+        "--full", action="store_true", help="the faults in their full number and length"
     )

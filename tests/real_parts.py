@@ -229,6 +229,9 @@ class Service:
                 except httpx.TransportError:
                     await asyncio.sleep(0.05)
 
+    async def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        assert await stop(worker, signal.SIGKILL) == -signal.SIGKILL
+
     def requests(self) -> RequestClient:
         return RequestClient(self.client)
 

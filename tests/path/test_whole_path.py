@@ -5,6 +5,7 @@ import json
 import signal
 import sqlite3
 from contextlib import closing
+from itertools import chain, repeat
 from typing import Any
 
 import httpx
@@ -130,7 +131,7 @@ async def test_connection_cut_after_the_final_dot(
     service_on_any_database: Any, fresh: dict[str, Any]
 ) -> None:
     service = service_on_any_database
-    service.mail.cuts = 2
+    service.mail.cuts = chain(repeat(True, 2), repeat(False))
     await service.worker()
     started = await service.start(fresh)
     await service.until(started, Status.PENDING, sent=2)

@@ -1,0 +1,60 @@
+"""Many at once who all want the same."""
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import Any
+
+import httpx
+from temporalio.api.enums.v1 import EventType
+
+from smart_accounts.client import Started
+from smart_accounts.errors import Refused
+from smart_accounts.messages import Status
+
+
+async def test_fifty_acceptances_at_once(
+    service: Any, fresh: dict[str, Any], link_in: Any, ask_service: Any, chance: Random
+) -> None:
+    await service.worker()
+    address = await service.web()
+    started = await service.start(fresh)
+    link = link_in(await service.mail.wait_for("activation"))
+    await service.until(started, Status.PENDING, sent=2)
+    service.mail.holds = True  # the request stays open for what comes after the first
+    async with httpx.AsyncClient(base_url=address, timeout=30) as http:
+
+        async def accept(after: float) -> int:
+            await asyncio.sleep(after)
+            return (await http.post(link, data={"agree": "yes"})).status_code
+
+        answers = await asyncio.gather(*(accept(chance.uniform(0, 0.2)) for _ in range(50)))
+    assert set(answers) <= {200, 303}
+    await service.requests().decline(started.workflow_id)
+    history = await service.handle(started).fetch_history()
+    kinds = [event.event_type for event in history.events]
+    signals = kinds.count(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
+    assert signals > 2, "several acceptances got through, and the refusal"
+    service.mail.holds = False
+    assert (await service.handle(started).result())["status"] == Status.ACTIVE
+
+    status = await service.requests().status(started.workflow_id)
+    (account,) = await ask_service("SELECT state, activated_at FROM accounts")
+    assert account["state"] == "active"
+    assert account["activated_at"] == f"{status.decided_at:%Y-%m-%d %H:%M:%S.%f}"
+    assert (status.status, status.decided_by) == (Status.ACTIVE, fresh["customer_email"])
+    assert len(await ask_service("SELECT * FROM account_users")) == 2
+    assert Counter(service.mail.kinds()) == dict.fromkeys(
+        ("activation", "request-received", "activated", "welcome", "access-granted"), 1
+    )
+
+
+async def test_twenty_starts_at_once(service: Any, fresh: dict[str, Any], ask_service: Any) -> None:
+    await service.worker()
+    answers = await asyncio.gather(
+        *(service.start(fresh) for _ in range(20)), return_exceptions=True
+    )
+    assert Counter(map(type, answers)) == {Started: 1, Refused: 19}
+    (started,) = (answer for answer in answers if isinstance(answer, Started))
+    await service.until(started, Status.PENDING, sent=2)
+    assert await ask_service("SELECT id FROM requests") == [{"id": started.request_id}]
