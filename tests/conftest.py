@@ -53,6 +53,9 @@ class MailServer:
         """Whether mails are kept without an answer for the time being; ``held`` counts them."""
         self.held = 0
         self.attempts: Counter[str] = Counter()
+        self.slow: set[str] = set()
+        """Recipients that get no answer to their RCPT for the time being; ``slow_at`` counts."""
+        self.slow_at = 0
         self._server: asyncio.Server | None = None
         self._transports: set[Any] = set()
 
@@ -86,6 +89,10 @@ class MailServer:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         self.attempts[address] += 1
+        if address in self.slow:
+            self.slow_at += 1
+            while address in self.slow:
+                await asyncio.sleep(0.02)
         if address in self.refusals:
             return self.refusals[address]
         if next(self.turns_away):

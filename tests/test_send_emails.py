@@ -148,6 +148,34 @@ async def test_all_refused_for_now_is_left_to_temporal(
     assert "ada@" not in str(caught.value), "failures are not encrypted by themselves"
 
 
+async def test_days_of_our_own_outage_are_none_of_the_refusals(
+    pending: AccountStore, sender: SmtpSender, mail_server: Any
+) -> None:
+    mail_server.refusals["ada@acme.example"] = "451 greylisted"
+    with pytest.raises(ApplicationError):
+        await send(pending, sender, ACTIVATION)
+    assert await pending.emails.outcome("one", ACTIVATION)
+    await mail_server.down()
+    with pytest.raises(ApplicationError) as caught:
+        await send(pending, sender, ACTIVATION)
+    assert caught.value.type == "MailServerUnreachable"
+    assert await pending.emails.outcome("one", ACTIVATION) is None
+
+
+async def test_mail_refused_for_now_under_an_old_key_can_still_bounce(
+    pending: AccountStore, sender: SmtpSender, mail_server: Any
+) -> None:
+    mail_server.refusals["ada@acme.example"] = "451 greylisted"
+    with pytest.raises(ApplicationError):
+        await send(pending, sender, ACTIVATION, keys=(OLD,))
+    mail_server.refusals = {}
+    await send(pending, sender, ACTIVATION, keys=(NEW, OLD))
+    token = mail_server.mails[0]["Return-Path"].removeprefix("bounce-").partition("@")[0]
+    returned = await pending.emails.find_returned(token)
+    assert returned
+    assert returned.email == ACTIVATION
+
+
 async def test_our_own_misconfiguration_is_retried_slowly_and_named(
     pending: AccountStore, mail_server: Any
 ) -> None:

@@ -165,7 +165,7 @@ class Storm:
     async def _kill_after_commits(self) -> None:
         self._commits.arm("open_request", "activate", "close")
         await self._commits.stopped()
-        self._commits.arm("record_email")
+        self._commits.arm("record")
         stopped = await self._commits.stopped()
         await self._kill_worker()
         self._commits.disarm()
@@ -175,7 +175,7 @@ class Storm:
         assert status[stopped["activate"]] == Status.ACTIVE
         assert status[stopped["close"]] == Status.LAPSED
         mailed = await self._ask("SELECT request_id FROM emails")
-        assert stopped["record_email"] in {row["request_id"] for row in mailed}
+        assert stopped["record"] in {row["request_id"] for row in mailed}
 
     async def _kill_worker(self) -> None:
         mail = self._service.mail

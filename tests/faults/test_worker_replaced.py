@@ -44,9 +44,9 @@ async def test_mails_that_a_dead_worker_had_in_the_ledger_and_in_flight(
 ) -> None:
     mail = service.mail
     worker = await commits.worker(service)
-    commits.arm("record_email")
+    commits.arm("record")
     in_ledger = await service.start(wish("in-ledger"))
-    assert await commits.stopped() == {"record_email": in_ledger.request_id}
+    assert await commits.stopped() == {"record": in_ledger.request_id}
     async with asyncio.timeout(20):
         while len(mail.mails) < 2:
             await asyncio.sleep(0.02)

@@ -9,15 +9,16 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+from smart_accounts.accounts.ledger import EmailLedger
 from smart_accounts.accounts.store import AccountStore
 
 COMMITS = Path(os.environ["COMMITS"])
 
 
-def stop_after(name: str) -> None:
-    step = getattr(AccountStore, name)
+def stop_after(owner: type, name: str) -> None:
+    step = getattr(owner, name)
 
-    async def stopping(store: AccountStore, first: Any, *others: Any) -> Any:
+    async def stopping(store: Any, first: Any, *others: Any) -> Any:
         result = await step(store, first, *others)
         trap = COMMITS / name
         if trap.exists() and not trap.read_text():
@@ -26,9 +27,10 @@ def stop_after(name: str) -> None:
                 await asyncio.sleep(0.1)
         return result
 
-    setattr(AccountStore, name, stopping)
+    setattr(owner, name, stopping)
 
 
-for each in ("open_request", "activate", "close", "record_email"):
-    stop_after(each)
+for each in ("open_request", "activate", "close"):
+    stop_after(AccountStore, each)
+stop_after(EmailLedger, "record")
 runpy.run_path("worker.py", run_name="__main__")

@@ -169,6 +169,11 @@ class Story:
         return request.status
 
 
+@pytest.fixture(scope="session")
+def temporal_program() -> str:
+    return str(Path(sys.executable).with_name("temporal"))
+
+
 @pytest.fixture
 async def env() -> AsyncIterator[WorkflowEnvironment]:
     path = shutil.which("temporal-test-server", path=str(Path(sys.executable).parent))

@@ -1,0 +1,62 @@
+"""What SQLite and PostgreSQL must hold true alike."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
+
+from smart_accounts.accounts.database import migrate
+from smart_accounts.accounts.records import Ceilings
+from smart_accounts.accounts.store import AccountStore
+from smart_accounts.messages import OpenRequest, SmartAccountRequest, Status
+
+
+async def test_ceilings_hold_for_starts_at_once(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    now = datetime.now(UTC)
+
+    def opening(number: int) -> OpenRequest:
+        request = SmartAccountRequest.model_validate(
+            example | {"account_domain": f"acme-{number}.example"}
+        )
+        deadline = now + timedelta(days=90)
+        return OpenRequest(
+            request_id=str(number), request=request, requested_at=now, deadline=deadline
+        )
+
+    async with AccountStore.open(any_database_url) as store:
+        ceilings = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+        refusals = await asyncio.gather(
+            *(store.open_request(opening(number), (), ceilings) for number in range(12))
+        )
+    assert refusals.count(None) == 5
+
+
+@pytest.mark.parametrize("by", ["a\u0000b", "\ud800"], ids=["NUL", "lone surrogate"])
+async def test_what_no_database_takes_wedges_nothing(
+    service_on_any_database: Any, fresh: dict[str, Any], by: str
+) -> None:
+    service = service_on_any_database
+    await service.worker()
+    started = await service.start(fresh)
+    await service.until(started, Status.PENDING, sent=2)
+    body = json.dumps({"accepted_by": by}).encode()
+    await service.client.workflow_service.signal_workflow_execution(
+        SignalWorkflowExecutionRequest(
+            namespace="default",
+            workflow_execution=WorkflowExecution(workflow_id=started.workflow_id),
+            signal_name="accepted",
+            input=Payloads(payloads=[Payload(metadata={"encoding": b"json/plain"}, data=body)]),
+        )
+    )
+    if "\ud800" in by:  # no JSON: it is dropped
+        await asyncio.sleep(0.5)
+        await service.until(started, Status.PENDING)
+        await service.requests().accept(started.workflow_id)
+    await service.until(started, Status.ACTIVE)
