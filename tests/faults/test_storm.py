@@ -182,7 +182,7 @@ class Storm:
         await self._service.kill(self._worker)
         mail.holds = False
         await mail.hung_up()
-        rows = await self._ask("SELECT message_id FROM emails")
+        rows = await self._ask("SELECT message_id FROM emails WHERE state <> 'queued'")
         in_ledger = {row["message_id"] for row in rows}
         copies = Counter(map(named, mail.mails))
         copies.subtract(map(named, mail.cut))
