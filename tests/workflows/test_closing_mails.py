@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, ParentClosePolicy
 from temporalio.client import WorkflowExecutionStatus
 
 from smart_accounts.errors import Refused
@@ -28,7 +28,15 @@ async def test_what_is_left_after_an_hour_goes_on_without_the_request(
         await story.env.sleep(61 * MINUTE)
         await story.until_closed()
         assert (await story.handle.describe()).status == WorkflowExecutionStatus.COMPLETED
-        keep("declined-with-remaining-mails", await story.handle.fetch_history())
+        history = await story.handle.fetch_history()
+        keep("declined-with-remaining-mails", history)
+        [child] = [
+            event.start_child_workflow_execution_initiated_event_attributes
+            for event in history.events
+            if event.event_type == EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED
+        ]
+        # The time-skipping server ends no child with its parent, so only this tells.
+        assert child.parent_close_policy == ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON
         first = story.started
         waiting = await story.store.status(first.request_id)
         assert {mail.kind: mail.state for mail in waiting.emails}["declined"] == "queued"
