@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from smart_accounts.accounts import tables
 from smart_accounts.accounts.database import create_engine, transaction
 from smart_accounts.accounts.ledger import EmailLedger
+from smart_accounts.accounts.partners import Partners
 from smart_accounts.accounts.records import ActivationLink, Ceilings, StoredRequest
 from smart_accounts.accounts.refusals import customer_has_enough, refusal
 from smart_accounts.messages import (
@@ -36,6 +37,7 @@ class AccountStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.emails = EmailLedger(engine)
+        self.partners = Partners(engine)
 
     @classmethod
     @asynccontextmanager
