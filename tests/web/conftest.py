@@ -221,15 +221,30 @@ async def site(open_site: OpenSite) -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-async def served(site: Site) -> AsyncIterator[Site]:
-    """The site on a real port."""
-    server = uvicorn.Server(uvicorn.Config(site.app, access_log=False, lifespan="off", ws="none"))
-    serving = asyncio.create_task(server.serve(sockets=[site.listening]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield site
-    server.should_exit = True
-    await serving
+def serve(open_site: OpenSite) -> OpenSite:
+    """Open a site on a real port."""
+
+    @asynccontextmanager
+    async def served(**settings: Any) -> AsyncIterator[Site]:
+        async with open_site(**settings) as site:
+            config = uvicorn.Config(site.app, access_log=False, lifespan="off", ws="none")
+            server = uvicorn.Server(config)
+            serving = asyncio.create_task(server.serve(sockets=[site.listening]))
+            while not server.started:
+                await asyncio.sleep(0.01)
+            try:
+                yield site
+            finally:
+                server.should_exit = True
+                await serving
+
+    return served
+
+
+@pytest.fixture
+async def served(serve: OpenSite) -> AsyncIterator[Site]:
+    async with serve() as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

@@ -66,13 +66,6 @@ async def test_a_bad_answer_is_told_and_kept_to_be_put_right(
     assert visitor.session.partner.company == ""
 
 
-async def test_nothing_else_opens_before_it_is_answered(visitor: Any) -> None:
-    visitor.site.sign_in(company="", subject="somebody new")
-    answer = await visitor.http.get("/sign-in/company?next=/requests")
-    assert answer.status_code == 200
-    assert "Sign out" in answer.text
-
-
 async def test_the_first_answer_stays(visitor: Any) -> None:
     await visitor.signs_in()
     cookie = visitor.http.cookies["session"]

@@ -64,6 +64,15 @@ async def test_who_is_not_signed_in_is_led_there_and_back(visitor: Any, method: 
     assert back.headers["location"] == "/whoami?a=b%2Fc&d=%C3%A9"
 
 
+async def test_nothing_opens_before_the_company_is_known(visitor: Any) -> None:
+    visitor.site.sign_in(company="")
+    sent = await visitor.http.get("/whoami?a=b")
+    assert sent.headers["location"] == "/sign-in/company?next=%2Fwhoami%3Fa%3Db"
+    form = {"csrf": visitor.session.csrf}
+    assert (await visitor.http.post("/act", data=form)).status_code == 401
+    assert "Sign out" in (await visitor.http.get(sent.headers["location"])).text
+
+
 async def test_a_form_without_a_session_is_told_so(visitor: Any) -> None:
     answer = await visitor.http.post("/act", data={"csrf": ""})
     assert answer.status_code == 401
