@@ -123,7 +123,7 @@ class Site:
         response = Response()
         self.app.state.sessions.begin(response, partner)
         name, _, value = response.headers["set-cookie"].partition(";")[0].partition("=")
-        self.http.cookies.set(name, value, domain="inside.example")
+        self.http.cookies.set(name, value, domain="127.0.0.1")
         return partner
 
     async def becomes(self, **changes: Any) -> None:
@@ -206,8 +206,8 @@ def open_site(web_database_url: str) -> OpenSite:
                 temporal = RememberingClient()
                 app = create_app(store, temporal, LinkTokens([KEY]), settings, provider)
                 transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-                # Another host than the public one: no link may be made from it.
-                base = f"{url.partition(':')[0]}://localhost"
+                # Another address than the public one: no link may be made from it.
+                base = f"{url.partition(':')[0]}://127.0.0.1"
                 async with httpx.AsyncClient(transport=transport, base_url=base) as http:
                     yield Site(app, store, temporal, http, url, listening)
 

@@ -159,7 +159,7 @@ class Visitor:
 
     def keeps(self, session: str) -> None:
         """Have this browser hold that session's cookie, and no other."""
-        self.http.cookies.set("session", session, domain="inside.example")
+        self.http.cookies.set("session", session, domain="127.0.0.1")
 
     def stays_out(self, answer: httpx.Response, says: str, status: int = 400) -> None:
         """See that a page says why nobody is signed in, and what to do."""
