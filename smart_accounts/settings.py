@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     max_starts_per_requester_per_hour: Annotated[int, Field(gt=0)] = 500
     organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
     support_url: AnyHttpUrl | None = None
+    temporal_ui_url: AnyHttpUrl | None = None
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
 

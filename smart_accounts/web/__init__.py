@@ -1,1 +1,1 @@
-"""The customer's activation pages and the health checks."""
+"""The customer's and the partner's pages, and the health checks."""

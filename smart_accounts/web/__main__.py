@@ -14,6 +14,7 @@ from smart_accounts.errors import BadSetting
 from smart_accounts.settings import Settings, load_settings
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
+from smart_accounts.web.server import Server
 
 SHUTDOWN_SECONDS = 5
 
@@ -23,8 +24,9 @@ async def serve(settings: Settings) -> None:
     tokens = LinkTokens([key.get_secret_value() for key in settings.secret_keys])
     async with AccountStore.open(settings.database_url) as store:
         client = await RequestClient.connect(lazy=True)
+        app = create_app(store, client, tokens, settings)
         config = uvicorn.Config(
-            create_app(store, client, tokens, settings),
+            app,
             host=settings.web_host,
             port=settings.web_port,
             access_log=False,  # paths hold the links' tokens
@@ -32,7 +34,7 @@ async def serve(settings: Settings) -> None:
             ws="none",
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
-        await uvicorn.Server(config).serve()
+        await Server(config, app.state.closing).serve()
 
 
 def main() -> int:

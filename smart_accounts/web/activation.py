@@ -9,7 +9,6 @@ answer, or had the same one before.
 import logging
 from collections.abc import Awaitable
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
@@ -23,10 +22,9 @@ from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.messages import Refusal, Status, field_errors
 from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens, token_hash
-from smart_accounts.web.bodies import read_body
+from smart_accounts.web.bodies import read_form
 from smart_accounts.web.pages import Pages
 
-MAX_BODY = 16 * 1024  # bytes; a note of the longest kind, percent-encoded, has 12 KB
 REFRESH_SECONDS = 2
 
 _GONE = {"superseded", "lapsed", "withdrawn", "undeliverable", "rejected", "expired"}
@@ -67,14 +65,6 @@ def _comes_from_elsewhere(headers: Headers, public_url: str) -> bool:
     """Whether a browser says that another site sent the form; ``null`` is another site too."""
     named = headers.getlist("origin") + headers.getlist("referer")
     return any(_origin(each) != _origin(public_url) for each in named)
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form, read no further than ``MAX_BODY``."""
-    body = await read_body(request, MAX_BODY)
-    form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
-    request.state.form = form  # the page about an outage offers to send it again
-    return form
 
 
 class Activation:
@@ -136,7 +126,7 @@ class Activation:
     async def _read(self, request: Request) -> dict[str, str]:
         if _comes_from_elsewhere(request.headers, self._public_url):
             raise HTTPException(403)
-        return await _form(request)
+        return await read_form(request)
 
     async def _find(self, token: str) -> ActivationLink:
         """The link, if it was issued and is genuine: the same work for whatever is presented."""

@@ -1,4 +1,4 @@
-"""The web application: the customer's pages, the health checks, and what every answer carries."""
+"""The web application: all pages, the health checks, and what every answer carries."""
 
 import asyncio
 import logging
@@ -22,14 +22,16 @@ from smart_accounts.web.hooks import bounce_hook
 from smart_accounts.web.hosts import TrustedHosts
 from smart_accounts.web.limits import RateLimits
 from smart_accounts.web.pages import Pages
+from smart_accounts.web.partner import header_of
+from smart_accounts.web.requests.routes import request_pages
 
 RETRY_AFTER_SECONDS = 10
 CHECK_SECONDS = 2
 
 SAFE_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "
+        "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     # Not no-referrer: with it browsers send "Origin: null" with our own forms, as a foreign
     # site's may. Other sites are told nothing either way.
@@ -82,13 +84,15 @@ def create_app(
     app.add_middleware(SafeHeaders, base_url=settings.base_url)
     app.mount("/static", StaticFiles(packages=[("smart_accounts.web", "static")]))
     app.include_router(Activation(store, client, tokens, settings, page).router)
+    app.state.closing = asyncio.Event()  # whoever serves it sets it: the streams end first
+    app.include_router(request_pages(store, client, settings, page, app.state.closing))
     app.include_router(bounce_hook(store.emails, client, settings.bounce_domain))
     _add_errors(app, page)
     _add_health(app, store, client)
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-    async def start() -> Response:
-        return page("start")
+    async def start(request: Request) -> Response:
+        return page("start", **header_of(request))
 
     return app
 
