@@ -4,7 +4,7 @@ import asyncio
 import re
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -211,14 +211,27 @@ async def desk(store: AccountStore) -> AsyncIterator[Desk]:
             yield opened
 
 
+Serve = Callable[[Desk], Awaitable[tuple[Server, asyncio.Task[None]]]]
+
+
 @pytest.fixture
-async def served_desk(desk: Desk) -> AsyncIterator[Desk]:
-    """The desk on a real port."""
-    config = uvicorn.Config(desk.app, access_log=False, lifespan="off", ws="none")
-    server = Server(config, desk.app.state.closing)
-    serving = asyncio.create_task(server.serve(sockets=[desk.listening]))
-    while not server.started:
-        await asyncio.sleep(0.01)
+def serve() -> Serve:
+    """Put a desk on its port."""
+
+    async def started(desk: Desk) -> tuple[Server, asyncio.Task[None]]:
+        config = uvicorn.Config(desk.app, access_log=False, lifespan="off", ws="none")
+        server = Server(config, desk.app.state.closing)
+        serving = asyncio.create_task(server.serve(sockets=[desk.listening]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        return server, serving
+
+    return started
+
+
+@pytest.fixture
+async def served_desk(desk: Desk, serve: Serve) -> AsyncIterator[Desk]:
+    server, serving = await serve(desk)
     yield desk
     server.should_exit = True
     await serving
