@@ -47,7 +47,7 @@ async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
             yield http
 
 
-async def until(http: httpx.AsyncClient, url: httpx.URL, *words: str) -> str:
+async def until(http: httpx.AsyncClient, url: httpx.URL | str, *words: str) -> str:
     """Look at a page until it says all of it."""
     async with asyncio.timeout(20):
         while True:
