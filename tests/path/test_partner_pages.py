@@ -30,7 +30,7 @@ async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A signed-in partner's HTTP client."""
     settings = Settings(
         _env_file=None,
-        public_url="http://inside.example",
+        public_url="http://localhost",
         secret_keys=KEY,
         smtp_hostname="127.0.0.1",
         mail_from="accounts@service.example",
@@ -40,7 +40,7 @@ async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
         app = create_app(store, service.requests(), LinkTokens([KEY]), settings)
         app.state.partner = PAT
         transport = httpx.ASGITransport(app)
-        base = "http://inside.example"
+        base = "http://localhost"
         async with httpx.AsyncClient(
             transport=transport, base_url=base, follow_redirects=True
         ) as http:

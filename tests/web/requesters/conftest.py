@@ -205,7 +205,7 @@ async def desk(store: AccountStore) -> AsyncIterator[Desk]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     with listening:
         # Another host than the public one: no link may be made from it.
-        async with httpx.AsyncClient(transport=transport, base_url="http://inside.example") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             opened = Desk(app, store, temporal, http, url, listening)
             opened.sign_in(PAT)
             yield opened
