@@ -12,6 +12,7 @@ from temporalio.client import (
     Client,
     RPCTimeoutOrCancelledError,
     WorkflowExecution,
+    WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
@@ -194,6 +195,20 @@ class RequestClient:
                 return status
         except WorkflowQueryFailedError:
             raise NotFound("There is no request: its start input broke a rule.") from None
+
+    async def starting(self, workflow_id: str, *, run_id: str) -> Listed:
+        """A request that the store may not have yet, as Temporal itself knows it: it needs no
+        worker, and costs no event as a query during the first workflow task would.
+
+        Raises:
+            NotFound: there is no such request, or it has ended.
+        """
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
+        async with _answer_within(RPC_TIMEOUT):
+            described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+        if described.status != WorkflowExecutionStatus.RUNNING:
+            raise NotFound("There is no open request there.")
+        return _listed(described)
 
     async def list(self, status: Status | None = None) -> AsyncIterator[Listed]:
         """All requests, newest first, as Temporal's visibility has them (seconds behind)."""

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     oidc_company_claim: Annotated[str, Field(min_length=1)] = "company"
     oidc_operator_claim: Annotated[str, Field(min_length=1)] = "roles"
     oidc_operator_role: Annotated[str, Field(min_length=1)] = "smart-accounts-operator"
+    temporal_ui_url: AnyHttpUrl | None = None
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
 

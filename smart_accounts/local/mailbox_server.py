@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from smart_accounts.local.mailbox import MAX_MAIL_BYTES, Mail, Mailbox
+from smart_accounts.local.previews import previews
 
 HOST = "127.0.0.1"
 
@@ -66,11 +67,31 @@ async def _list_page(request: Request) -> Response:
 
 
 async def _mail_page(request: Request) -> Response:
-    return _page(request, "mail.html", mail=_mail(request))
+    return _page(request, "mail.html", mail=_mail(request), at="/view")
 
 
 async def _mail_html(request: Request) -> Response:
     return HTMLResponse(_MAIL_PROLOGUE + _mail(request).html, headers=_MAIL_HEADERS)
+
+
+async def _previews_page(request: Request) -> Response:
+    return _page(request, "previews.html", mails=previews().values())
+
+
+def _preview(request: Request) -> Mail:
+    mail = previews().get(request.path_params["name"])
+    if mail is None:
+        raise HTTPException(404, "There is no such mail.")
+    return mail
+
+
+async def _preview_page(request: Request) -> Response:
+    mail = _preview(request)
+    return _page(request, "mail.html", mail=mail, at="/preview")
+
+
+async def _preview_html(request: Request) -> Response:
+    return HTMLResponse(_MAIL_PROLOGUE + _preview(request).html, headers=_MAIL_HEADERS)
 
 
 async def _messages(request: Request) -> Response:
@@ -93,6 +114,9 @@ def mailbox_app(mailbox: Mailbox) -> Starlette:
             Route("/", _list_page),
             Route("/view/{mail_id}.html", _mail_html),
             Route("/view/{mail_id}", _mail_page),
+            Route("/preview", _previews_page),
+            Route("/preview/{name}.html", _preview_html),
+            Route("/preview/{name}", _preview_page),
             Route("/api/v1/messages", _messages),
             Route("/api/v1/message/{mail_id}", _message),
             Route("/api/v1/message/{mail_id}/headers", _headers),

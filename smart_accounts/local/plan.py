@@ -93,6 +93,9 @@ def make_plan(home: Path, environ: Mapping[str, str]) -> Plan:
         environment = {k: v for k, v in environment.items() if not k.startswith("TEMPORAL_")}
         environment["TEMPORAL_ADDRESS"] = f"{HOST}:{ports['TEMPORAL_PORT']}"
         environment["TEMPORAL_CONFIG_FILE"] = os.devnull
+        if not given.get(f"{PREFIX}TEMPORAL_UI_URL"):
+            web_ui = f"http://{HOST}:{ports['TEMPORAL_UI_PORT']}/namespaces/default"
+            environment[f"{PREFIX}TEMPORAL_UI_URL"] = web_ui
     if given.get(f"{PREFIX}SMTP_HOSTNAME"):
         ports = {name: port for name, port in ports.items() if name not in _OF_MAILBOX}
     else:

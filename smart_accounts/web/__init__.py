@@ -1,1 +1,1 @@
-"""The customer's activation pages, the sign-in of partners and the health checks."""
+"""The customer's and the partner's pages, the sign-in and the health checks."""

@@ -15,6 +15,7 @@ from smart_accounts.settings import Settings, load_settings
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
 from smart_accounts.web.oidc import open_provider
+from smart_accounts.web.server import Server
 
 SHUTDOWN_SECONDS = 5
 
@@ -27,8 +28,9 @@ async def serve(settings: Settings) -> None:
         open_provider(settings) as provider,
     ):
         client = await RequestClient.connect(lazy=True)
+        app = create_app(store, client, tokens, settings, provider)
         config = uvicorn.Config(
-            create_app(store, client, tokens, settings, provider),
+            app,
             host=settings.web_host,
             port=settings.web_port,
             access_log=False,  # paths hold the links' tokens
@@ -36,7 +38,7 @@ async def serve(settings: Settings) -> None:
             ws="none",
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
-        await uvicorn.Server(config).serve()
+        await Server(config, app.state.closing).serve()
 
 
 def main() -> int:

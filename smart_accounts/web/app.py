@@ -30,6 +30,7 @@ from smart_accounts.web.oidc import Provider, ProviderAway
 from smart_accounts.web.origins import asking_for_company, to_sign_in
 from smart_accounts.web.pages import Pages
 from smart_accounts.web.partner import NotSignedIn, Sessions, header_of, session_of
+from smart_accounts.web.requests.routes import request_pages
 from smart_accounts.web.sign_in import SignIn
 
 RETRY_AFTER_SECONDS = 10
@@ -37,8 +38,8 @@ CHECK_SECONDS = 2
 
 SAFE_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "
+        "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     # Not no-referrer: with it browsers send "Origin: null" with our own forms, as a foreign
     # site's may. Other sites are told nothing either way.
@@ -98,6 +99,8 @@ def create_app(
     app.add_middleware(SafeHeaders, base_url=settings.base_url)
     app.mount("/static", StaticFiles(packages=[("smart_accounts.web", "static")]))
     app.include_router(Activation(store, client, tokens, settings, page).router)
+    app.state.closing = asyncio.Event()  # whoever serves it sets it: the streams end first
+    app.include_router(request_pages(store, client, settings, page, app.state.closing))
     app.include_router(bounce_hook(store.emails, client, settings.bounce_domain))
     _add_sign_in(app, provider, store.partners, settings, page)
     _add_errors(app, page)
@@ -106,7 +109,7 @@ def create_app(
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def start(request: Request) -> Response:
-        return page("start", **header_of(request), can_sign_in=provider is not None)
+        return page("start", **header_of(request))
 
     return app
 

@@ -20,13 +20,13 @@ async def read_body(request: Request, limit: int) -> bytes:
     return body
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(request: Request, limit: int = MAX_FORM) -> dict[str, str]:
     """The fields of a form.
 
     Raises:
-        HTTPException: 413, the form is longer than ``MAX_FORM`` bytes.
+        HTTPException: 413, the form is longer than ``limit`` bytes.
     """
-    body = await read_body(request, MAX_FORM)
+    body = await read_body(request, limit)
     form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     request.state.form = form  # the page about an outage offers to send it again
     return form

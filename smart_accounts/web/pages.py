@@ -18,6 +18,12 @@ def moment(at: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(at.astimezone(UTC).isoformat(), utc(at))
 
 
+def day(at: datetime) -> Markup:
+    """The day of it in UTC; programs get the moment."""
+    at = at.astimezone(UTC)
+    return Markup('<time datetime="{}">{:%Y-%m-%d}</time>').format(at.isoformat(), at)
+
+
 class Pages:
     """Renders a template into an answer. Whatever it shows is escaped; its links are relative."""
 
@@ -36,7 +42,7 @@ class Pages:
             "organisation_name": settings.organisation_name,
             "support_url": settings.support_url,
         }
-        self._templates.filters |= {"moment": moment, "time_left": time_left}
+        self._templates.filters |= {"day": day, "moment": moment, "time_left": time_left}
 
     def __call__(
         self, name: str, status: int = 200, headers: Mapping[str, str] | None = None, **shown: Any

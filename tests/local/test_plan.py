@@ -28,6 +28,7 @@ def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
         "PATH": "/bin",
         "TEMPORAL_ADDRESS": "127.0.0.1:7233",
         "TEMPORAL_CONFIG_FILE": os.devnull,
+        f"{PREFIX}TEMPORAL_UI_URL": "http://127.0.0.1:8233/namespaces/default",
         f"{PREFIX}PUBLIC_URL": "http://127.0.0.1:8000",
         f"{PREFIX}SECRET_KEYS": keys,
         f"{PREFIX}DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/.local/accounts.db",
@@ -62,6 +63,7 @@ def test_temporal_steps_aside_for_a_real_one(tmp_path: Path) -> None:
     assert set(plan.ports) == ALL - {"TEMPORAL_PORT", "TEMPORAL_UI_PORT"}
     assert real.items() <= plan.environment.items()
     assert "TEMPORAL_CONFIG_FILE" not in plan.environment
+    assert f"{PREFIX}TEMPORAL_UI_URL" not in plan.environment
 
 
 def test_keys_for_another_temporal_do_not_reach_ours(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The partner's pages: request a Smart Account, see what became of it, act on it."""

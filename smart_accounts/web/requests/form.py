@@ -1,0 +1,84 @@
+"""The request form: from what was typed to a request, or to what is wrong with it in words."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from smart_accounts.messages import (
+    BadInput,
+    FieldError,
+    Requester,
+    SmartAccountRequest,
+    field_errors,
+)
+
+LABELS = {
+    "account_name": "Account name",
+    "customer_email": "Customer e-mail",
+    "account_domain": "Account domain",
+    "note_to_customer": "Note to customer",
+    "user_emails": "User e-mails",
+    "note_to_added_users": "Note to added users",
+}
+ADDRESSES = "user_emails"
+
+# What the field rules allow, percent-encoded: two notes of 12 KB and 50 addresses.
+MAX_REQUEST_FORM = 48 * 1024  # bytes
+
+_BETWEEN_ADDRESSES = re.compile(r"[\s,;]+")
+_ENTRY = re.compile(r"entry (\d+) (.*)")
+
+
+@dataclass(frozen=True)
+class RequestForm:
+    """The fields as text; ``id`` is the same for all that one opening of the form leads to."""
+
+    values: Mapping[str, str]
+    id: str
+
+    @classmethod
+    def of(cls, sent: Mapping[str, str]) -> "RequestForm":
+        values = {name: sent.get(name, "") for name in LABELS}
+        return cls(values, sent.get("form_id", "")[:64] or secrets.token_urlsafe(16))
+
+    @classmethod
+    def showing(cls, request: SmartAccountRequest, form_id: str) -> "RequestForm":
+        """The form as the request has it, normalised."""
+        values = {name: getattr(request, name) or "" for name in LABELS}
+        return cls(values | {ADDRESSES: "\n".join(request.user_emails)}, form_id)
+
+    @property
+    def addresses(self) -> list[str]:
+        return [each for each in _BETWEEN_ADDRESSES.split(self.values[ADDRESSES]) if each]
+
+    def request(self, requester: Requester) -> SmartAccountRequest:
+        """
+        Raises:
+            BadInput: what is wrong, a sentence each, ready to stand beside its field.
+        """
+        given = {name: value for name, value in self.values.items() if value.strip()}
+        try:
+            return SmartAccountRequest.model_validate(
+                given | {ADDRESSES: self.addresses, "requester": requester}
+            )
+        except ValidationError as error:
+            raise BadInput([self._in_words(each) for each in field_errors(error)]) from None
+
+    def _in_words(self, error: FieldError) -> FieldError:
+        text = f"{LABELS.get(error.field, 'The request')} {error.message}."
+        if entry := _ENTRY.fullmatch(error.message):
+            number, rule = entry.groups()
+            text = f"Entry {number}, “{self.addresses[int(number) - 1]}”, {rule}."
+        return FieldError(field=error.field, message=text)
+
+    def key(self, request: SmartAccountRequest) -> str:
+        """The idempotency key: sending the same content twice from one form is one request.
+
+        Made of the content too, so that a form that is gone back to and changed is a new one.
+        """
+        content = f"{self.id}:{request.model_dump_json()}"
+        return hashlib.sha256(content.encode()).hexdigest()
