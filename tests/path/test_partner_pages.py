@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import Response
 
 from smart_accounts.accounts.database import migrate
 from smart_accounts.accounts.store import AccountStore
@@ -38,11 +39,14 @@ async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
     await migrate(service.database_url)
     async with AccountStore.open(service.database_url) as store:
         app = create_app(store, service.requests(), LinkTokens([KEY]), settings)
-        app.state.partner = PAT
-        transport = httpx.ASGITransport(app)
-        base = "http://localhost"
+        signed_in = Response()
+        app.state.sessions.begin(signed_in, PAT)
+        cookie = signed_in.headers["set-cookie"].partition(";")[0]
         async with httpx.AsyncClient(
-            transport=transport, base_url=base, follow_redirects=True
+            transport=httpx.ASGITransport(app),
+            base_url="http://localhost",
+            headers={"Cookie": cookie},
+            follow_redirects=True,
         ) as http:
             yield http
 

@@ -5,14 +5,15 @@ import re
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from starlette.types import Receive, Scope, Send
 
 from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
@@ -21,12 +22,14 @@ from smart_accounts.errors import NotFound, Refused, SmartAccountsError, Unavail
 from smart_accounts.messages import (
     ActionResult,
     Addressee,
+    Decision,
     Email,
     EmailKind,
     EmailOutcome,
     EmailState,
     NewApprover,
     OpenRequest,
+    RecordDecision,
     RequestStatus,
     SmartAccountRequest,
     Status,
@@ -115,16 +118,26 @@ class Desk:
     app: FastAPI
     store: AccountStore
     temporal: TakingClient
-    http: httpx.AsyncClient
     url: str
     listening: socket.socket
+    http: httpx.AsyncClient = field(init=False)
 
     pat = PAT
     operator = OPAL
     somebody_else = KIM
 
+    cookie: bytes = b""
+    """What every browser here holds; set by ``sign_in``."""
+
     def sign_in(self, partner: Partner | None) -> None:
-        self.app.state.partner = partner
+        answer = Response()
+        if partner:
+            self.app.state.sessions.begin(answer, partner)
+        self.cookie = answer.headers.get("set-cookie", "").partition(";")[0].encode()
+
+    async def browse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*scope.get("headers", []), (b"cookie", self.cookie)]
+        await self.app({**scope, "headers": headers}, receive, send)
 
     async def token(self) -> str:
         """What a form of this session must hold."""
@@ -164,6 +177,13 @@ class Desk:
         await self.store.open_request(opening, needs_attention, CEILINGS)
         return run
 
+    async def decide(self, run: str, decision: Decision) -> None:
+        record = RecordDecision(request_id=run, decision=decision)
+        if decision.status is Status.ACTIVE:
+            await self.store.activate(record)
+        else:
+            await self.store.close(record)
+
     async def mailed(
         self,
         run: str,
@@ -202,12 +222,13 @@ async def desk(store: AccountStore) -> AsyncIterator[Desk]:
     )
     temporal = TakingClient()
     app = create_app(store, temporal, LinkTokens([KEY]), settings)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     with listening:
-        # Another host than the public one: no link may be made from it.
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            opened = Desk(app, store, temporal, http, url, listening)
-            opened.sign_in(PAT)
+        opened = Desk(app, store, temporal, url, listening)
+        opened.sign_in(PAT)
+        transport = httpx.ASGITransport(opened.browse, raise_app_exceptions=False)
+        # Another address than the public one: no link may be made from it.
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            opened.http = http
             yield opened
 
 
@@ -219,7 +240,9 @@ def serve() -> Serve:
     """Put a desk on its port."""
 
     async def started(desk: Desk) -> tuple[Server, asyncio.Task[None]]:
-        config = uvicorn.Config(desk.app, access_log=False, lifespan="off", ws="none")
+        config = uvicorn.Config(
+            desk.browse, interface="asgi3", access_log=False, lifespan="off", ws="none"
+        )
         server = Server(config, desk.app.state.closing)
         serving = asyncio.create_task(server.serve(sockets=[desk.listening]))
         while not server.started:

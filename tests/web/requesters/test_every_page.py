@@ -192,7 +192,7 @@ async def action_done(page: Page, desk: Any, wanted: Any) -> None:
 async def active(page: Page, desk: Any, wanted: Any) -> None:
     run = await some_days(desk, wanted)
     at = NOW - timedelta(minutes=20)
-    await desk.store.activate(run, Decision(status=Status.ACTIVE, at=at, by="ada@acme.example"))
+    await desk.decide(run, Decision(status=Status.ACTIVE, at=at, by="ada@acme.example"))
     soon = at + timedelta(seconds=3)
     await desk.mailed(run, EmailKind.WELCOME, at=soon)
     for number, who in enumerate(("bo@acme.example", "cy@acme.example"), 1):
@@ -207,7 +207,7 @@ async def declined(page: Page, desk: Any, wanted: Any) -> None:
     decision = Decision(
         status=Status.DECLINED, at=NOW - timedelta(days=1), by="customer", reason="Not us.\nSorry."
     )
-    await desk.store.close(run, decision)
+    await desk.decide(run, decision)
     await page.goto(f"{desk.url}/requests/smart-account-acme.example")
 
 

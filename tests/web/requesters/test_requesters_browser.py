@@ -141,7 +141,7 @@ async def test_news_appear_without_a_reload(served_desk: Any, new_page: Any, wan
         await expect(page.get_by_text("Being activated", exact=True)).to_be_visible()
         await expect(page.get_by_role("heading", name="Progress")).to_be_focused()
         await expect(page.get_by_text("Withdraw the request")).to_have_count(0)
-        await served_desk.store.activate(run, Decision(status=Status.ACTIVE, at=NOW))
+        await served_desk.decide(run, Decision(status=Status.ACTIVE, at=NOW))
         await expect(page.get_by_text("Active", exact=True)).to_be_visible()
         await expect(page).to_have_title("Active: Acme Networks · Example Accounts")
     assert len(loads) == 1
@@ -175,7 +175,7 @@ async def test_without_scripts_a_link_looks_again(
     async with new_page(java_script_enabled=False) as page:
         await page.goto(f"{served_desk.url}{HERE}")
         await expect(page.get_by_text("keeps itself up to date")).to_be_hidden()
-        await served_desk.store.close(run, Decision(status=Status.LAPSED, at=NOW))
+        await served_desk.decide(run, Decision(status=Status.LAPSED, at=NOW))
         await page.get_by_role("link", name="Look again").click()
         await expect(page.get_by_text("Nobody answered in time.")).to_be_visible()
 

@@ -252,7 +252,7 @@ async def test_complete_says_provisional_only_once_it_is(desk: Any) -> None:
         assert "provisional Smart Account was created" in text(complete)
         assert "refresh" not in complete.headers
     [(_, run, _)] = desk.temporal.open.values()
-    await desk.store.close(run, Decision(status=Status.DECLINED, at=NOW))
+    await desk.decide(run, Decision(status=Status.DECLINED, at=NOW))
     ended = await desk.http.get(where)
     assert (ended.status_code, ended.headers["location"]) == (303, f"{HERE}?run={run}")
 
@@ -265,7 +265,7 @@ async def test_nothing_was_sent_under_a_made_up_run(desk: Any, run: str) -> None
 
 async def test_a_taken_domain_says_so_and_what_to_do(desk: Any, wanted: Any) -> None:
     run = await desk.open(wanted())
-    await desk.store.activate(run, Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example"))
+    await desk.decide(run, Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example"))
     answer = await desk.post("/requests", **FORM)
     assert answer.status_code == 409
     for words in ("already has an active Smart Account", "The account is yours", "ask our support"):
@@ -312,7 +312,7 @@ async def several(desk: Any, wanted: Any) -> None:
         await desk.open(wanted(f"c{number}.example", account_name=name), at=at)
     newest = (await desk.store.requests.page(requester_email=None)).items[0].request
     await desk.mailed(newest.id, EmailKind.ACTIVATION)
-    await desk.store.close(newest.id, Decision(status=Status.DECLINED, at=NOW))
+    await desk.decide(newest.id, Decision(status=Status.DECLINED, at=NOW))
 
 
 LISTS = {

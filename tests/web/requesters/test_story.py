@@ -137,7 +137,7 @@ async def test_the_end_says_who_and_why(
 
 
 async def test_a_refused_request_says_why(desk: Any, wanted: Any) -> None:
-    await desk.store.activate(await desk.open(wanted()), Decision(status=Status.ACTIVE, at=NOW))
+    await desk.decide(await desk.open(wanted()), Decision(status=Status.ACTIVE, at=NOW))
     run = await desk.open(wanted(), at=NOW)
     [step] = await told(desk, run)
     assert step.title == "Requested, and refused by our checks"
@@ -177,7 +177,7 @@ async def test_every_change_is_one_event(desk: Any, wanted: Any, quick: None) ->
         lambda: desk.mailed(run, EmailKind.ACTIVATION, EmailState.QUEUED, answer="451 later"),
         lambda: desk.mailed(run, EmailKind.ACTIVATION),
         lambda: desk.store.note_signalled(run, "accepted"),
-        lambda: desk.store.activate(run, Decision(status=Status.ACTIVE, at=NOW)),
+        lambda: desk.decide(run, Decision(status=Status.ACTIVE, at=NOW)),
     ]
     for change in changes:
         seen = await version(desk, run)
