@@ -1,1 +1,1 @@
-"""The account store: accounts, their users, requests, and the ledger of mails."""
+"""The account store: accounts, their users, requests, the ledger of mails, partners."""

@@ -16,6 +16,7 @@ from smart_accounts.accounts import tables
 from smart_accounts.accounts.database import create_engine, transaction
 from smart_accounts.accounts.ledger import EmailLedger
 from smart_accounts.accounts.listing import RequestListing
+from smart_accounts.accounts.partners import Partners
 from smart_accounts.accounts.records import (
     ActivationLink,
     Ceilings,
@@ -45,6 +46,7 @@ class AccountStore:
         self._engine = engine
         self.emails = EmailLedger(engine)
         self.requests = RequestListing(engine)
+        self.partners = Partners(engine)
 
     @classmethod
     @asynccontextmanager

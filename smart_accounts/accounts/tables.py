@@ -119,3 +119,12 @@ emails = Table(
     Column("return_token", String(32)),
 )
 Index("uq_emails_return_token", emails.c.return_token, unique=True)
+
+partners = Table(
+    "partners",
+    metadata,
+    Column("issuer", String(255), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("company", String(120), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)

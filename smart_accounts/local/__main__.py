@@ -8,6 +8,7 @@ from pathlib import Path
 
 from smart_accounts.errors import BadSetting, SmartAccountsError
 from smart_accounts.local.demo import demo
+from smart_accounts.local.identity import PEOPLE
 from smart_accounts.local.plan import HOST, ROOT, Plan, make_plan
 from smart_accounts.local.stack import supervise
 
@@ -31,6 +32,10 @@ def _announcement(plan: Plan) -> str:
         mailbox = plan.url("MAILBOX_PORT")
         addresses += [f"mailbox {mailbox}", f"SMTP {HOST}:{plan.ports['SMTP_PORT']}"]
         following.append(f"Read the mails, and accept by the link in one: {mailbox}")
+    if plan.has_provider:
+        addresses.append(f"identity provider {plan.url('OIDC_PORT')}")
+        people = " or ".join(list(PEOPLE)[:2])
+        following.append(f"Sign in as {people}: {plan.url('WEB_PORT')}/sign-in")
     if plan.has_temporal:
         addresses.append(f"Temporal Web UI {plan.url('TEMPORAL_UI_PORT')}")
         following.append(f"Watch the workflow: {plan.url('TEMPORAL_UI_PORT')}")

@@ -81,7 +81,7 @@ async def demo() -> None:
         plan = make_plan(Path(home), os.environ | ports)
         # The client finds Temporal as the worker does.
         os.environ.update({k: v for k, v in plan.environment.items() if k.startswith("TEMPORAL_")})
-        _say("Starting Temporal, a mailbox, the worker and the web app …")
+        _say("Starting Temporal, a mailbox, an identity provider, the worker and the web app …")
         if not await supervise(plan, lambda: _show(plan)):
             raise SmartAccountsError("the demo was interrupted")
 

@@ -24,6 +24,7 @@ _PORTS = {
     "TEMPORAL_UI_PORT": (8233, "Temporal's Web UI"),
     "SMTP_PORT": (1025, "the mailbox's SMTP server"),
     "MAILBOX_PORT": (8025, "the mailbox's pages"),
+    "OIDC_PORT": (9400, "the identity provider"),
 }
 _OF_TEMPORAL = ("TEMPORAL_PORT", "TEMPORAL_UI_PORT")
 _OF_MAILBOX = ("SMTP_PORT", "MAILBOX_PORT")
@@ -54,6 +55,10 @@ class Plan:
     @property
     def has_mailbox(self) -> bool:
         return "MAILBOX_PORT" in self.ports
+
+    @property
+    def has_provider(self) -> bool:
+        return "OIDC_PORT" in self.ports
 
     @property
     def temporal_address(self) -> str:
@@ -94,6 +99,12 @@ def make_plan(home: Path, environ: Mapping[str, str]) -> Plan:
         environment[f"{PREFIX}SMTP_HOSTNAME"] = HOST
         environment[f"{PREFIX}SMTP_PORT"] = str(ports["SMTP_PORT"])
         environment[f"{PREFIX}SMTP_TLS"] = "none"
+    if given.get(f"{PREFIX}OIDC_ISSUER"):
+        del ports["OIDC_PORT"]
+    else:
+        environment[f"{PREFIX}OIDC_ISSUER"] = f"http://{HOST}:{ports['OIDC_PORT']}"
+        environment[f"{PREFIX}OIDC_CLIENT_ID"] = "smart-accounts"
+        environment[f"{PREFIX}OIDC_CLIENT_SECRET"] = ""  # one in the .env file is for another
     environment[f"{PREFIX}WEB_PORT"] = str(ports["WEB_PORT"])
     for name, value in _defaults(home, ports["WEB_PORT"]).items():
         if not given.get(name):

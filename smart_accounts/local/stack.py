@@ -1,4 +1,4 @@
-"""The local stack: Temporal, mailbox, worker and web as one tree that starts and stops together."""
+"""The local stack: all its parts as one tree that starts and stops together."""
 
 import asyncio
 import fcntl
@@ -13,6 +13,7 @@ from pathlib import Path
 from smart_accounts.errors import SmartAccountsError
 from smart_accounts.local.calls import call
 from smart_accounts.local.child import Child
+from smart_accounts.local.identity import provider_command
 from smart_accounts.local.mailbox_server import serve_mailbox
 from smart_accounts.local.plan import HOST, ROOT, Plan, check_ports
 from smart_accounts.messages import DEADLINE_ATTRIBUTE, DOMAIN_ATTRIBUTE, STATUS_ATTRIBUTE
@@ -20,7 +21,8 @@ from smart_accounts.messages import DEADLINE_ATTRIBUTE, DOMAIN_ATTRIBUTE, STATUS
 # Together with the mailbox's second less than the ten that a Ctrl-C may take.
 WEB_STOP_SECONDS = 1.5
 WORKER_STOP_SECONDS = 4.5
-TEMPORAL_STOP_SECONDS = 2.5
+TEMPORAL_STOP_SECONDS = 2.25
+PROVIDER_STOP_SECONDS = 0.25  # it keeps nothing
 
 _PYTHON = Path(sys.executable)
 
@@ -95,8 +97,14 @@ async def _start_and_run(
         temporal = await start("temporal", TEMPORAL_STOP_SECONDS, *_temporal_command(plan))
         await temporal.ready(lambda: _listens(plan.ports["TEMPORAL_PORT"]))
         await temporal.ready(lambda: _answers(plan.url("TEMPORAL_UI_PORT")))
+    if plan.has_provider:
+        port = plan.ports["OIDC_PORT"]
+        provider = await start("provider", PROVIDER_STOP_SECONDS, *provider_command(port))
     worker = await start("worker", WORKER_STOP_SECONDS, _PYTHON, ROOT / "worker.py")
     web = await start("web", WEB_STOP_SECONDS, _PYTHON, "-m", "smart_accounts.web")
+    if plan.has_provider:
+        discovery = plan.url("OIDC_PORT") + "/.well-known/openid-configuration"
+        await provider.ready(lambda: _answers(discovery))
     await worker.ready(lambda: _says_ready(worker))
     await web.ready(lambda: _answers(plan.url("WEB_PORT") + "/readyz"))
     await body()

@@ -1,1 +1,1 @@
-"""The customer's activation pages and the health checks."""
+"""The customer's activation pages, the sign-in of partners and the health checks."""

@@ -14,6 +14,7 @@ from smart_accounts.errors import BadSetting
 from smart_accounts.settings import Settings, load_settings
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
+from smart_accounts.web.oidc import open_provider
 
 SHUTDOWN_SECONDS = 5
 
@@ -21,10 +22,13 @@ SHUTDOWN_SECONDS = 5
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; what is being answered then is answered first."""
     tokens = LinkTokens([key.get_secret_value() for key in settings.secret_keys])
-    async with AccountStore.open(settings.database_url) as store:
+    async with (
+        AccountStore.open(settings.database_url) as store,
+        open_provider(settings) as provider,
+    ):
         client = await RequestClient.connect(lazy=True)
         config = uvicorn.Config(
-            create_app(store, client, tokens, settings),
+            create_app(store, client, tokens, settings, provider),
             host=settings.web_host,
             port=settings.web_port,
             access_log=False,  # paths hold the links' tokens

@@ -9,12 +9,10 @@ answer, or had the same one before.
 import logging
 from collections.abc import Awaitable
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import AnyHttpUrl, ValidationError
-from starlette.datastructures import Headers
+from pydantic import ValidationError
 
 from smart_accounts.accounts.records import ActivationLink, StoredRequest
 from smart_accounts.accounts.store import AccountStore
@@ -23,10 +21,10 @@ from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.messages import Refusal, Status, field_errors
 from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens, token_hash
-from smart_accounts.web.bodies import read_body
+from smart_accounts.web.bodies import read_form
+from smart_accounts.web.origins import comes_from_elsewhere
 from smart_accounts.web.pages import Pages
 
-MAX_BODY = 16 * 1024  # bytes; a note of the longest kind, percent-encoded, has 12 KB
 REFRESH_SECONDS = 2
 
 _GONE = {"superseded", "lapsed", "withdrawn", "undeliverable", "rejected", "expired"}
@@ -53,28 +51,6 @@ def page_of(link: ActivationLink, now: datetime) -> str:
     if answer_of(request):
         return "received"
     return "open" if now < request.deadline else "expired"
-
-
-def _origin(url: str) -> str | None:
-    try:
-        found = AnyHttpUrl(url)
-    except ValidationError:
-        return None
-    return f"{found.scheme}://{found.host}:{found.port}"
-
-
-def _comes_from_elsewhere(headers: Headers, public_url: str) -> bool:
-    """Whether a browser says that another site sent the form; ``null`` is another site too."""
-    named = headers.getlist("origin") + headers.getlist("referer")
-    return any(_origin(each) != _origin(public_url) for each in named)
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form, read no further than ``MAX_BODY``."""
-    body = await read_body(request, MAX_BODY)
-    form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
-    request.state.form = form  # the page about an outage offers to send it again
-    return form
 
 
 class Activation:
@@ -134,9 +110,9 @@ class Activation:
         return await self._send(token, link, "declined", signal)
 
     async def _read(self, request: Request) -> dict[str, str]:
-        if _comes_from_elsewhere(request.headers, self._public_url):
+        if comes_from_elsewhere(request.headers, self._public_url):
             raise HTTPException(403)
-        return await _form(request)
+        return await read_form(request)
 
     async def _find(self, token: str) -> ActivationLink:
         """The link, if it was issued and is genuine: the same work for whatever is presented."""

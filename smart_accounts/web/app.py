@@ -1,25 +1,34 @@
-"""The web application: the customer's pages, the health checks, and what every answer carries."""
+"""The web application: its pages, the health checks, and what every answer carries."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from smart_accounts.accounts.partners import Partners
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.client import RequestClient
 from smart_accounts.errors import Unavailable
 from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.activation import Activation
+from smart_accounts.web.attempts import Attempts
+from smart_accounts.web.company import CompanyForm
+from smart_accounts.web.cookies import SignedCookies
 from smart_accounts.web.hooks import bounce_hook
+from smart_accounts.web.oidc import Provider, ProviderAway
+from smart_accounts.web.origins import asking_for_company, to_sign_in
 from smart_accounts.web.pages import Pages
+from smart_accounts.web.partner import NotSignedIn, Sessions, header_of, session_of
+from smart_accounts.web.sign_in import SignIn
 
 RETRY_AFTER_SECONDS = 10
 CHECK_SECONDS = 2
@@ -60,9 +69,16 @@ class SafeHeaders:
 
 
 def create_app(
-    store: AccountStore, client: RequestClient, tokens: LinkTokens, settings: Settings
+    store: AccountStore,
+    client: RequestClient,
+    tokens: LinkTokens,
+    settings: Settings,
+    provider: Provider | None = None,
 ) -> FastAPI:
-    """The application on its adapters; whoever calls it opens and closes them."""
+    """The application on its adapters; whoever calls it opens and closes them.
+
+    Without a ``provider`` nobody can sign in.
+    """
     page = Pages(settings)
     app = FastAPI(
         openapi_url=None,
@@ -73,14 +89,53 @@ def create_app(
     app.mount("/static", StaticFiles(packages=[("smart_accounts.web", "static")]))
     app.include_router(Activation(store, client, tokens, settings, page).router)
     app.include_router(bounce_hook(store.emails, client, settings.bounce_domain))
+    _add_sign_in(app, provider, store.partners, settings, page)
     _add_errors(app, page)
+    _add_ways_to_sign_in(app, page)
     _add_health(app, store, client)
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-    async def start() -> Response:
-        return page("start")
+    async def start(request: Request) -> Response:
+        return page("start", **header_of(request), can_sign_in=provider is not None)
 
     return app
+
+
+def _add_sign_in(
+    app: FastAPI, provider: Provider | None, partners: Partners, settings: Settings, page: Pages
+) -> None:
+    keys = [key.get_secret_value() for key in settings.secret_keys]
+    cookies = SignedCookies(keys, settings.base_url, settings.oidc_issuer)
+    app.state.sessions = sessions = Sessions(cookies, settings.base_url)
+    if provider:
+        attempts = Attempts(cookies)
+        app.include_router(SignIn(provider, partners, attempts, sessions, settings, page).router)
+        app.include_router(CompanyForm(provider.issuer, partners, sessions, page).router)
+        return
+
+    async def nobody_can() -> Response:
+        return page("no-sign-in", 501)
+
+    for path in ("/sign-in", "/sign-in/callback", "/sign-in/company", "/sign-out"):
+        methods = ["GET", "HEAD", "POST"]
+        app.add_api_route(path, nobody_can, methods=methods, include_in_schema=False)
+
+
+def _add_ways_to_sign_in(app: FastAPI, page: Pages) -> None:
+    @app.exception_handler(NotSignedIn)
+    async def not_signed_in(request: Request, _: NotSignedIn) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return page("signed-out-meanwhile", 401)
+        query = request.url.query
+        wanted = quote(request.scope["path"]) + (f"?{query}" if query else "")
+        way = asking_for_company if session_of(request) else to_sign_in
+        return RedirectResponse(page.root + way(wanted), 303)
+
+    @app.exception_handler(ProviderAway)
+    async def provider_away(_: Request, error: ProviderAway) -> Response:
+        _log.warning("answered 503, the identity provider is away: %s", error)
+        headers = dict.fromkeys(("Retry-After", "Refresh"), str(RETRY_AFTER_SECONDS))
+        return page("provider-away", 503, headers)
 
 
 def _add_errors(app: FastAPI, page: Pages) -> None:

@@ -9,7 +9,7 @@ from smart_accounts.errors import BadSetting
 from smart_accounts.local.plan import PortTaken, check_ports, free_ports, make_plan
 from smart_accounts.settings import PREFIX
 
-ALL = {"WEB_PORT", "TEMPORAL_PORT", "TEMPORAL_UI_PORT", "SMTP_PORT", "MAILBOX_PORT"}
+ALL = {"WEB_PORT", "TEMPORAL_PORT", "TEMPORAL_UI_PORT", "SMTP_PORT", "MAILBOX_PORT", "OIDC_PORT"}
 
 
 def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
@@ -21,6 +21,7 @@ def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
         "TEMPORAL_UI_PORT": 8233,
         "SMTP_PORT": 1025,
         "MAILBOX_PORT": 8025,
+        "OIDC_PORT": 9400,
     }
     keys = plan.environment[f"{PREFIX}SECRET_KEYS"]
     assert plan.environment == {
@@ -34,6 +35,9 @@ def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
         f"{PREFIX}SMTP_PORT": "1025",
         f"{PREFIX}SMTP_TLS": "none",
         f"{PREFIX}MAIL_FROM": "no-reply@smart-accounts.example",
+        f"{PREFIX}OIDC_ISSUER": "http://127.0.0.1:9400",
+        f"{PREFIX}OIDC_CLIENT_ID": "smart-accounts",
+        f"{PREFIX}OIDC_CLIENT_SECRET": "",
         f"{PREFIX}WEB_PORT": "8000",
     }
 
@@ -45,6 +49,7 @@ def test_each_port_moves_what_depends_on_it(tmp_path: Path) -> None:
     assert plan.ports == ports
     assert plan.environment["TEMPORAL_ADDRESS"] == f"127.0.0.1:{ports['TEMPORAL_PORT']}"
     assert plan.environment[f"{PREFIX}SMTP_PORT"] == str(ports["SMTP_PORT"])
+    assert plan.environment[f"{PREFIX}OIDC_ISSUER"] == f"http://127.0.0.1:{ports['OIDC_PORT']}"
     assert plan.environment[f"{PREFIX}WEB_PORT"] == str(ports["WEB_PORT"])
     assert plan.environment[f"{PREFIX}PUBLIC_URL"] == f"http://127.0.0.1:{ports['WEB_PORT']}"
 
@@ -77,6 +82,27 @@ def test_the_mailbox_steps_aside_for_a_real_mail_server(tmp_path: Path, in_file:
     assert set(plan.ports) == ALL - {"SMTP_PORT", "MAILBOX_PORT"}
     assert plan.environment.get(name) == (None if in_file else value)
     assert f"{PREFIX}SMTP_TLS" not in plan.environment
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_identity_provider_steps_aside_for_a_real_one(tmp_path: Path, in_file: bool) -> None:
+    name, value = f"{PREFIX}OIDC_ISSUER", "https://login.example"
+    if in_file:
+        (tmp_path / ".env").write_text(f"{name}={value}\n")
+    plan = make_plan(tmp_path, {} if in_file else {name: value})
+
+    assert not plan.has_provider
+    assert set(plan.ports) == ALL - {"OIDC_PORT"}
+    assert plan.environment.get(name) == (None if in_file else value)
+    assert f"{PREFIX}OIDC_CLIENT_ID" not in plan.environment
+
+
+def test_a_client_of_another_provider_is_none_of_ours(tmp_path: Path) -> None:
+    mine = {f"{PREFIX}OIDC_CLIENT_ID": "mine", f"{PREFIX}OIDC_CLIENT_SECRET": "mine too"}
+    environment = make_plan(tmp_path, mine).environment
+
+    assert environment[f"{PREFIX}OIDC_CLIENT_ID"] == "smart-accounts"
+    assert environment[f"{PREFIX}OIDC_CLIENT_SECRET"] == ""
 
 
 @pytest.mark.parametrize("name", ["PUBLIC_URL", "SECRET_KEYS", "DATABASE_URL", "MAIL_FROM"])

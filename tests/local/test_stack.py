@@ -28,7 +28,7 @@ REQUEST = SmartAccountRequest(
     customer_email="ada@harbour.example",
     requester=Requester(email="pat@partner.example", name="Pat Lee", company="Partner Ltd"),
 )
-NAMES = ("smart_accounts.web", "worker.py", "temporal")
+NAMES = ("smart_accounts.web", "worker.py", "oidc_provider_mock", "temporal")
 COMMAND = [sys.executable, "-m", "smart_accounts.local"]
 
 
@@ -119,6 +119,7 @@ async def test_ready_means_that_all_parts_answer(tmp_path: Path) -> None:
             ("WEB_PORT", "/readyz"),
             ("TEMPORAL_UI_PORT", "/"),
             ("MAILBOX_PORT", "/api/v1/messages"),
+            ("OIDC_PORT", "/.well-known/openid-configuration"),
         ):
             url = f"http://127.0.0.1:{stack.ports[name]}"
             assert url in line
@@ -173,7 +174,7 @@ async def test_ctrl_c_ends_it_all(tmp_path: Path, which: signal.Signals) -> None
         assert [os.getsid(each.pid) for each in parts] == [each.pid for each in parts]
         began = time.monotonic()
         os.killpg(stack.process.pid, which)
-        assert await order_of_ending(parts) == ["smart_accounts.web", "worker.py", "temporal"]
+        assert await order_of_ending(parts) == list(NAMES)
         assert await stack.end(parts) == (0, "")
         assert time.monotonic() - began < 10
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from playwright.async_api import Browser, Page, async_playwright, expect
 from sqlalchemy import insert, select, update
 
@@ -26,8 +26,11 @@ from smart_accounts.messages import Status
 from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens, token_hash
 from smart_accounts.web.app import create_app
+from smart_accounts.web.oidc import open_provider
+from smart_accounts.web.partner import Partner
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
+PARTNER = Partner(subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
 CHROMIUM = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -114,6 +117,15 @@ class Site:
         """Make ``token`` the first link of the newest request, whoever signed it."""
         await self.store.save_link(self.request_id, 1, token_hash(token))
 
+    def sign_in(self, **changes: Any) -> Partner:
+        """Give the HTTP client the session of a partner, and answer whose it is."""
+        partner = replace(PARTNER, **changes)
+        response = Response()
+        self.app.state.sessions.begin(response, partner)
+        name, _, value = response.headers["set-cookie"].partition(";")[0].partition("=")
+        self.http.cookies.set(name, value, domain="inside.example")
+        return partner
+
     async def becomes(self, **changes: Any) -> None:
         """The worker went on with the newest request."""
         async with self.store._engine.begin() as connection:
@@ -173,25 +185,29 @@ OpenSite = Callable[..., AbstractAsyncContextManager[Site]]
 @pytest.fixture
 def open_site(web_database_url: str) -> OpenSite:
     @asynccontextmanager
-    async def opened(public_url: str | None = None) -> AsyncIterator[Site]:
+    async def opened(public_url: str | None = None, **more: Any) -> AsyncIterator[Site]:
         listening = socket.create_server(("127.0.0.1", 0))
         url = public_url or f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = Settings(
             _env_file=None,
             public_url=url,
-            secret_keys=KEY,
+            secret_keys=more.pop("secret_keys", KEY),
             smtp_hostname="127.0.0.1",
             mail_from="accounts@service.example",
             organisation_name="Example Accounts",
             support_url="https://service.example/help",
+            **more,
         )
         with listening:
-            async with WatchedStore.open(web_database_url) as store:
+            async with (
+                WatchedStore.open(web_database_url) as store,
+                open_provider(settings) as provider,
+            ):
                 temporal = RememberingClient()
-                app = create_app(store, temporal, LinkTokens([KEY]), settings)
+                app = create_app(store, temporal, LinkTokens([KEY]), settings, provider)
                 transport = httpx.ASGITransport(app, raise_app_exceptions=False)
                 # Another host than the public one: no link may be made from it.
-                base = "http://inside.example"
+                base = f"{url.partition(':')[0]}://inside.example"
                 async with httpx.AsyncClient(transport=transport, base_url=base) as http:
                     yield Site(app, store, temporal, http, url, listening)
 
