@@ -190,11 +190,12 @@ class RequestClient:
     async def _start_input(self, given: Sequence[Payload]) -> SmartAccountRequest | None:
         """The request; ``None`` where the input breaks a rule, whatever it is."""
         types: list[type] = [SmartAccountRequest] * len(given)
+        request: SmartAccountRequest | None
         try:
             [request] = await self._client.data_converter.decode(given, types)
         except (ValueError, TypeError, KeyError, RuntimeError):
             return None
-        return request if isinstance(request, SmartAccountRequest) else None  # null is none
+        return request  # null is none
 
     async def outcome(self, started: Started) -> RequestStatus | None:
         """The first status a worker gives; ``None`` if none answers yet, which loses nothing.

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 
 from smart_accounts.settings import Settings
 from smart_accounts.web.api.problems import Problem
 from smart_accounts.web.pages import Pages
+from smart_accounts.web.partner import header_of
 
 VERSION = "1.0"
 _SUMMARY = "Request Smart Accounts for customers, follow them, act on them."
@@ -40,8 +41,9 @@ def description_routes(document: dict[str, Any], page: Pages) -> APIRouter:
         return JSONResponse(document)
 
     @router.api_route("/docs", methods=["GET", "HEAD"])
-    async def docs() -> Response:
-        return page("docs", api=document, operations=_operations(document))
+    async def docs(request: Request) -> Response:
+        operations = _operations(document)
+        return page("docs", **header_of(request), api=document, operations=operations)
 
     return router
 

@@ -52,6 +52,14 @@ async def test_same_key_and_another_body_is_refused(
     assert len(api.temporal.open) == 1
 
 
+async def test_what_is_wrong_with_the_key_comes_before_what_is_wrong_with_the_domain(
+    api: Any,
+) -> None:
+    await send(api, KEY)
+    await api.ends(Status.ACTIVE)
+    assert (await send(api, KEY, account_name="Acme")).status_code == 422
+
+
 async def test_body_that_means_the_same_is_the_same(api: Any) -> None:
     first = await send(api, KEY, account_domain="acme.example")
     again = await send(api, KEY, account_domain="ACME.example.", account_name=" Acme  Networks")
@@ -112,6 +120,23 @@ async def test_refused_call_can_be_sent_again_once_the_way_is_free(api: Any) -> 
         assert (await send(api, KEY)).status_code == 409
     await api.ends(Status.LAPSED)
     assert (await send(api, KEY)).status_code == 201
+
+
+async def test_request_is_not_refused_for_being_counted_itself(api: Any, monkeypatch: Any) -> None:
+    for number in range(4):
+        domain = f"acme-{number}.example"
+        await send(api, {}, account_domain=domain)
+        await api.worker_stores(f"smart-account-{domain}")
+    first = await send(api, KEY)
+    refusal = api.store.refusal
+
+    async def just_stored(*asked: Any) -> Any:
+        await api.worker_stores()  # the fifth, which is as many as there may be
+        return await refusal(*asked)
+
+    monkeypatch.setattr(api.store, "refusal", just_stored)
+    again = await send(api, KEY)
+    assert again.json()["request_id"] == first.json()["request_id"]
 
 
 async def test_what_temporal_keeps_of_a_key_tells_nothing(api: Any) -> None:

@@ -270,10 +270,9 @@ async def test_issuer_that_hangs_costs_two_seconds_once(api: Any) -> None:
 async def test_answer_that_makes_no_sense_is_an_outage(
     api: Any, monkeypatch: Any, answered: dict[str, Any]
 ) -> None:
-    url = api.issuer.url
-    monkeypatch.setattr(
-        api.issuer, "_answer", lambda _: {"issuer": url, "jwks_uri": f"{url}/keys"} | answered
-    )
+    url, keys = api.issuer.url, api.issuer._answer("/keys")
+    good = {"issuer": url, "jwks_uri": f"{url}/keys", **keys}
+    monkeypatch.setattr(api.issuer, "_answer", lambda _: good | answered)
     assert (await api.http.get(REQUESTS)).status_code == 503
 
 
