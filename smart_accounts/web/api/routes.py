@@ -19,6 +19,7 @@ from smart_accounts.messages import (
     BadInput,
     FieldError,
     SmartAccountRequest,
+    Status,
     field_errors,
 )
 from smart_accounts.web.api import answers
@@ -206,6 +207,8 @@ class RequestRoutes:
         return await find_request(self._store, self._client, partner, workflow_id, which.request_id)
 
     async def _whole(self, stored: StoredRequest) -> WholeRequest:
+        if stored.status is Status.REQUESTED:  # the store has none of it yet
+            return WholeRequest.of(stored, None)
         return WholeRequest.of(stored, await self._store.status(stored.id))
 
     async def _act(
