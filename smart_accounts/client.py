@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
@@ -57,15 +58,31 @@ DEADLINE = SearchAttributeKey.for_datetime(DEADLINE_ATTRIBUTE)
 
 _NO_ANSWER = "Temporal does not answer; nothing was lost, try again."
 _NO_WORKER = "No answer yet. It may still be done: look at the request before you try again."
+_NOT_OPEN = "There is no open request there."
 _DOWN = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
 @dataclass(frozen=True)
 class Started:
-    """A request that Temporal has; ``request_id`` is the run id."""
+    """A request that Temporal has; ``request_id`` is the run id.
+
+    ``requested_at`` is ours where we have just started it, a moment before Temporal's.
+    """
 
     workflow_id: str
     request_id: str
+    requested_at: datetime
+
+
+@dataclass(frozen=True)
+class Begun(Started):
+    """An open request as it was started, from Temporal alone: a worker may not have seen it."""
+
+    request: SmartAccountRequest
+
+    @property
+    def deadline(self) -> datetime:
+        return self.requested_at + self.request.acceptance_window
 
 
 @dataclass(frozen=True)
@@ -120,11 +137,11 @@ class RequestClient:
         Raises:
             Refused: another one for this domain is open, or still sending its closing mails.
         """
-        domain = request.account_domain
+        domain, now = request.account_domain, datetime.now(UTC)
         attributes: list[SearchAttributePair[Any]] = [
             SearchAttributePair(STATUS, Status.PENDING.value),
             SearchAttributePair(DOMAIN, domain),
-            SearchAttributePair(DEADLINE, datetime.now(UTC) + request.acceptance_window),
+            SearchAttributePair(DEADLINE, now + request.acceptance_window),
         ]
         try:
             async with _answer_within(RPC_TIMEOUT):
@@ -139,30 +156,50 @@ class RequestClient:
                     rpc_timeout=RPC_TIMEOUT,
                 )
         except WorkflowAlreadyStartedError:
-            if key and (started := await self._started_under(key, workflow_id(domain))):
-                return started
-            raise Refused(await self._why_not(domain)) from None
+            return await self._started_under(key, domain)
         assert handle.first_execution_run_id
-        return Started(handle.id, handle.first_execution_run_id)
+        return Started(handle.id, handle.first_execution_run_id, now)
 
-    async def _started_under(self, key: str, workflow_id: str) -> Started | None:
-        handle = self._client.get_workflow_handle(workflow_id)
+    async def _started_under(self, key: str | None, domain: str) -> Started:
+        handle = self._client.get_workflow_handle(workflow_id(domain))
+        try:
+            async with _answer_within(RPC_TIMEOUT):
+                described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+                its_key = await described.memo_value(IDEMPOTENCY_KEY, None)
+        except NotFound:  # it has closed meanwhile
+            raise Refused(_why_not(domain, None)) from None
+        if key and its_key == key:
+            return Started(handle.id, described.run_id, described.start_time)
+        # Asking the request itself would take a worker.
+        raise Refused(_why_not(domain, described.typed_search_attributes.get(STATUS)))
+
+    async def begun(self, workflow_id: str, *, run_id: str | None = None) -> Begun:
+        """An open request, also one that no worker has seen yet.
+
+        Raises:
+            NotFound: no request is open there.
+        """
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
         async with _answer_within(RPC_TIMEOUT):
             described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
-            its_key = await described.memo_value(IDEMPOTENCY_KEY, None)
-        return Started(workflow_id, described.run_id) if its_key == key else None
-
-    async def _why_not(self, domain: str) -> str:
-        try:
-            open_one = await self.status(workflow_id(domain))
-        except (NotFound, Unavailable):  # it has closed meanwhile, or no worker answers
-            open_one = None
-        if open_one is None or not open_one.status.is_final:
-            return f"A request for {domain} is already under way."
-        return (
-            f"The last request for {domain} ended {open_one.status} and is still closing:"
-            " its last mails are being sent. Try again in an hour at most."
+            first = await anext(handle.fetch_history_events(page_size=1, rpc_timeout=RPC_TIMEOUT))
+        started = first.workflow_execution_started_event_attributes
+        request = await self._start_input(started.input.payloads)
+        if request is None or described.status != WorkflowExecutionStatus.RUNNING:
+            raise NotFound(_NOT_OPEN)
+        return Begun(
+            handle.id, started.first_execution_run_id, described.start_time, request=request
         )
+
+    async def _start_input(self, given: Sequence[Payload]) -> SmartAccountRequest | None:
+        """The request; ``None`` where the input breaks a rule, whatever it is."""
+        types: list[type] = [SmartAccountRequest] * len(given)
+        request: SmartAccountRequest | None
+        try:
+            [request] = await self._client.data_converter.decode(given, types)
+        except (ValueError, TypeError, KeyError, RuntimeError):
+            return None
+        return request  # null is none
 
     async def outcome(self, started: Started) -> RequestStatus | None:
         """The first status a worker gives; ``None`` if none answers yet, which loses nothing.
@@ -195,20 +232,6 @@ class RequestClient:
                 return status
         except WorkflowQueryFailedError:
             raise NotFound("There is no request: its start input broke a rule.") from None
-
-    async def starting(self, workflow_id: str, *, run_id: str) -> Listed:
-        """A request that the store may not have yet, as Temporal itself knows it: it needs no
-        worker, and costs no event as a query during the first workflow task would.
-
-        Raises:
-            NotFound: there is no such request, or it has ended.
-        """
-        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-        async with _answer_within(RPC_TIMEOUT):
-            described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
-        if described.status != WorkflowExecutionStatus.RUNNING:
-            raise NotFound("There is no open request there.")
-        return _listed(described)
 
     async def list(self, status: Status | None = None) -> AsyncIterator[Listed]:
         """All requests, newest first, as Temporal's visibility has them (seconds behind)."""
@@ -291,6 +314,15 @@ class RequestClient:
             await handle.signal(name, message, rpc_timeout=RPC_TIMEOUT)
 
 
+def _why_not(domain: str, status: str | None) -> str:
+    if status not in [each.value for each in Status if each.is_final]:
+        return f"A request for {domain} is already under way."
+    return (
+        f"The last request for {domain} ended {status} and is still closing:"
+        " its last mails are being sent. Try again in an hour at most."
+    )
+
+
 def _refusal(cause: BaseException | None) -> Refused | BadInput:
     if isinstance(cause, ApplicationError) and cause.type == INVALID_REQUEST:
         return BadInput([FieldError.model_validate(each) for each in cause.details[0]])
@@ -317,7 +349,7 @@ def _plain_errors(no_answer: str = _NO_ANSWER) -> Iterator[None]:
         yield
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
-            raise NotFound("There is no open request there.") from None
+            raise NotFound(_NOT_OPEN) from None
         if error.status in _DOWN:
             raise Unavailable(no_answer) from error
         raise

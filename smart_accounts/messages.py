@@ -110,8 +110,8 @@ def _without_repeats(emails: tuple[str, ...]) -> tuple[str, ...]:
     return tuple({email.casefold(): email for email in reversed(emails)}.values())[::-1]
 
 
-class SmartAccountRequest(Message):
-    """The start input: a partner asks for a Smart Account for a customer."""
+class AccountWish(Message):
+    """What a partner fills in: which Smart Account, for whom."""
 
     account_name: AccountName
     customer_email: EmailAddress
@@ -123,9 +123,6 @@ class SmartAccountRequest(Message):
         tuple[EmailAddress, ...], BeforeValidator(_at_most_50), AfterValidator(_without_repeats)
     ] = ()
     note_to_added_users: Note = None
-    requester: Requester
-    acceptance_window: AcceptanceWindow = DEFAULT_WINDOW
-    reminders: Annotated[tuple[Duration, ...], Field(max_length=MAX_REMINDERS)] = DEFAULT_REMINDERS
 
     @model_validator(mode="before")
     @classmethod
@@ -133,6 +130,14 @@ class SmartAccountRequest(Message):
         if isinstance(values, dict):
             return {name: value for name, value in values.items() if value is not None}
         return values
+
+
+class SmartAccountRequest(AccountWish):
+    """The start input: a partner asks for a Smart Account for a customer."""
+
+    requester: Requester
+    acceptance_window: AcceptanceWindow = DEFAULT_WINDOW
+    reminders: Annotated[tuple[Duration, ...], Field(max_length=MAX_REMINDERS)] = DEFAULT_REMINDERS
 
     @model_validator(mode="after")
     def _customer_is_not_the_requester(self) -> Self:
@@ -378,6 +383,7 @@ _PLAIN = {
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
     "extra_forbidden": "is not a field of a request",
+    "uuid_parsing": "must be the id of a request",
     "time_delta_parsing": "must be an ISO 8601 duration in days or less, such as P90D",
 }
 
@@ -385,19 +391,23 @@ _PLAIN = {
 def _field_error(error: ErrorDetails) -> FieldError:
     names = [str(part) for part in error["loc"] if isinstance(part, str)]
     entry = next((part + 1 for part in error["loc"] if isinstance(part, int)), None)
-    message = _PLAIN.get(error["type"], error["msg"])
+    message = _PLAIN.get(error["type"], error["msg"].replace("Input should be", "must be"))
     own: str = error.get("ctx", {}).get("field", "request")
     field = ".".join(name if name.isidentifier() else "?" for name in names) or own
     return FieldError(field=field, message=f"entry {entry} {message}" if entry else message)
 
 
-def field_errors(error: ValidationError) -> list[FieldError]:
+def described(errors: Sequence[ErrorDetails]) -> list[FieldError]:
     """One plain message for each thing wrong, in the order of the fields."""
     return [
         _field_error(each)
-        for each in error.errors(include_url=False, include_input=False)
+        for each in errors
         if each["type"] != "default_factory_not_called"  # the field it waits for has its own
     ]
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    return described(error.errors(include_url=False, include_input=False))
 
 
 def time_left(left: timedelta) -> str:

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     oidc_issuer: Annotated[str, Field(max_length=255)] | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None
+    oidc_audience: str | None = None
     oidc_company_claim: Annotated[str, Field(min_length=1)] = "company"
     oidc_operator_claim: Annotated[str, Field(min_length=1)] = "roles"
     oidc_operator_role: Annotated[str, Field(min_length=1)] = "smart-accounts-operator"
@@ -76,7 +77,9 @@ class Settings(BaseSettings):
             raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
         return value
 
-    @field_validator("oidc_issuer", "oidc_client_id", "oidc_client_secret", mode="before")
+    @field_validator(
+        "oidc_issuer", "oidc_client_id", "oidc_client_secret", "oidc_audience", mode="before"
+    )
     @classmethod
     def _empty_is_not_set(cls, value: str | None) -> str | None:
         return value or None

@@ -1,19 +1,27 @@
 """A mail server that remembers, an account store, and the example request."""
 
 import asyncio
+import contextlib
 import email
 import email.policy
+import functools
+import json
 import re
 import socket
+import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from joserfc import jwt
+from joserfc.jwk import RSAKey
 from sqlalchemy import text
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -266,3 +274,85 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="the faults in their full number and length"
     )
+
+
+@functools.cache
+def _signing_key(kid: str) -> RSAKey:
+    return RSAKey.generate_key(2048, {"kid": kid, "use": "sig"})
+
+
+class Issuer:
+    """An identity provider that signs whatever it is told to, on a port of its own."""
+
+    AUDIENCE = "smart-accounts-api"
+
+    def __init__(self) -> None:
+        self.keys = [_signing_key("first")]
+        self.asked: list[str] = []
+        self.answer_after = 0.0
+        self.claims_to_be: str | None = None
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"oidc_issuer": self.url, "oidc_client_id": "web", "oidc_audience": self.AUDIENCE}
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        """Pat's, good for an hour; ``None`` takes a claim out."""
+        claims = {
+            "iss": self.url,
+            "aud": self.AUDIENCE,
+            "sub": "pat",
+            "exp": int(time.time()) + 3600,
+            "scope": "openid smart-accounts",
+            "email": "pat@partner.example",
+            "email_verified": True,
+            "name": "Pat Lee",
+            "company": "Partner Ltd",
+        } | changes
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def token(self, header: dict[str, Any] | None = None, **changes: Any) -> str:
+        head = {"alg": "RS256", "kid": "first"} | (header or {})
+        return jwt.encode(head, self.claims(**changes), self.keys[0], algorithms=[head["alg"]])
+
+    def headers(self, **changes: Any) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(**changes)}"}
+
+    def _answer(self, path: str) -> dict[str, Any]:
+        if path == "/.well-known/openid-configuration":
+            return {"issuer": self.claims_to_be or self.url, "jwks_uri": f"{self.url}/keys"}
+        return {"keys": [key.as_dict(private=False) for key in self.keys]}
+
+    def _handler(issuer) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - self is the handler's
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                issuer.asked.append(self.path)
+                time.sleep(issuer.answer_after)
+                body = json.dumps(issuer._answer(self.path)).encode()
+                with contextlib.suppress(OSError):  # whoever asked may have gone
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    opened = Issuer()
+    yield opened
+    opened.close()

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.accounts import tables
 from smart_accounts.accounts.database import create_engine, transaction
+from smart_accounts.accounts.keys import IdempotencyKeys
 from smart_accounts.accounts.ledger import EmailLedger
 from smart_accounts.accounts.listing import RequestListing
 from smart_accounts.accounts.partners import Partners
@@ -49,6 +50,7 @@ class AccountStore:
         self._engine = engine
         self.emails = EmailLedger(engine)
         self.requests = RequestListing(engine)
+        self.keys = IdempotencyKeys(engine)
         self.partners = Partners(engine)
 
     @classmethod

@@ -128,3 +128,11 @@ partners = Table(
     Column("company", String(120), nullable=False),
     Column("since", UtcDateTime, nullable=False),
 )
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("call", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)

@@ -20,6 +20,7 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.activation import Activation
+from smart_accounts.web.api.app import add_api
 from smart_accounts.web.attempts import Attempts
 from smart_accounts.web.company import CompanyForm
 from smart_accounts.web.cookies import SignedCookies
@@ -103,6 +104,7 @@ def create_app(
     app.include_router(request_pages(store, client, settings, page, app.state.closing))
     app.include_router(bounce_hook(store.emails, client, settings.bounce_domain))
     _add_sign_in(app, provider, store.partners, settings, page)
+    add_api(app, store, client, settings, page)
     _add_errors(app, page)
     _add_ways_to_sign_in(app, page)
     _add_health(app, store, client)

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from smart_accounts.accounts.records import StoredRequest
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.checks import oddities
-from smart_accounts.client import Listed
+from smart_accounts.client import Begun
 from smart_accounts.errors import Refused, Unavailable
 from smart_accounts.messages import BadInput, FieldError, SmartAccountRequest, Status, workflow_id
 from smart_accounts.web.partner import Partner, signed_in
@@ -77,7 +77,7 @@ class NewRequest:
         self, workflow_id: str, request: Request, partner: SignedIn, run: str | None = None
     ) -> Response:
         found = await self._taken_up(partner, workflow_id, run)
-        if isinstance(found, Listed):
+        if isinstance(found, Begun):
             headers = {"Refresh": str(REFRESH_SECONDS)}
             return self._page(request, "starting", headers=headers, starting=found)
         if found.status != Status.PENDING:
@@ -141,7 +141,7 @@ class NewRequest:
 
     async def _taken_up(
         self, partner: Partner, workflow_id: str, run: str | None
-    ) -> StoredRequest | Listed:
+    ) -> StoredRequest | Begun:
         """The request, given a moment to be stored: better than a page that says "wait"."""
         give_up_at = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while True:

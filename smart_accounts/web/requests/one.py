@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from smart_accounts.accounts.records import StoredRequest
 from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import Listed, RequestClient
+from smart_accounts.client import Begun, RequestClient
 from smart_accounts.errors import Refused, Unavailable
 from smart_accounts.messages import RequestStatus, Status
 from smart_accounts.settings import Settings
@@ -55,7 +55,7 @@ class OneRequest:
         self, workflow_id: str, request: Request, partner: SignedIn, run: str | None = None
     ) -> Response:
         found = await self.own.find(partner, workflow_id, run)
-        if isinstance(found, Listed):
+        if isinstance(found, Begun):
             headers = {"Refresh": str(REFRESH_SECONDS)}
             return self._page(request, "starting", headers=headers, starting=found)
         done = DONE.get(request.cookies.get(NEWS, ""))

@@ -9,7 +9,7 @@ from fastapi import HTTPException, Request, Response
 
 from smart_accounts.accounts.records import StoredRequest
 from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import Listed, RequestClient
+from smart_accounts.client import Begun, RequestClient
 from smart_accounts.errors import NotFound
 from smart_accounts.web.bodies import read_form
 from smart_accounts.web.pages import Pages
@@ -69,11 +69,10 @@ class OwnRequests:
 
     async def find(
         self, partner: Partner, workflow_id: str, run_id: str | None
-    ) -> StoredRequest | Listed:
+    ) -> StoredRequest | Begun:
         """The newest request of that id, or the one of that run.
 
-        For a moment after it was sent only Temporal has a request, as ``Listed``. It has no
-        owner there; but then nobody else has been told its run id.
+        For a moment after it was sent only Temporal has a request, as ``Begun``.
 
         Raises:
             HTTPException: 404, there is none or it is somebody else's, which looks the same.
@@ -88,9 +87,13 @@ class OwnRequests:
         if await self._store.find_request(run_id):
             raise HTTPException(404)
         try:
-            return await self._client.starting(workflow_id, run_id=run_id)
+            begun = await self._client.begun(workflow_id, run_id=run_id)
         except NotFound:
             raise HTTPException(404) from None
+        owner = visible_to(partner)
+        if owner is not None and begun.request.requester.email.lower() != owner.lower():
+            raise HTTPException(404)
+        return begun
 
     async def stored(self, partner: Partner, workflow_id: str, run_id: str | None) -> StoredRequest:
         """The request, if the store has it.
@@ -99,7 +102,7 @@ class OwnRequests:
             HTTPException: 404, as above.
         """
         found = await self.find(partner, workflow_id, run_id)
-        if isinstance(found, Listed):
+        if isinstance(found, Begun):
             raise HTTPException(404)
         return found
 

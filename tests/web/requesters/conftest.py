@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import Listed, RequestClient, Started
+from smart_accounts.client import Begun, RequestClient, Started
 from smart_accounts.errors import NotFound, Refused, SmartAccountsError, Unavailable
 from smart_accounts.messages import (
     ActionResult,
@@ -76,16 +76,14 @@ class TakingClient(RequestClient):
         its_key, run, _ = self.open.setdefault(id_, (key, str(uuid.uuid4()), request))
         if its_key != key:
             raise Refused(f"A request for {request.account_domain} is already under way.")
-        return Started(id_, run)
+        return Started(id_, run, datetime.now(UTC))
 
-    async def starting(self, workflow_id: str, *, run_id: str) -> Listed:
+    async def begun(self, workflow_id: str, *, run_id: str | None = None) -> Begun:
         await self.check()
         _, run, request = self.open.get(workflow_id, (None, None, None))
-        if run != run_id or request is None:
+        if run is None or run != run_id or request is None:
             raise NotFound("There is no open request there.")
-        now = datetime.now(UTC)
-        domain, deadline = request.account_domain, now + request.acceptance_window
-        return Listed(workflow_id, run_id, Status.PENDING, domain, deadline, now)
+        return Begun(workflow_id, run, datetime.now(UTC), request=request)
 
     async def status(self, workflow_id: str, *, run_id: str | None = None) -> RequestStatus:
         if self.live is None:

@@ -1,0 +1,30 @@
+"""The API as an application of its own, so that every answer under its path is JSON."""
+
+from fastapi import FastAPI
+
+from smart_accounts.accounts.records import Ceilings
+from smart_accounts.accounts.store import AccountStore
+from smart_accounts.client import RequestClient
+from smart_accounts.settings import Settings
+from smart_accounts.web.api.description import describe, description_routes
+from smart_accounts.web.api.problems import add_problems
+from smart_accounts.web.api.routes import RequestRoutes
+from smart_accounts.web.bearer import Bearer
+from smart_accounts.web.pages import Pages
+from smart_accounts.web.submission import Submission
+
+PATH = "/api"
+
+
+def add_api(
+    app: FastAPI, store: AccountStore, client: RequestClient, settings: Settings, page: Pages
+) -> None:
+    """Put the API and its description into the web application."""
+    api = FastAPI(openapi_url=None, redirect_slashes=False, telemetry={"tracing": False})
+    api.state.bearer = Bearer(settings, store.partners)
+    submission = Submission(store, client, Ceilings.of(settings))
+    router = RequestRoutes(store, client, submission, page.root).router
+    api.include_router(router)
+    add_problems(api, router)
+    app.mount(PATH, api)
+    app.include_router(description_routes(describe(api, PATH, settings), page))

@@ -1,0 +1,68 @@
+"""Finding a request for whoever asks: in the store or, before any worker saw it, in Temporal."""
+
+from smart_accounts.accounts.records import StoredRequest
+from smart_accounts.accounts.store import AccountStore
+from smart_accounts.client import Begun, RequestClient
+from smart_accounts.errors import NotFound
+from smart_accounts.messages import Status
+from smart_accounts.web.partner import Partner
+
+
+def not_stored_yet(begun: Begun) -> StoredRequest:
+    """What the store will have once a worker has taken the request up."""
+    request = begun.request
+    return StoredRequest(
+        id=begun.request_id,
+        workflow_id=begun.workflow_id,
+        status=Status.REQUESTED,
+        account_name=request.account_name,
+        account_domain=request.account_domain,
+        customer_email=request.customer_email,
+        requester_email=request.requester.email,
+        requester_name=request.requester.name,
+        requester_company=request.requester.company,
+        note_to_customer=request.note_to_customer,
+        note_to_added_users=request.note_to_added_users,
+        added_users=request.added_users,
+        needs_attention=(),
+        requested_at=begun.requested_at,
+        deadline=begun.requested_at + request.acceptance_window,
+        link_ordinal=1,
+        signalled=None,
+        decided_at=None,
+        decided_by=None,
+        reason=None,
+    )
+
+
+async def find_request(
+    store: AccountStore,
+    client: RequestClient,
+    partner: Partner,
+    workflow_id: str,
+    run_id: str | None = None,
+) -> StoredRequest:
+    """The partner's newest request of that workflow id, or the one of that run; an operator's any.
+
+    Raises:
+        NotFound: there is none, or it is another partner's, which looks the same.
+        Unavailable: the database or, where it has to be asked, Temporal does not answer.
+    """
+    whose = None if partner.is_operator else partner.email
+    stored = await store.requests.newest(workflow_id, requester_email=whose, run_id=run_id)
+    if stored and (run_id or not stored.status.is_final):
+        return stored
+    # After one that has ended there may be a newer one, of which only Temporal knows as yet.
+    try:
+        begun = await client.begun(workflow_id, run_id=run_id)
+    except NotFound:
+        begun = None
+    if begun and _is_of(begun, whose) and (stored is None or stored.id != begun.request_id):
+        return not_stored_yet(begun)
+    if stored is None:
+        raise NotFound("There is no such request.")
+    return stored
+
+
+def _is_of(begun: Begun, email: str | None) -> bool:
+    return email is None or begun.request.requester.email.lower() == email.lower()
