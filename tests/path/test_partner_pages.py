@@ -41,13 +41,13 @@ async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
         app = create_app(store, service.requests(), LinkTokens([KEY]), settings)
         signed_in = Response()
         app.state.sessions.begin(signed_in, PAT)
-        cookie = signed_in.headers["set-cookie"].partition(";")[0]
+        name, _, cookie = signed_in.headers["set-cookie"].partition(";")[0].partition("=")
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
-            base_url="http://localhost",
-            headers={"Cookie": cookie},
+            base_url="http://127.0.0.1",
             follow_redirects=True,
         ) as http:
+            http.cookies.set(name, cookie, domain="127.0.0.1")
             yield http
 
 

@@ -141,7 +141,7 @@ def make_app(store: AccountStore, client: RequestClient, issuer: Any, **changes:
 def open_http(app: Any, issuer: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-        base_url="http://inside.example",
+        base_url="http://127.0.0.1",
         headers=issuer.headers(),
     )
 

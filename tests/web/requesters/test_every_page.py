@@ -112,8 +112,7 @@ async def many(desk: Any, wanted: Any) -> None:
         await desk.mailed(run, EmailKind.ACTIVATION, state, at=at, recipient=f"ada@{domain}")
         if number > 3 and number % 2:
             decision = Decision(status=ENDS[number % 5], at=at + timedelta(days=2), by="customer")
-            end = desk.store.activate if number % 5 == 0 else desk.store.close
-            await end(run, decision)
+            await desk.decide(run, decision)
 
 
 async def a_list(page: Page, desk: Any, wanted: Any) -> None:

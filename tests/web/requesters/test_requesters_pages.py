@@ -426,8 +426,7 @@ async def test_bad_input_reaches_no_workflow(
 @pytest.mark.parametrize("status", [each for each in Status if each.is_final])
 async def test_an_ended_request_offers_no_action(desk: Any, wanted: Any, status: Status) -> None:
     run = await desk.open(wanted())
-    end = desk.store.activate if status is Status.ACTIVE else desk.store.close
-    await end(run, Decision(status=status, at=NOW - timedelta(hours=2), reason="Why."))
+    await desk.decide(run, Decision(status=status, at=NOW - timedelta(hours=2), reason="Why."))
     answer = await desk.http.get(HERE)
     assert "<details" not in answer.text
     assert "live.js" not in answer.text

@@ -128,8 +128,7 @@ async def test_the_end_says_who_and_why(
     desk: Any, wanted: Any, decision: dict[str, Any], title: str, line: str
 ) -> None:
     run = await desk.open(wanted(), at=AT)
-    end = desk.store.activate if decision["status"] == "active" else desk.store.close
-    await end(run, Decision(at=NOW, **decision))
+    await desk.decide(run, Decision(at=NOW, **decision))
     step = (await told(desk, run))[-1]
     assert step.title.startswith(title)
     assert line in step.lines[0]
