@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 from itsdangerous.encoding import base64_encode
 
 from smart_accounts.web import cookies
@@ -199,6 +199,14 @@ async def test_the_token_of_another_session_is_not_taken(visitor: Any, visit: An
     await visitor.signs_in()
     answer = await visitor.http.post("/act", data={"csrf": other.session.csrf})
     assert answer.status_code == 403
+
+
+async def test_nobodys_form_is_not_taken_by_an_empty_token(visitor: Any) -> None:
+    nobody = Request({"type": "http", "app": visitor.site.app, "headers": []})
+    for form in ({}, {"csrf": ""}):
+        with pytest.raises(HTTPException) as refused:
+            check_csrf(nobody, form)
+        assert refused.value.status_code == 403
 
 
 @pytest.mark.parametrize("name", ["Origin", "Referer"])
