@@ -52,7 +52,7 @@ class CompanyForm:
         wanted, company = local_path(form.get("next", "/")), form.get("company", "")
         response = self._redirect(wanted)
         if session.partner.company:
-            return response  # sent twice
+            return response  # known: sent twice, or named by the provider
         try:
             given = _Answer(company=company).company
         except ValidationError as error:

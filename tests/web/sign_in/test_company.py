@@ -77,6 +77,15 @@ async def test_the_first_answer_stays(visitor: Any) -> None:
     assert visitor.session.partner.company == "First Ltd"
 
 
+async def test_nobody_takes_another_company_than_the_providers(visitor: Any) -> None:
+    visitor.provider.person["company"] = "Partner Ltd"
+    await visitor.signs_in()
+    assert (await answers(visitor, "Somebody Else Ltd")).headers["location"] == "/requests/new"
+    assert visitor.session.partner.company == "Partner Ltd"
+    subject = visitor.session.partner.subject
+    assert await visitor.site.store.partners.company_of(visitor.provider.url, subject) is None
+
+
 async def test_a_partner_of_another_provider_is_another_partner(visitor: Any) -> None:
     await visitor.signs_in()
     await answers(visitor, "Partner Ltd")
