@@ -243,6 +243,7 @@ async def test_the_customers_page_knows_no_session(visitor: Any) -> None:
     await visitor.signs_in()
     after = await visitor.http.get(f"/activate/{token}")
     assert after.text == before.text
+    assert "Sign out" not in after.text
     assert "set-cookie" not in after.headers
     assert (await visitor.http.get("/activate/no")).text.count("Pat Lee") == 0
 
