@@ -1,6 +1,7 @@
 """What keeps strangers out: other names, floods, and what browsers are told."""
 
 import secrets
+import time
 from typing import Any
 
 import pytest
@@ -55,12 +56,16 @@ async def test_every_answer_tells_browsers_what_not_to_do(site: Any) -> None:
 
 async def test_ten_thousand_random_links(site: Any) -> None:
     token = await site.issue()
-    found = []
+    found, began = [], time.monotonic()
     for _ in range(10_000):
         answer = await site.http.get(f"/activate/{secrets.token_urlsafe(32)}")
         found.append(answer.status_code)
+    minutes = (time.monotonic() - began) // 60 + 2  # begun ones
     assert set(found[:30]) == {404}
-    assert set(found[31:]) == {429}
+    assert set(found) == {404, 429}
+    assert found.count(404) <= 30 * minutes
+    while answer.status_code != 429:  # a new minute may have begun
+        answer = await site.http.get(f"/activate/{secrets.token_urlsafe(32)}")
     assert int(answer.headers["Retry-After"]) in range(1, 61)
     assert "Too many requests" in answer.text
     for _ in range(100):  # who has a link is not kept from it
