@@ -241,6 +241,15 @@ PAGES: dict[str, Callable[[Page, Any, Any], Awaitable[None]]] = {
 }
 
 
+async def _stays(route: Any) -> None:
+    """A page that looks again by itself would go while it is being looked at."""
+    if route.request.resource_type != "document":
+        return await route.continue_()
+    answer = await route.fetch(max_redirects=0)
+    headers = {name: value for name, value in answer.headers.items() if name != "refresh"}
+    return await route.fulfill(response=answer, headers=headers)
+
+
 @pytest.mark.parametrize("name", PAGES)
 async def test_the_page_is_accessible_small_and_all_ours(
     name: str, served_desk: Any, new_page: Any, wanted: Any
@@ -250,6 +259,7 @@ async def test_the_page_is_accessible_small_and_all_ours(
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda said: problems.append(said.text) if said.type == "error" else 0)
+        await page.route("**/*", _stays)
         await PAGES[name](page, served_desk, wanted)
         for size, viewport in SIZES.items():
             await page.set_viewport_size(viewport)
