@@ -107,7 +107,10 @@ def _at_most_50(value: Any) -> Any:
 
 
 def _without_repeats(emails: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple({email.casefold(): email for email in reversed(emails)}.values())[::-1]
+    kept: dict[str, str] = {}
+    for email in emails:
+        kept.setdefault(email.casefold(), email)
+    return tuple(kept.values())
 
 
 class AccountWish(Message):

@@ -143,7 +143,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("note_to_customer", "x" * 1024, "x" * 1024),
     (
         "user_emails",
-        ["bo@acme.example", "BO@acme.example", "cy@acme.example"],
+        ["bo@acme.example", "cy@acme.example", "BO@acme.example"],
         ("bo@acme.example", "cy@acme.example"),
     ),
 ]
