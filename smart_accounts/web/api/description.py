@@ -1,10 +1,12 @@
 """The API's description: ``/openapi.json`` for programs, ``/docs`` for people."""
 
+import re
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
+from markupsafe import Markup, escape
 
 from smart_accounts.settings import Settings
 from smart_accounts.web.api.problems import Problem
@@ -43,9 +45,14 @@ def description_routes(document: dict[str, Any], page: Pages) -> APIRouter:
     @router.api_route("/docs", methods=["GET", "HEAD"])
     async def docs(request: Request) -> Response:
         operations = _operations(document)
-        return page("docs", **header_of(request), api=document, operations=operations)
+        return page("docs", **header_of(request), api=document, operations=operations, words=_words)
 
     return router
+
+
+def _words(text: str) -> Markup:
+    """A description's text, what stands in backticks as code."""
+    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
 
 
 def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -116,8 +116,7 @@ class RequestRoutes:
     async def create(
         self, wish: NewRequest, partner: Caller, response: Response, key: Key = None
     ) -> WholeRequest:
-        """Make a request.
-
+        """
         The answer does not wait for the system checks: its status is `requested`, and its times
         may be a moment off. A request that they refuse becomes `rejected`.
         """

@@ -62,6 +62,8 @@ async def test_page_tells_every_operation_and_loads_nothing_from_elsewhere(api: 
         assert f"{method.upper()} {path}" in page.text
     for told in ("Idempotency-Key", "account_name", "reason", "smart-accounts", "503"):
         assert told in page.text
+    assert "<code>&lt;</code>" in page.text
+    assert "`" not in page.text
     assert "<script" not in page.text
     assert not re.findall(r"""(?:src|href)=["'](?!/)""", page.text)
     assert len(page.content) < 60 * 1024
