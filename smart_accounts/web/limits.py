@@ -60,7 +60,12 @@ class RateLimits:
         stats = self._limiter.get_window_stats(item, _client(scope), str(item))
         headers = {"Retry-After": str(max(1, math.ceil(stats.reset_time - time.time())))}
         if scope["path"].startswith("/api/"):
-            problem = {"type": "about:blank", "title": "Too Many Requests", "status": 429}
+            problem = {
+                "type": "about:blank",
+                "title": "Too Many Requests",
+                "status": 429,
+                "detail": "This address has sent too much within a minute.",
+            }
             kind = "application/problem+json"
             return JSONResponse(problem, 429, headers, media_type=kind)
         return self._page("too-many", 429, headers)

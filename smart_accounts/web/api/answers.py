@@ -64,6 +64,13 @@ _ALL: Answers = {
         detail="Temporal does not answer; nothing was lost, try again.",
     ),
 }
+_SENT: Answers = {
+    429: _problem(
+        429,
+        "This address has sent too much within a minute.",
+        {"Retry-After": "Seconds to wait."},
+    )
+}
 _BODY: Answers = {
     400: _problem(400, "The body is not JSON.", detail="The body is not valid JSON."),
     415: _problem(
@@ -106,8 +113,8 @@ _CREATED: Answers = {
     }
 }
 
-CREATE = _ALL | _BODY | _TAKEN | _CREATED
+CREATE = _ALL | _SENT | _BODY | _TAKEN | _CREATED
 LIST = _ALL
 SHOW = _ALL | _ONE
-RESEND = _ALL | _ONE | _REFUSED
-ACT = _ALL | _BODY | _ONE | _REFUSED
+RESEND = _ALL | _SENT | _ONE | _REFUSED
+ACT = _ALL | _SENT | _BODY | _ONE | _REFUSED

@@ -244,10 +244,11 @@ PAGES: dict[str, Callable[[Page, Any, Any], Awaitable[None]]] = {
 async def _stays(route: Any) -> None:
     """A page that looks again by itself would go while it is being looked at."""
     if route.request.resource_type != "document":
-        return await route.continue_()
+        await route.continue_()
+        return
     answer = await route.fetch(max_redirects=0)
     headers = {name: value for name, value in answer.headers.items() if name != "refresh"}
-    return await route.fulfill(response=answer, headers=headers)
+    await route.fulfill(response=answer, headers=headers)
 
 
 @pytest.mark.parametrize("name", PAGES)
