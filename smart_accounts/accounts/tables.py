@@ -57,7 +57,7 @@ requests = Table(
     Column("note_to_added_users", Text),
     Column("added_users", JSON, nullable=False),
     Column("needs_attention", JSON, nullable=False),
-    Column("requested_at", UtcDateTime, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False, index=True),
     Column("deadline", UtcDateTime, nullable=False),
     Column("link_ordinal", Integer, nullable=False),
     Column("idempotency_key", String(64), index=True),

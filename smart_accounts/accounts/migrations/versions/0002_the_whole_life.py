@@ -12,6 +12,7 @@ def upgrade() -> None:
     op.create_index("uq_emails_return_token", "emails", ["return_token"], unique=True)
     op.add_column("requests", sa.Column("idempotency_key", sa.String(length=64), nullable=True))
     op.create_index("ix_requests_idempotency_key", "requests", ["idempotency_key"])
+    op.create_index("ix_requests_requested_at", "requests", ["requested_at"])
     op.create_index("ix_requests_customer", "requests", [sa.text("lower(customer_email)")])
     op.create_index(
         "ix_requests_requester", "requests", [sa.text("lower(requester_email)"), "requested_at"]
