@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -179,6 +179,8 @@ async def _finish(
         details = activity.cancellation_details()
         if details is None or not details.cancel_requested:
             work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
             raise
         return await work
 

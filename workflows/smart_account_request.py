@@ -224,7 +224,7 @@ class SmartAccountRequestWorkflow:
         self._needs_attention = opened.needs_attention
         if opened.refused:
             self._decision = Decision(
-                status=Status.REJECTED, at=workflow.now(), reason=opened.refused
+                status=Status.REJECTED, at=self._requested_at, reason=opened.refused
             )
             return self._decision
         self._status = Status.PENDING
