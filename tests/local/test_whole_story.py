@@ -2,53 +2,25 @@
 another, the mails between them in the mailbox.
 """
 
-import asyncio
-import os
-import re
-import shutil
-import sys
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Locator, Page, expect
 
 from smart_accounts.client import RequestClient
-from smart_accounts.local.plan import ROOT, free_ports
+from smart_accounts.local.plan import ROOT
 from smart_accounts.messages import Requester, SmartAccountRequest
 
-PATIENCE = 20  # seconds, for a machine that has much else to do
 DESK = {"viewport": {"width": 1280, "height": 800}}
 BROWSERS: dict[str, dict[str, Any]] = {
     "desk": DESK,
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
     "keyboard": DESK,
-    "no scripts": DESK | {"java_script_enabled": False},
+    "no-scripts": DESK | {"java_script_enabled": False},
 }
-
-
-@dataclass(frozen=True)
-class Stack:
-    ports: dict[str, int]
-
-    def url(self, port: str) -> str:
-        return f"http://127.0.0.1:{self.ports[port]}"
-
-    async def link(self, customer: str) -> str:
-        """The link in the customer's activation mail, once that is there."""
-        api, link = f"{self.url('MAILBOX_PORT')}/api/v1", f"{self.url('WEB_PORT')}/activate/"
-        async with asyncio.timeout(PATIENCE), httpx.AsyncClient() as http:
-            while True:
-                for listed in (await http.get(f"{api}/messages")).json()["messages"]:
-                    text = (await http.get(f"{api}/message/{listed['ID']}")).json()["Text"]
-                    found = re.search(rf"{re.escape(link)}\S+", text)
-                    if found and listed["To"][0]["Address"] == customer:
-                        return found[0]
-                await asyncio.sleep(0.1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +38,7 @@ class Person:
         assert await self.page.evaluate("document.documentElement.scrollWidth") <= width
 
     async def picture(self, name: str) -> None:
+        await self.page.evaluate("scrollTo(0, 0)")
         await self.page.screenshot(path=ROOT / f"test-output/story-{self.browser}-{name}.png")
 
     async def does(self, role: Any, name: str | None = None) -> None:
@@ -92,7 +65,7 @@ class Person:
             await self.page.keyboard.press("Tab")
         raise AssertionError(f"no way to {target} by keyboard")
 
-    async def signs_in(self, stack: Stack) -> None:
+    async def signs_in(self, stack: Any) -> None:
         await self.page.goto(stack.url("WEB_PORT"))
         await self.does("link", "Request Smart Account")
         await self.does("button", "Pat Lee")
@@ -115,61 +88,22 @@ class Person:
     async def accepts(self, link: str) -> None:
         await self.page.goto(link)
         await self.sees("Accept a Smart Account")
-        await self.does("checkbox")
         await self.picture("customer")
+        await self.does("checkbox")
         await self.does("button", "Accept the account")
         await self.sees("Your Smart Account is activated")
 
 
-NewPerson = Callable[..., Awaitable[Person]]
-
-
-@pytest.fixture(scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    ports = free_ports()
-    bare = {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "SMART_"))}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "smart_accounts.local", "run"),
-        cwd=tmp_path_factory.mktemp("home"),
-        env=bare | {name: str(port) for name, port in ports.items()},
-        stdout=PIPE,
-    )
-    assert process.stdout
-    try:
-        async with asyncio.timeout(60):
-            assert await process.stdout.readuntil(b"Ctrl-C stops it all.")
-        yield Stack(ports)
-    finally:
-        process.terminate()
-        await process.communicate()
-
-
-@pytest.fixture(scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    expect.set_options(timeout=PATIENCE * 1000)
-    async with async_playwright() as playwright:
-        yield await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-    expect.set_options(timeout=5000)
-
-
 @pytest.fixture
-async def person(chromium: Browser) -> AsyncIterator[NewPerson]:
+def person(new_page: Any) -> Callable[..., Any]:
     async def comes(browser: str = "desk") -> Person:
-        context = await chromium.new_context(**BROWSERS[browser])
-        # The local provider's pages load a style sheet from afar.
-        here = re.compile("http://127.0.0.1:")
-        await context.route(lambda url: not here.match(url), lambda route: route.abort())
-        return Person(await context.new_page(), browser)
+        return Person(await new_page(**BROWSERS[browser]), browser)
 
-    yield comes
-    for context in chromium.contexts:
-        await context.close()
+    return comes
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
-async def test_accepted(stack: Stack, person: NewPerson, browser: str) -> None:
+async def test_accepted(stack: Any, person: Any, browser: str) -> None:
     domain = f"harbour{list(BROWSERS).index(browser) or ''}.example"
     pat, ada = await person(browser), await person(browser)
     await pat.signs_in(stack)
@@ -179,13 +113,13 @@ async def test_accepted(stack: Stack, person: NewPerson, browser: str) -> None:
     link = await stack.link(f"ada@{domain}")
     await pat.picture("request")
     await ada.accepts(link)
-    if browser == "no scripts":
+    if browser == "no-scripts":
         await pat.does("link", "Look again")
     await pat.sees("Harbour Logistics", "Active")
     await pat.picture("active")
 
 
-async def test_declined(stack: Stack, person: NewPerson) -> None:
+async def test_declined(stack: Any, person: Any) -> None:
     pat, eve = await person(), await person()
     await pat.signs_in(stack)
     await pat.fills_in("Meadow Farms", "eve@meadow.example")
@@ -198,7 +132,7 @@ async def test_declined(stack: Stack, person: NewPerson) -> None:
     await expect(pat.page.get_by_role("blockquote")).to_have_text("We have another supplier.")
 
 
-async def test_another_approver(stack: Stack, person: NewPerson) -> None:
+async def test_another_approver(stack: Any, person: Any) -> None:
     pat, customer = await person("phone"), await person("phone")
     await pat.signs_in(stack)
     await pat.fills_in("Orchard Foods", "ada@orchard.example")
@@ -218,7 +152,7 @@ async def test_another_approver(stack: Stack, person: NewPerson) -> None:
     await pat.sees("Orchard Foods", "Active")
 
 
-async def test_lapsed(stack: Stack, person: NewPerson, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lapsed(stack: Any, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{stack.ports['TEMPORAL_PORT']}")
     client = await RequestClient.connect()
     started = await client.start(
