@@ -201,6 +201,7 @@ async def test_domain_that_already_has_an_account(
 ) -> None:
     async with story.worker():
         await story.start()
+        await story.until(Status.PENDING, sent=2)
         await story.client.accept(story.started.workflow_id)
         await story.handle.result()
         before = len(mail_server.mails)
