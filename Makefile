@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 CLEANED := .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis test-output
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test faults check clean chromium npm
+.PHONY: help run demo test faults check clean chromium npm curl
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ run: $(READY) ## Run the whole service on this machine until Ctrl-C; its data is
 demo: $(READY) ## Drive one request to active and one to lapsed, on free ports, and print both
 	@exec $(BIN)/python -m smart_accounts.local demo
 
-test: check chromium npm ## Check, then run all tests; needs Chromium and npm
+test: check chromium npm curl ## Check, then run all tests; needs Chromium, npm and curl
 	@exec $(BIN)/python -m pytest
 
 faults: $(READY) ## Run the fault tests in full: 200 requests under 18 kills; FAULTS_SEED repeats a run
@@ -49,20 +49,11 @@ $(READY): requirements.txt pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-chromium:
-	@command -v chromium >/dev/null || { \
+chromium npm curl:
+	@command -v $@ >/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
-			{ echo "The browser tests need Debian's package chromium: apt-get install chromium" >&2; exit 1; }; \
-		echo 'Installing chromium for the browser tests.'; \
+			{ echo "The tests need Debian's package $@: apt-get install $@" >&2; exit 1; }; \
+		echo 'Installing $@ for the tests.'; \
 		apt-get update -qq && \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
-	}
-
-npm:
-	@command -v npm >/dev/null || { \
-		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
-			{ echo "The sign-in tests need Debian's package npm: apt-get install npm" >&2; exit 1; }; \
-		echo 'Installing npm for the sign-in tests.'; \
-		apt-get update -qq && \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >/dev/null; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $@ >/dev/null; \
 	}

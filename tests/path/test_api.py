@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -142,7 +141,6 @@ async def test_start_that_breaks_a_rule_is_no_request(
         await handle.terminate()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 async def test_the_document_s_block(service: Any, called: httpx.AsyncClient, issuer: Any) -> None:
     found = re.search(r"<!-- tested: api -->\n```sh\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert found
