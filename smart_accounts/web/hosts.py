@@ -4,8 +4,10 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from smart_accounts.web.api.problems import problem
 
 _FROM_INSIDE = ("/healthz", "/readyz", "/hooks/bounces")  # by whatever name we have there
 
@@ -24,10 +26,14 @@ class TrustedHosts:
         if scope["type"] == "http" and scope["path"] not in _FROM_INSIDE:
             host = _name(Headers(scope=scope).get("host", ""))
             if host != self._host and not _is_loopback(host):
-                refused = PlainTextResponse("This is not the address of this service.", 421)
-                await refused(scope, receive, send)
+                await _refusal(scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _refusal(path: str) -> Response:
+    words = "This is not the address of this service."
+    return problem(421, words) if path.startswith("/api/") else PlainTextResponse(words, 421)
 
 
 def _name(host: str) -> str:

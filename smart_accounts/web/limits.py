@@ -7,9 +7,10 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from smart_accounts.web.api.problems import problem
 from smart_accounts.web.pages import Pages
 
 SENT = RateLimitItemPerMinute(120)
@@ -60,14 +61,7 @@ class RateLimits:
         stats = self._limiter.get_window_stats(item, _client(scope), str(item))
         headers = {"Retry-After": str(max(1, math.ceil(stats.reset_time - time.time())))}
         if scope["path"].startswith("/api/"):
-            problem = {
-                "type": "about:blank",
-                "title": "Too Many Requests",
-                "status": 429,
-                "detail": "This address has sent too much within a minute.",
-            }
-            kind = "application/problem+json"
-            return JSONResponse(problem, 429, headers, media_type=kind)
+            return problem(429, "This address has sent too much within a minute.", None, headers)
         return self._page("too-many", 429, headers)
 
 

@@ -25,6 +25,16 @@ async def test_another_name_is_no_address_of_ours(open_site: Any, host: str) -> 
         assert (await site.http.get("/healthz", headers={"Host": host})).status_code == 200
 
 
+async def test_programs_get_a_problem(open_site: Any) -> None:
+    async with open_site(public_url="https://accounts.example") as site:
+        foreign = await site.http.get("/api/v1/requests", headers={"Host": "evil.example"})
+        assert (foreign.status_code, foreign.json()["status"]) == (421, 421)
+        flood = [await site.http.post("/api/v1/requests", json={}) for _ in range(601)]
+        assert (flood[-1].status_code, flood[-1].json()["status"]) == (429, 429)
+        assert flood[-1].headers["Content-Type"] == "application/problem+json"
+        assert int(flood[-1].headers["Retry-After"]) > 0
+
+
 @pytest.mark.parametrize("host", ["accounts.example", "ACCOUNTS.example:443", "127.0.0.1:8000"])
 async def test_our_own_names_are(open_site: Any, host: str) -> None:
     async with open_site(public_url="https://accounts.example") as site:

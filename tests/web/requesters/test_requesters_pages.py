@@ -33,6 +33,28 @@ def hidden(answer: httpx.Response) -> dict[str, str]:
     return {name: unescape(value) for name, value in found}
 
 
+EVIL = """<script>alert(1)</script><img src=x onerror=alert(2)> "'> https://evil.example/login"""
+
+
+def is_harmless(page: str) -> bool:
+    return not re.search(r"<script>|<img src=x|(href|src)=.?https://evil", page)
+
+
+@pytest.mark.parametrize("field", [name for name in FORM if name != "csrf"])
+async def test_no_field_takes_over_a_page(desk: Any, field: str) -> None:
+    """Refused or shown, in the form, its review and the request's page, it is text."""
+    form = FORM | {field: EVIL}
+    review = await desk.post("/requests/review", **form)
+    assert is_harmless(review.text)
+    assert "evil.example" in review.text  # what was typed is kept
+    sent = await desk.post("/requests", **form)
+    assert is_harmless(sent.text)
+    for run in await desk.work():
+        shown = await desk.http.get(f"{HERE}?run={run}")
+        assert shown.status_code == 200
+        assert is_harmless(shown.text)
+
+
 # ---- who may ---------------------------------------------------------------------------------
 
 
