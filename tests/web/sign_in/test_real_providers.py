@@ -82,7 +82,7 @@ async def person() -> AsyncIterator[httpx.AsyncClient]:
 async def session_at(site: Any) -> Any:
     """What the layout says of the session: whose it is, and the token of its form."""
     page = (await site.http.get("/")).text
-    name, csrf = re.search(r"<span>(.*)</span>", page), re.search(r'"csrf" value="(.*)"', page)
+    name, csrf = re.search(r"<p>([^<]*)<small>", page), re.search(r'"csrf" value="(.*)"', page)
     return (unescape(name[1]), csrf[1]) if name and csrf else None
 
 
