@@ -111,7 +111,7 @@ def create_app(
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def start(request: Request) -> Response:
-        return page("start", **header_of(request))
+        return page("start", **header_of(request), can_sign_in=provider is not None)
 
     return app
 
