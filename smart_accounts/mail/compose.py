@@ -138,8 +138,7 @@ class _Subject(UniqueUnstructuredHeader):
 
 
 _HEADERS = HeaderRegistry()
-# The registry itself adds the base class that its type hint asks for.
-_HEADERS.map_to_type("subject", _Subject)  # type: ignore[arg-type]
+_HEADERS.map_to_type("subject", _Subject)  # type: ignore[arg-type] # it adds the base asked for
 _POLICY = EmailPolicy(header_factory=_HEADERS)
 
 
