@@ -9,6 +9,7 @@ with workflow.unsafe.imports_passed_through():
     from smart_accounts.messages import ACTION_REFUSED, utc
 
 RESEND_COOL_DOWN = timedelta(minutes=5)
+RESENDS_IN_A_WINDOW = 100  # at most: a request of ten minutes can be resent after six seconds
 LINKS_A_DAY = 6  # the first one and five more
 
 
@@ -39,13 +40,14 @@ class Links:
             again = recent[0] + timedelta(days=1)
             raise action_refused(f"Too many activation mails in a day; try again at {utc(again)}.")
 
-    def check_same_person(self, now: datetime) -> None:
+    def check_same_person(self, now: datetime, acceptance_window: timedelta) -> None:
         """
         Raises:
             ApplicationError: as above, or the last one was sent to the same person just now.
         """
         self.check_another(now)
-        again = self._issued_at[-1] + RESEND_COOL_DOWN
+        cool_down = min(RESEND_COOL_DOWN, acceptance_window / RESENDS_IN_A_WINDOW)
+        again = self._issued_at[-1] + cool_down
         if now < again:
             raise action_refused(
                 f"An activation mail has just been sent; try again at {utc(again)}."

@@ -126,7 +126,7 @@ class SmartAccountRequestWorkflow:
     @resend_activation_email.validator
     def _check_resend(self) -> None:
         self._check_pending()
-        self._links.check_same_person(workflow.now())
+        self._links.check_same_person(workflow.now(), self._request.acceptance_window)
 
     @workflow.update
     async def replace_approver(self, new: NewApprover) -> ActionResult:

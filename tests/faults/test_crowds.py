@@ -6,11 +6,12 @@ from random import Random
 from typing import Any
 
 import httpx
+import pytest
 from temporalio.api.enums.v1 import EventType
 
 from smart_accounts.client import Started
 from smart_accounts.errors import Refused
-from smart_accounts.messages import Status
+from smart_accounts.messages import Status, Withdrawal
 
 
 async def test_fifty_acceptances_at_once(
@@ -58,3 +59,62 @@ async def test_twenty_starts_at_once(service: Any, fresh: dict[str, Any], ask_se
     (started,) = (answer for answer in answers if isinstance(answer, Started))
     await service.until(started, Status.PENDING, sent=2)
     assert await ask_service("SELECT id FROM requests") == [{"id": started.request_id}]
+
+
+@pytest.fixture
+async def pending(service: Any, wish: Any) -> list[Started]:
+    """Ten requests that can be resent almost at once."""
+    await service.worker()
+    wishes = [wish(f"crowd-{number}") | {"acceptance_window": "PT100S"} for number in range(10)]
+    all_of_them = [await service.start(each) for each in wishes]
+    for each in all_of_them:
+        await service.until(each, Status.PENDING, sent=2)
+    await asyncio.sleep(1)  # the cool-down
+    return all_of_them
+
+
+async def one_against_the_other(chance: Random, *rivals: Any) -> list[Any]:
+    async def after(seconds: float, rival: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await rival
+
+    both = (after(chance.uniform(0, 0.01), rival) for rival in rivals)
+    return await asyncio.gather(*both, return_exceptions=True)
+
+
+async def test_acceptance_against_withdrawal(
+    service: Any, pending: list[Started], ask_service: Any, chance: Random
+) -> None:
+    requests = service.requests()
+    for started in pending:
+        accepted, withdrawn = await one_against_the_other(
+            chance,
+            requests.accept(started.workflow_id),
+            requests.withdraw(started.workflow_id, Withdrawal()),
+        )
+        end = (await service.handle(started).result())["status"]
+        if isinstance(withdrawn, Refused):
+            assert (end, accepted) == (Status.ACTIVE, None)
+        else:
+            assert (end, withdrawn.status) == (Status.WITHDRAWN, Status.WITHDRAWN)
+        (row,) = await ask_service(f"SELECT status FROM requests WHERE id = '{started.request_id}'")
+        assert row["status"] == end
+        domain = started.workflow_id.removeprefix("smart-account-")
+        closing = service.mail.kinds(f"ada@{domain}")[1:]
+        assert closing == ["welcome" if end == Status.ACTIVE else "withdrawn"]
+
+
+async def test_resend_against_acceptance(
+    service: Any, pending: list[Started], chance: Random
+) -> None:
+    requests = service.requests()
+    for started in pending:
+        resent, accepted = await one_against_the_other(
+            chance, requests.resend(started.workflow_id), requests.accept(started.workflow_id)
+        )
+        assert accepted is None
+        assert (await service.handle(started).result())["status"] == Status.ACTIVE
+        domain = started.workflow_id.removeprefix("smart-account-")
+        kinds = Counter(service.mail.kinds(f"ada@{domain}"))
+        assert kinds["welcome"] == 1
+        assert kinds["activation"] in ((1,) if isinstance(resent, Refused) else (1, 2))

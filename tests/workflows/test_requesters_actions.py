@@ -80,6 +80,17 @@ async def test_resend_has_a_cool_down_and_a_daily_limit(
     assert mail_server.kinds(CUSTOMER) == ["activation"] * 7
 
 
+async def test_short_window_has_a_short_cool_down(story: Any, resend: Any) -> None:
+    async with story.worker():
+        await story.start(acceptance_window=timedelta(minutes=10))
+        await story.until(Status.PENDING, sent=2)
+        with pytest.raises(Refused, match="has just been sent"):
+            await resend()
+        await story.env.sleep(timedelta(seconds=6))
+        await resend()
+        await story.until(Status.PENDING, sent=3)
+
+
 async def test_two_resends_at_once_are_one(story: Any, mail_server: Any, resend: Any) -> None:
     async with story.worker():
         await story.start()
@@ -242,32 +253,3 @@ async def test_after_a_decision_each_says_why_not(
             await (act(OTHER) if action == "replace" else act())
         mail_server.refusals = {}
         assert (await story.handle.result())["status"] == "active"
-
-
-async def test_acceptance_against_withdrawal(story: Any, withdraw: Any) -> None:
-    async with story.worker():
-        await story.start()
-        await story.until(Status.PENDING, sent=2)
-        accepting = asyncio.create_task(story.client.accept(story.started.workflow_id))
-        withdrawn: Any = (await asyncio.gather(withdraw(), return_exceptions=True))[0]
-        await accepting
-        end = (await story.handle.result())["status"]
-        agreed = await story.agreed()
-    assert agreed.status == end
-    if isinstance(withdrawn, Exception):
-        assert end == "active"
-    else:
-        assert (withdrawn.status, end) == ("withdrawn", "withdrawn")
-
-
-async def test_resend_against_acceptance(story: Any, mail_server: Any, resend: Any) -> None:
-    async with story.worker():
-        await story.start()
-        await story.until(Status.PENDING, sent=2)
-        await story.env.sleep(6 * MINUTE)
-        await asyncio.gather(
-            story.client.accept(story.started.workflow_id), resend(), return_exceptions=True
-        )
-        assert (await story.handle.result())["status"] == "active"
-        await story.agreed()
-    assert mail_server.kinds(CUSTOMER).count("welcome") == 1
