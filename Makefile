@@ -21,7 +21,7 @@ demo: $(READY) ## Drive one request to active and one to lapsed, on free ports, 
 	@exec $(BIN)/python -m smart_accounts.local demo
 
 test: check chromium npm curl ## Check, then run all tests; needs Chromium, npm and curl
-	@exec $(BIN)/python -m pytest
+	@exec $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 faults: $(READY) ## Run the fault tests in full: 200 requests under 18 kills; FAULTS_SEED repeats a run
 	@exec $(BIN)/python -m pytest tests/faults --full --timeout=600 --capture=no

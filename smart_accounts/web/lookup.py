@@ -1,11 +1,17 @@
 """Finding a request for whoever asks: in the store or, before any worker saw it, in Temporal."""
 
+import re
+
 from smart_accounts.accounts.records import StoredRequest
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.client import Begun, RequestClient
 from smart_accounts.errors import NotFound
 from smart_accounts.messages import Status
 from smart_accounts.web.partner import Partner
+
+_WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
+_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NONE = "There is no such request."
 
 
 def not_stored_yet(begun: Begun) -> StoredRequest:
@@ -41,27 +47,41 @@ async def find_request(
     partner: Partner,
     workflow_id: str,
     run_id: str | None = None,
-) -> StoredRequest:
+) -> StoredRequest | Begun:
     """The partner's newest request of that workflow id, or the one of that run; an operator's any.
+
+    For a moment after it was sent only Temporal has a request, as ``Begun``.
 
     Raises:
         NotFound: there is none, or it is another partner's, which looks the same.
         Unavailable: the database or, where it has to be asked, Temporal does not answer.
     """
-    whose = None if partner.is_operator else partner.email
-    stored = await store.requests.newest(workflow_id, requester_email=whose, run_id=run_id)
+    if not _WORKFLOW_ID.fullmatch(workflow_id) or (run_id and not _RUN_ID.fullmatch(run_id)):
+        raise NotFound(_NONE)
+    whose = visible_to(partner)
+
+    async def newest() -> StoredRequest | None:
+        return await store.requests.newest(workflow_id, requester_email=whose, run_id=run_id)
+
+    stored = await newest()
     if stored and (run_id or not stored.status.is_final):
         return stored
     # After one that has ended there may be a newer one, of which only Temporal knows as yet.
     try:
         begun = await client.begun(workflow_id, run_id=run_id)
-    except NotFound:
-        begun = None
-    if begun and _is_of(begun, whose) and (stored is None or stored.id != begun.request_id):
-        return not_stored_yet(begun)
+    except NotFound:  # none, or it was stored and has ended since we looked
+        stored = await newest()
+    else:
+        if _is_of(begun, whose) and (stored is None or stored.id != begun.request_id):
+            return begun
     if stored is None:
-        raise NotFound("There is no such request.")
+        raise NotFound(_NONE)
     return stored
+
+
+def visible_to(partner: Partner) -> str | None:
+    """Whose requests a partner sees; ``None`` means everybody's."""
+    return None if partner.is_operator else partner.email
 
 
 def _is_of(begun: Begun, email: str | None) -> bool:

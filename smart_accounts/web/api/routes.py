@@ -36,13 +36,12 @@ from smart_accounts.web.api.models import (
     WholeRequest,
 )
 from smart_accounts.web.bearer import Bearer, Credentials
-from smart_accounts.web.lookup import find_request, not_stored_yet
+from smart_accounts.web.lookup import find_request, not_stored_yet, visible_to
 from smart_accounts.web.partner import Partner
 from smart_accounts.web.submission import Submission
 
 START_SECONDS = 1.8  # with Temporal away the answer is there within two
 
-_WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
 _KEY = r"^[!-~]{1,64}$"
 
 
@@ -143,7 +142,7 @@ class RequestRoutes:
         A new request stands here once its system checks have run.
         """
         found = await self._store.requests.page(
-            requester_email=None if partner.is_operator else partner.email,
+            requester_email=visible_to(partner),
             status=query.status,
             search=query.search,
             offset=query.offset,
@@ -201,9 +200,10 @@ class RequestRoutes:
         )
 
     async def _find(self, partner: Partner, workflow_id: str, which: Run) -> StoredRequest:
-        if not _WORKFLOW_ID.fullmatch(workflow_id):
-            raise NotFound("There is no such request.")
-        return await find_request(self._store, self._client, partner, workflow_id, which.request_id)
+        found = await find_request(
+            self._store, self._client, partner, workflow_id, which.request_id
+        )
+        return not_stored_yet(found) if isinstance(found, Begun) else found
 
     async def _whole(self, stored: StoredRequest) -> WholeRequest:
         if stored.status is Status.REQUESTED:  # the store has none of it yet

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request, Response
 
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.messages import Status
+from smart_accounts.web.lookup import visible_to
 from smart_accounts.web.requests.new import SignedIn
-from smart_accounts.web.requests.pages import PartnerPages, visible_to
+from smart_accounts.web.requests.pages import PartnerPages
 from smart_accounts.web.requests.words import FILTERS
 
 PAGE_SIZE = 25

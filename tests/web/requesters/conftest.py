@@ -81,7 +81,7 @@ class TakingClient(RequestClient):
     async def begun(self, workflow_id: str, *, run_id: str | None = None) -> Begun:
         await self.check()
         _, run, request = self.open.get(workflow_id, (None, None, None))
-        if run is None or run != run_id or request is None:
+        if run is None or run_id not in (None, run) or request is None:
             raise NotFound("There is no open request there.")
         return Begun(workflow_id, run, datetime.now(UTC), request=request)
 

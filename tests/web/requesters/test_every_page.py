@@ -76,8 +76,8 @@ async def sent(page: Page, desk: Any, _: Any) -> None:
 
 async def complete(page: Page, desk: Any, _: Any) -> None:
     await sent(page, desk, _)
-    await desk.work()
-    await page.reload()
+    await desk.work()  # the page before looks again by itself
+    await page.get_by_role("heading", name="Smart Account Request Complete").wait_for()
 
 
 async def refused(page: Page, desk: Any, wanted: Any) -> None:

@@ -279,6 +279,26 @@ async def test_complete_says_provisional_only_once_it_is(desk: Any) -> None:
     assert (ended.status_code, ended.headers["location"]) == (303, f"{HERE}?run={run}")
 
 
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_request_that_is_stored_while_it_is_looked_for(
+    desk: Any, monkeypatch: pytest.MonkeyPatch, has_ended: bool
+) -> None:
+    begun = desk.temporal.begun
+
+    async def slow(*args: Any, **run: str) -> Any:
+        [run_id] = await desk.work()
+        if has_ended:
+            await desk.decide(run_id, Decision(status=Status.WITHDRAWN, at=NOW))
+            raise NotFound("no request is open there")
+        return await begun(*args, **run)
+
+    where = (await desk.post("/requests", **FORM)).headers["location"]
+    monkeypatch.setattr(desk.temporal, "begun", slow)
+    answer = await desk.http.get(where.replace("/complete", ""))
+    assert answer.status_code == 200
+    assert ("Withdrawn" if has_ended else "Requested") in text(answer)
+
+
 @pytest.mark.parametrize("run", ["", "x", "0" * 36, "31f29747-2ef2-4962-8f4e-bfebe2e291ed"])
 async def test_nothing_was_sent_under_a_made_up_run(desk: Any, run: str) -> None:
     for path in (f"{HERE}?run={run}", f"{HERE}/complete?run={run}", f"{HERE}/events?run={run}"):
