@@ -1,11 +1,20 @@
 """Short steps on the account store, run as local activities within the workflow task."""
 
+from pydantic import ValidationError
 from temporalio import activity
 
 from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.checks import oddities
-from smart_accounts.messages import Checked, Decision, IssueLink, OpenRequest, RecordDecision
+from smart_accounts.messages import (
+    Checked,
+    Decision,
+    IssueLink,
+    OpenRequest,
+    RecordDecision,
+    SmartAccountRequest,
+    field_errors,
+)
 
 
 class AccountActivities:
@@ -17,7 +26,11 @@ class AccountActivities:
 
     @activity.defn
     async def open_request(self, new: OpenRequest) -> Checked:
-        """System checks, then the provisional account."""
+        """The field rules with nothing left out, system checks, then the provisional account."""
+        try:
+            SmartAccountRequest.model_validate(new.request.model_dump())
+        except ValidationError as error:
+            return Checked(invalid=tuple(field_errors(error)))
         found = oddities(new.request)
         refused = await self._store.open_request(new, found, self._ceilings)
         return Checked(refused=refused, needs_attention=found)

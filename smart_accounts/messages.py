@@ -83,6 +83,12 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+class OwnMessage(Message):
+    """What only the service writes: while releases change, the older one reads the newer one's."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 # ---- from clients to the workflow ----------------------------------------------------------
 
 
@@ -225,7 +231,7 @@ class EmailState(StrEnum):
     DROPPED = "dropped"
 
 
-class EmailStatus(Message):
+class EmailStatus(OwnMessage):
     """``answer`` is what the mail server said when it refused the mail or sent it back."""
 
     kind: EmailKind
@@ -235,7 +241,7 @@ class EmailStatus(Message):
     answer: str | None = None
 
 
-class RequestStatus(Message):
+class RequestStatus(OwnMessage):
     """Answer of the query ``status``. Times are UTC."""
 
     status: Status
@@ -252,14 +258,14 @@ class RequestStatus(Message):
     """What happens next, in a sentence without personal data."""
 
 
-class ActionResult(Message):
+class ActionResult(OwnMessage):
     """Answer of the requester's updates: what happened, in a sentence without personal data."""
 
     status: Status
     message: str
 
 
-class RequestResult(Message):
+class RequestResult(OwnMessage):
     """The workflow's result: how the request ended."""
 
     status: Status
@@ -269,7 +275,7 @@ class RequestResult(Message):
 # ---- between the workflow and its activities -----------------------------------------------
 
 
-class OpenRequest(Message):
+class OpenRequest(OwnMessage):
     """Store the request and its provisional account. ``request_id`` is the first run id."""
 
     request_id: str
@@ -279,14 +285,18 @@ class OpenRequest(Message):
     idempotency_key: str | None = None
 
 
-class Checked(Message):
-    """``refused`` is the reason why nothing was stored, ``needs_attention`` what looked odd."""
+class Checked(OwnMessage):
+    """``refused`` is the reason why nothing was stored, ``needs_attention`` what looked odd.
+
+    ``invalid`` is what breaks the rules that change with every release: it is no request.
+    """
 
     refused: str | None = None
+    invalid: tuple["FieldError", ...] = ()
     needs_attention: tuple[str, ...] = ()
 
 
-class IssueLink(Message):
+class IssueLink(OwnMessage):
     """A new activation link, in place of the one before, for the request as it is now.
 
     ``ordinal`` counts the request's links from 1.
@@ -298,7 +308,7 @@ class IssueLink(Message):
     at: datetime
 
 
-class Decision(Message):
+class Decision(OwnMessage):
     """The one decision on a request; ``status`` is the end it leads to."""
 
     status: Status
@@ -307,7 +317,7 @@ class Decision(Message):
     reason: str | None = None
 
 
-class RecordDecision(Message):
+class RecordDecision(OwnMessage):
     """End a request; ``request`` is the one that was decided on, whoever is asked by now."""
 
     request_id: str
@@ -321,7 +331,7 @@ class Addressee(StrEnum):
     ADDED_USER = "added-user"
 
 
-class Email(Message):
+class Email(OwnMessage):
     """Names one mail of a request, without personal data.
 
     ``number``, from 1, is the link's ordinal for an activation mail, the position in the
@@ -333,7 +343,7 @@ class Email(Message):
     number: int = 1
 
 
-class SendEmails(Message):
+class SendEmails(OwnMessage):
     """One occasion's mails: each is tried, whatever becomes of the others.
 
     After ``until`` what is still refused for now is handed back instead of tried again.
@@ -344,7 +354,7 @@ class SendEmails(Message):
     until: datetime | None = None
 
 
-class EmailOutcome(Message):
+class EmailOutcome(OwnMessage):
     """What became of one mail at one try; ``answer`` is the mail server's refusal."""
 
     state: EmailState
@@ -352,7 +362,7 @@ class EmailOutcome(Message):
     answer: str | None = None
 
 
-class Bounce(Message):
+class Bounce(OwnMessage):
     """Argument of the signal ``bounced``: a mail came back; ``answer`` says why."""
 
     email: Email
@@ -362,7 +372,7 @@ class Bounce(Message):
 # ---- errors --------------------------------------------------------------------------------
 
 
-class FieldError(Message):
+class FieldError(OwnMessage):
     """One message for one field; never quotes the value."""
 
     field: str

@@ -22,6 +22,7 @@ from temporalio.worker import (
 )
 
 from smart_accounts.errors import BadSetting, Unavailable
+from smart_accounts.fields import without_lists
 from smart_accounts.messages import (
     INVALID_REQUEST,
     SEARCH_ATTRIBUTES,
@@ -43,7 +44,8 @@ class TolerantPayloadConverter(PydanticPayloadConverter):
     """The pydantic converter, but an unreadable payload becomes ``Unreadable``.
 
     An exception here would fail the workflow task, over and over, before any code of ours
-    runs. Only for the worker: clients want the exception.
+    runs. Only for the worker: clients want the exception. What changes with every release is
+    left out here, so that a request is read in ninety days as it is today.
     """
 
     def from_payloads(
@@ -56,7 +58,8 @@ class TolerantPayloadConverter(PydanticPayloadConverter):
 
     def _read(self, payload: Payload, hint: type | None) -> Any:
         try:
-            return super().from_payloads([payload], [hint] if hint else None)[0]
+            with without_lists():
+                return super().from_payloads([payload], [hint] if hint else None)[0]
         except ValidationError as error:
             return Unreadable(tuple(field_errors(error)))
         except Exception:  # noqa: BLE001 - whatever a payload does, it must not wedge the request

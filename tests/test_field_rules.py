@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from smart_accounts.messages import FieldError, SmartAccountRequest, field_errors
+from smart_accounts.messages import ActionResult, FieldError, SmartAccountRequest, field_errors
+
+
+def test_release_reads_what_a_newer_one_writes() -> None:
+    written = {"status": "pending", "message": "Done.", "a newer field": 1}
+    assert ActionResult.model_validate(written).message == "Done."
 
 
 def errors(values: Any) -> list[FieldError]:
@@ -43,6 +48,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("customer_email", "Ada <ada@acme.example>", NOT_AN_ADDRESS),
     ("customer_email", "ada@acme.example\r\nBcc: evil@x.example", NOT_AN_ADDRESS),
     ("customer_email", "ada@acme.example\x00", NOT_AN_ADDRESS),
+    ("customer_email", "=?utf-8?q?ada?=@acme.example", "without =?"),
     ("customer_email", LONG_LOCAL, NOT_AN_ADDRESS),
     ("customer_email", LONG_ADDRESS, NOT_AN_ADDRESS),
     ("customer_email", '"a b"@acme.example', NOT_AN_ADDRESS),

@@ -5,9 +5,11 @@ from base64 import b64decode
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
+from smart_accounts import fields
 from smart_accounts.messages import workflow_id
 from smart_accounts.temporal import GuardInterceptor, worker_data_converter
 from workflows.remaining_mails import RemainingMailsWorkflow
@@ -37,6 +39,24 @@ def test_there_are_histories() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_history_replays(path: Path) -> None:
+    await replay(path)
+
+
+@pytest.mark.parametrize("name", ["accepted", "accepted-by-a-new-approver"])
+async def test_domain_that_came_onto_a_list_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(fields, "FREE_MAIL_DOMAINS", {"acme.example"})
+    with pytest.raises(ValueError, match="free-mail"):
+        NewRequest(account_domain="acme.example")
+    await replay(Path(__file__).parent / "histories" / f"{name}.json")
+
+
+class NewRequest(BaseModel):
+    account_domain: fields.AccountDomain
+
+
+async def replay(path: Path) -> None:
     replayer = Replayer(
         workflows=[SmartAccountRequestWorkflow, RemainingMailsWorkflow],
         interceptors=[GuardInterceptor()],

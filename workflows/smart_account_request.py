@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
+    from smart_accounts.fields import without_lists
     from smart_accounts.messages import (
         DEADLINE_ATTRIBUTE,
         DOMAIN_ATTRIBUTE,
@@ -200,16 +202,6 @@ class SmartAccountRequestWorkflow:
         self._requested_at = info.workflow_start_time
         self._deadline = self._requested_at + request.acceptance_window
         self._describe()
-        if (
-            info.typed_search_attributes.get(STATUS) is None
-        ):  # our own clients give them at the start
-            workflow.upsert_search_attributes(
-                [
-                    STATUS.value_set(Status.PENDING),
-                    DOMAIN.value_set(request.account_domain),
-                    DEADLINE.value_set(self._deadline),
-                ]
-            )
 
     async def _check_and_open_provisional_account(self) -> Decision | None:
         opened = await account_steps.check_and_open(
@@ -221,6 +213,9 @@ class SmartAccountRequestWorkflow:
                 idempotency_key=_idempotency_key(),
             )
         )
+        if opened.invalid:
+            raise invalid_request(opened.invalid)
+        self._index()
         self._needs_attention = opened.needs_attention
         if opened.refused:
             self._decision = Decision(
@@ -231,6 +226,18 @@ class SmartAccountRequestWorkflow:
         self._links.issued(workflow.now())
         self._describe()
         return None
+
+    def _index(self) -> None:
+        given = workflow.info().typed_search_attributes
+        if any(given.get(key) is None for key in (STATUS, DOMAIN, DEADLINE)):
+            # A foreign start: our own clients give them.
+            workflow.upsert_search_attributes(
+                [
+                    STATUS.value_set(Status.PENDING),
+                    DOMAIN.value_set(self._request.account_domain),
+                    DEADLINE.value_set(self._deadline),
+                ]
+            )
 
     async def _customer_decides_or_deadline_passes(self) -> Decision:
         ahead = [(self._requested_at + offset, mails) for offset, mails in reminders(self._request)]
@@ -302,13 +309,14 @@ class SmartAccountRequestWorkflow:
         )
         self._left = await self._mailing.send(occasion, self._request)
         if self._left:
-            await workflow.start_child_workflow(
-                RemainingMailsWorkflow.run,
-                SendEmails(request_id=self._request_id, emails=self._left),
-                id=self._remaining_mails_id(),
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                static_summary=f"Remaining mails for {self._request.account_domain}",
-            )
+            with contextlib.suppress(WorkflowAlreadyStartedError):  # before the run was reset
+                await workflow.start_child_workflow(
+                    RemainingMailsWorkflow.run,
+                    SendEmails(request_id=self._request_id, emails=self._left),
+                    id=self._remaining_mails_id(),
+                    parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                    static_summary=f"Remaining mails for {self._request.account_domain}",
+                )
         self._everyone_is_told = True
         self._describe()
 
@@ -335,8 +343,6 @@ class SmartAccountRequestWorkflow:
     # ---- the requester's actions -------------------------------------------------------
 
     def _check_undecided(self) -> None:
-        if not hasattr(self, "_request"):  # its start input broke a rule; it fails right now
-            raise action_refused("There is no request.")
         if self._decision:
             raise action_refused(f"Too late: the request is {self._decision.status} already.")
 
@@ -350,7 +356,8 @@ class SmartAccountRequestWorkflow:
             raise action_refused("That is the approver's address already.")
         changed = self._request.model_dump() | new.model_dump()
         try:
-            return SmartAccountRequest.model_validate(changed)
+            with without_lists():
+                return SmartAccountRequest.model_validate(changed)
         except ValidationError as error:
             raise invalid_request(field_errors(error)) from None
 
@@ -399,6 +406,8 @@ class SmartAccountRequestWorkflow:
 
     def _describe(self) -> None:
         """For the operator in the Web UI, without personal data."""
+        if not hasattr(self, "_request"):
+            return  # a decision that came before the first step
         decided = f" since {utc(self._decision.at)}" if self._decision else ""
         lines = [f"Smart Account for **{self._request.account_domain}**: {self._status}{decided}."]
         lines += [f"Needs attention: {each}" for each in self._needs_attention]

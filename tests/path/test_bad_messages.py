@@ -173,6 +173,21 @@ async def test_bad_fields_fail_with_one_message_each_and_no_value(
     assert "swordfish" not in service.log
 
 
+async def test_domain_on_a_list_fails_and_is_not_indexed(
+    service: Any, fresh: dict[str, Any]
+) -> None:
+    await service.worker()
+    workflow_id = "smart-account-gmail.com"
+    await start_raw(service, workflow_id, raw(json.dumps(fresh | {"account_domain": "gmail.com"})))
+    cause = await failure_of(service, workflow_id)
+    assert cause.type == "InvalidRequest"
+    assert cause.message.startswith("account_domain: ")
+    assert "free-mail" in cause.message
+    described = await service.client.get_workflow_handle(workflow_id).describe()
+    assert "SmartAccountStatus" not in {pair.key.name for pair in described.typed_search_attributes}
+    assert not service.mail.mails
+
+
 async def test_start_under_another_id_fails(service: Any, fresh: dict[str, Any]) -> None:
     await service.worker()
     await start_raw(service, "my-own-id", raw(json.dumps(fresh)))

@@ -19,6 +19,7 @@ from smart_accounts.messages import (
     EmailKind,
     EmailState,
     Status,
+    Withdrawal,
 )
 
 CUSTOMER, REQUESTER, OTHER = "ada@acme.example", "pat@partner.example", "cy@acme.example"
@@ -134,6 +135,23 @@ async def test_foreign_memo_is_no_key(story: Any, example: dict[str, Any], memo:
         await handle.signal("accepted")
         async with asyncio.timeout(20):
             assert (await handle.result())["status"] == "active"
+
+
+async def test_what_came_before_any_worker_counts(
+    story: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await story.start()
+    withdrawing = asyncio.create_task(
+        story.client.withdraw(story.started.workflow_id, Withdrawal(reason="Typed too fast."))
+    )
+    await asyncio.sleep(0.5)
+    async with story.worker():
+        assert (await withdrawing).status == Status.WITHDRAWN
+        assert (await story.handle.result())["status"] == "withdrawn"
+        await story.start()
+        await story.client.accept(story.started.workflow_id)
+        assert (await story.handle.result())["status"] == "active"
+    assert "Dropped" not in caplog.text
 
 
 async def test_update_with_a_bad_start_wedges_nothing(story: Any) -> None:
