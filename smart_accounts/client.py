@@ -1,14 +1,17 @@
 """What starter and web use to talk to Temporal: the only place that knows handles."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
     RPCTimeoutOrCancelledError,
@@ -56,6 +59,9 @@ STATUS = SearchAttributeKey.for_keyword(STATUS_ATTRIBUTE)
 DOMAIN = SearchAttributeKey.for_keyword(DOMAIN_ATTRIBUTE)
 DEADLINE = SearchAttributeKey.for_datetime(DEADLINE_ATTRIBUTE)
 
+Answer = TypeVar("Answer")
+
+_log = logging.getLogger(__name__)
 _NO_ANSWER = "Temporal does not answer; nothing was lost, try again."
 _NO_WORKER = "No answer yet. It may still be done: look at the request before you try again."
 _NOT_OPEN = "There is no open request there."
@@ -129,7 +135,9 @@ class RequestClient:
 
     async def check(self) -> None:
         async with _answer_within(RPC_TIMEOUT):
-            await self._client.service_client.check_health(timeout=RPC_TIMEOUT)
+            await self._client.workflow_service.describe_namespace(
+                DescribeNamespaceRequest(namespace=self._client.namespace), timeout=RPC_TIMEOUT
+            )
 
     async def start(self, request: SmartAccountRequest, *, key: str | None = None) -> Started:
         """Start a request; one that was started under the same key is answered again.
@@ -298,20 +306,44 @@ class RequestClient:
     async def _update(
         self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]
     ) -> ActionResult:
-        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-        try:
+        async def update(handle: WorkflowHandle[Any, Any]) -> ActionResult:
             async with _answer_within(UPDATE_TIMEOUT, _NO_WORKER):
                 answer: ActionResult = await handle.execute_update(
                     name, args=args, result_type=ActionResult, rpc_timeout=UPDATE_TIMEOUT
                 )
                 return answer
+
+        try:
+            return await self._on_open_run(workflow_id, run_id, update)
         except WorkflowUpdateFailedError as error:
             raise _refusal(error.cause) from None
 
     async def _signal(self, workflow_id: str, run_id: str | None, name: str, message: Any) -> None:
-        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-        async with _answer_within(RPC_TIMEOUT):
-            await handle.signal(name, message, rpc_timeout=RPC_TIMEOUT)
+        async def signal(handle: WorkflowHandle[Any, Any]) -> None:
+            async with _answer_within(RPC_TIMEOUT):
+                await handle.signal(name, message, rpc_timeout=RPC_TIMEOUT)
+
+        await self._on_open_run(workflow_id, run_id, signal)
+
+    async def _on_open_run(
+        self,
+        workflow_id: str,
+        run_id: str | None,
+        call: Callable[[WorkflowHandle[Any, Any]], Awaitable[Answer]],
+    ) -> Answer:
+        """Call a run or, where an operator has reset it, the one that goes on for it."""
+        try:
+            return await call(self._client.get_workflow_handle(workflow_id, run_id=run_id))
+        except NotFound:
+            async with _answer_within(RPC_TIMEOUT):
+                newest = await self._client.get_workflow_handle(workflow_id).describe(
+                    rpc_timeout=RPC_TIMEOUT
+                )
+            is_open = newest.status == WorkflowExecutionStatus.RUNNING
+            if not is_open or newest.raw_info.first_run_id != run_id:
+                raise
+        handle = self._client.get_workflow_handle(workflow_id, run_id=newest.run_id)
+        return await call(handle)
 
 
 def _why_not(domain: str, status: str | None) -> str:
@@ -332,15 +364,20 @@ def _refusal(cause: BaseException | None) -> Refused | BadInput:
 
 def _listed(execution: WorkflowExecution) -> Listed:
     attributes = execution.typed_search_attributes
-    status = attributes.get(STATUS)
+    status = attributes.get(STATUS)  # a foreign start may have given any
     return Listed(
         workflow_id=execution.id,
         request_id=execution.run_id,
-        status=Status(status) if status else None,
+        status=Status(status) if status in list(Status) else None,
         account_domain=attributes.get(DOMAIN),
         deadline=attributes.get(DEADLINE),
         requested_at=execution.start_time,
     )
+
+
+def _is_about_the_namespace(error: RPCError) -> bool:
+    details = error.grpc_status.details
+    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in details)
 
 
 @contextmanager
@@ -348,11 +385,12 @@ def _plain_errors(no_answer: str = _NO_ANSWER) -> Iterator[None]:
     try:
         yield
     except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            raise NotFound(_NOT_OPEN) from None
         if error.status in _DOWN:
             raise Unavailable(no_answer) from error
-        raise
+        if error.status == RPCStatusCode.NOT_FOUND and not _is_about_the_namespace(error):
+            raise NotFound(_NOT_OPEN) from None
+        _log.warning("Temporal answered %s: %s", error.status.name, error.message)
+        raise Unavailable(f"Temporal answered {error.status.name}; try again later.") from error
     # What a failed connection raises, and an update that is not answered.
     except (RuntimeError, TimeoutError, RPCTimeoutOrCancelledError) as error:
         raise Unavailable(no_answer) from error

@@ -141,6 +141,8 @@ async def require_search_attributes(client: Client) -> None:
     except RPCError as error:
         if error.status in (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED):
             return  # a server that doesn't tell
+        if error.status == RPCStatusCode.NOT_FOUND:
+            raise BadSetting(f"Temporal has no namespace {client.namespace}") from None
         raise Unavailable("Temporal does not answer.") from error
     missing = [name for name in SEARCH_ATTRIBUTES if name not in known.custom_attributes]
     if missing:
