@@ -13,11 +13,13 @@ from typing import Any
 
 from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from smart_accounts.accounts.records import StoredRequest
 from smart_accounts.messages import Addressee, Email, EmailStatus, Status, time_left, utc
 
 TEXT_WIDTH = 72
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 
 # What mail clients make links of, by the character to break it at. A dot counts only before what
 # can begin a top-level domain, so "3.5", "e.g. this" and "end. Next" stay; an ideographic one only
@@ -57,6 +59,13 @@ def quoted(text: str) -> str:
     """Somebody's words in a plain-text mail, each line marked as theirs."""
     lines = (textwrap.wrap(line, TEXT_WIDTH - 2) or [""] for line in text.split("\n"))
     return "\n".join(f"> {part}".rstrip() for parts in lines for part in parts)
+
+
+def unbroken(text: str) -> Markup:
+    """The text for the HTML part, where no line ends within a moment."""
+    escaped = str(escape(text))
+    whole = _MOMENT.sub(r'<span class="moment">\g<0></span>', escaped)
+    return Markup(whole)  # noqa: S704 - what else is in it is escaped
 
 
 def _folded(text: str) -> str:
@@ -156,7 +165,7 @@ class Composer:
             lstrip_blocks=True,
         )
         self._templates.globals["site"] = site
-        self._templates.filters |= {"moment": utc, "quoted": quoted}
+        self._templates.filters |= {"moment": utc, "quoted": quoted, "unbroken": unbroken}
 
     def compose(
         self,

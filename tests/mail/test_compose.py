@@ -303,6 +303,11 @@ class TestEveryMail:
         assert "https://help.example/ask" in mail.text
         assert "https://help.example/ask" in Page(mail.html).links
 
+    def test_no_line_of_a_paragraph_ends_within_a_moment(self, email: Email) -> None:
+        for paragraph in re.findall(r"<p style.*?</p>", compose(email).html):
+            whole = re.findall(r'nowrap;">[\d-]+ [\d:]+ UTC</span>', paragraph)
+            assert len(whole) == paragraph.count(" UTC"), paragraph
+
     def test_headers(self, email: Email) -> None:
         message = compose(email).message
         to = {CUSTOMER: "ada@acme.example", REQUESTER: "pat@partner.example"}
