@@ -58,8 +58,13 @@ def _mail(request: Request) -> Mail:
     return mail
 
 
-def _page(request: Request, template: str, **context: Any) -> Response:
-    return _templates.TemplateResponse(request, template, context, headers=_PAGE_HEADERS)
+def _page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+    return _templates.TemplateResponse(request, template, context, status, _PAGE_HEADERS)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _page(request, "refused.html", error.status_code, words=error.detail)
 
 
 async def _list_page(request: Request) -> Response:
@@ -123,6 +128,7 @@ def mailbox_app(mailbox: Mailbox) -> Starlette:
             Mount("/static", StaticFiles(directory=_here / "static")),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
+        exception_handlers={HTTPException: _refused},
     )
     app.state.mailbox = mailbox
     return app
