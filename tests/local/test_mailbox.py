@@ -19,6 +19,7 @@ from playwright.async_api import Browser, async_playwright
 from smart_accounts.local.mailbox import CAPACITY, MAX_MAIL_BYTES, Mail, Mailbox
 from smart_accounts.local.mailbox_server import serve_mailbox
 from smart_accounts.local.plan import free_ports
+from tests.looks import look
 
 
 @dataclass(frozen=True)
@@ -266,12 +267,27 @@ async def test_new_mails_appear_by_themselves(mailbox: RunningMailbox, browser: 
     await page.wait_for_url(f"{mailbox.url}/view/{mail_id}")
 
 
-@pytest.mark.parametrize("width", [390, 1200])
-async def test_no_page_is_wider_than_the_screen(
-    mailbox: RunningMailbox, browser: Browser, width: int
+LONG = mail("long" * 100, f"<p>{'wide' * 100}</p>")
+PAGES: dict[str, tuple[str, list[EmailMessage]]] = {
+    "empty": ("/", []),
+    "list": ("/", [mail(), LONG]),
+    "mail": ("/view/{}", [LONG]),
+    "text-alone": ("/view/{}", [mail()]),
+    "gone": ("/view/none", []),
+    "previews": ("/preview", []),
+    "preview": ("/preview/activation-customer", []),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_the_page_is_accessible_small_and_all_ours(
+    mailbox: RunningMailbox, browser: Browser, name: str
 ) -> None:
-    page = await browser.new_page(viewport={"width": width, "height": 800})
-    mail_id = await mailbox.send(mail("long" * 100, f"<p>{'wide' * 100}</p>"))
-    for path in ("/", f"/view/{mail_id}"):
-        await page.goto(mailbox.url + path)
-        assert await page.evaluate("document.documentElement.scrollWidth") == width
+    path, mails = PAGES[name]
+    ids = [await mailbox.send(each) for each in mails]
+    page = await browser.new_page()
+    await page.goto(mailbox.url + path.format(*ids))
+    for frame in await page.locator("iframe").all():
+        await frame.scroll_into_view_if_needed()  # which loads it
+    await page.wait_for_load_state("networkidle")
+    await look(page, f"mailbox-{name}")

@@ -1,21 +1,16 @@
 """Every kind of mail can be looked at in the local stack, as it is really made."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import async_playwright
 
 from smart_accounts.local.mailbox_server import serve_mailbox
 from smart_accounts.local.plan import free_ports
 from smart_accounts.local.previews import previews
 from smart_accounts.messages import EmailKind
-
-OUTPUT = Path(__file__).parents[2] / "test-output"
-CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-WIDTHS = {"desk": 1000, "phone": 390}
+from tests.looks import look, show
 
 
 @pytest.fixture
@@ -46,22 +41,11 @@ async def test_each_has_its_page(url: str) -> None:
         assert "/preview" in (await http.get("/")).text
 
 
-async def test_they_are_looked_at_in_a_browser(url: str) -> None:
-    OUTPUT.mkdir(exist_ok=True)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=CHROMIUM
-        )
-        page = await browser.new_page()
-        await page.goto(f"{url}/preview")
-        assert (await Axe().run(page)).violations_count == 0
-        for name in previews():
-            await page.goto(f"{url}/preview/{name}.html")
-            for size, width in WIDTHS.items():
-                await page.set_viewport_size({"width": width, "height": 800})
-                for scheme in ("light", "dark"):
-                    await page.emulate_media(color_scheme=scheme)
-                    shot = OUTPUT / f"mail-{name}-{size}-{scheme}.png"
-                    await page.screenshot(path=shot, full_page=True)
-                assert await page.evaluate("document.documentElement.scrollWidth") == width
-        await browser.close()
+@pytest.mark.parametrize("name", previews())
+async def test_each_is_looked_at_in_a_browser(name: str, new_page: Any) -> None:
+    request = httpx.Request("GET", "http://mail.example/")
+    mail = httpx.Response(200, html=previews()[name].html, request=request)
+    async with httpx.AsyncClient() as nothing_else:
+        page = await new_page()
+        await show(page, mail, nothing_else)
+        await look(page, f"mail-{name}")

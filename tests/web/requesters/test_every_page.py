@@ -1,15 +1,10 @@
-"""Each page in a real browser, on a desk and on a phone, by day and by night.
-
-Screenshots are kept in ``test-output/``.
-"""
+"""Each of the partner's pages, looked at in a real browser."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 from smart_accounts.errors import Unavailable
@@ -22,14 +17,9 @@ from smart_accounts.messages import (
     RequestStatus,
     Status,
 )
+from tests.looks import look, stays
 
-OUTPUT = Path(__file__).parents[3] / "test-output"
 NOW = datetime.now(UTC)
-SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
-LARGEST_PAGE = 60_000  # bytes, with all that it loads
-WEIGHTS = """Object.fromEntries(
-    ["navigation", "resource"].flatMap((type) => performance.getEntriesByType(type))
-        .map((entry) => [entry.name, entry.encodedBodySize]))"""
 COMPANIES = [
     *("Harbour Logistics", "Meadow Farms", "Zürich Rück", "Northwind Traders", "Blue Ridge Dental"),
     *("Contoso", "Fabrikam Steel", "Lucerne Publishing", "Tailspin Toys", "Wide World Importers"),
@@ -241,38 +231,16 @@ PAGES: dict[str, Callable[[Page, Any, Any], Awaitable[None]]] = {
 }
 
 
-async def _stays(route: Any) -> None:
-    """A page that looks again by itself would go while it is being looked at."""
-    if route.request.resource_type != "document":
-        await route.continue_()
-        return
-    answer = await route.fetch(max_redirects=0)
-    headers = {name: value for name, value in answer.headers.items() if name != "refresh"}
-    await route.fulfill(response=answer, headers=headers)
-
-
 @pytest.mark.parametrize("name", PAGES)
 async def test_the_page_is_accessible_small_and_all_ours(
     name: str, served_desk: Any, new_page: Any, wanted: Any
 ) -> None:
-    OUTPUT.mkdir(exist_ok=True)
     async with new_page() as page:
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda said: problems.append(said.text) if said.type == "error" else 0)
-        await page.route("**/*", _stays)
+        await page.route("**/*", stays)
         await PAGES[name](page, served_desk, wanted)
-        for size, viewport in SIZES.items():
-            await page.set_viewport_size(viewport)
-            for scheme in ("light", "dark"):
-                await page.emulate_media(color_scheme=scheme)
-                shot = OUTPUT / f"{name}-{size}-{scheme}.png"
-                await page.screenshot(path=shot, full_page=True)
-                found = await Axe().run(page)
-                assert found.violations_count == 0, found.generate_report()
-            assert await page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-        weights: dict[str, int] = await page.evaluate(WEIGHTS)
-        assert all(url.startswith(served_desk.url) for url in weights)
-        assert sum(weights.values()) < LARGEST_PAGE, weights
+        await look(page, name)
         # The browser calls every answer an error that is none of ours: what was wanted is above.
         assert [each for each in problems if "status of" not in each] == []
