@@ -26,15 +26,15 @@ class Stack:
     def url(self, port: str) -> str:
         return f"http://127.0.0.1:{self.ports[port]}"
 
-    async def link(self, customer: str) -> str:
-        """The link in the customer's activation mail, once that is there."""
+    async def link(self, customer: str, after: str = "") -> str:
+        """The link in the customer's newest activation mail, once one is there with another."""
         api, link = f"{self.url('MAILBOX_PORT')}/api/v1", f"{self.url('WEB_PORT')}/activate/"
         async with asyncio.timeout(PATIENCE), httpx.AsyncClient() as http:
             while True:
                 for listed in (await http.get(f"{api}/messages")).json()["messages"]:
                     text = (await http.get(f"{api}/message/{listed['ID']}")).json()["Text"]
                     found = re.search(rf"{re.escape(link)}\S+", text)
-                    if found and listed["To"][0]["Address"] == customer:
+                    if found and listed["To"][0]["Address"] == customer and found[0] != after:
                         return found[0]
                 await asyncio.sleep(0.1)
 
