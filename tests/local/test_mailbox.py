@@ -286,8 +286,5 @@ async def test_the_page_is_accessible_small_and_all_ours(
     path, mails = PAGES[name]
     ids = [await mailbox.send(each) for each in mails]
     page = await browser.new_page()
-    await page.goto(mailbox.url + path.format(*ids))
-    for frame in await page.locator("iframe").all():
-        await frame.scroll_into_view_if_needed()  # which loads it
-    await page.wait_for_load_state("networkidle")
+    await page.goto(mailbox.url + path.format(*ids), wait_until="networkidle")
     await look(page, f"mailbox-{name}")
