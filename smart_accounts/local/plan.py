@@ -15,6 +15,8 @@ from smart_accounts.errors import BadSetting, SmartAccountsError
 from smart_accounts.settings import PREFIX
 
 HOST = "127.0.0.1"
+CLIENT_ID = "smart-accounts"
+"""Of the pages, at the local identity provider; the audience of its access tokens too."""
 ROOT = Path(__file__).parents[2]
 """Where ``worker.py`` and ``starter.py`` are."""
 
@@ -106,7 +108,8 @@ def make_plan(home: Path, environ: Mapping[str, str]) -> Plan:
         del ports["OIDC_PORT"]
     else:
         environment[f"{PREFIX}OIDC_ISSUER"] = f"http://{HOST}:{ports['OIDC_PORT']}"
-        environment[f"{PREFIX}OIDC_CLIENT_ID"] = "smart-accounts"
+        environment[f"{PREFIX}OIDC_CLIENT_ID"] = CLIENT_ID
+        environment[f"{PREFIX}OIDC_AUDIENCE"] = CLIENT_ID
         environment[f"{PREFIX}OIDC_CLIENT_SECRET"] = "any"  # it wants one and checks none
     environment[f"{PREFIX}WEB_PORT"] = str(ports["WEB_PORT"])
     for name, value in _defaults(home, ports["WEB_PORT"]).items():

@@ -39,6 +39,7 @@ def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
         f"{PREFIX}OIDC_ISSUER": "http://127.0.0.1:9400",
         f"{PREFIX}OIDC_CLIENT_ID": "smart-accounts",
         f"{PREFIX}OIDC_CLIENT_SECRET": "any",
+        f"{PREFIX}OIDC_AUDIENCE": "smart-accounts",
         f"{PREFIX}WEB_PORT": "8000",
     }
 
@@ -100,11 +101,13 @@ def test_the_identity_provider_steps_aside_for_a_real_one(tmp_path: Path, in_fil
 
 
 def test_a_client_of_another_provider_is_none_of_ours(tmp_path: Path) -> None:
-    mine = {f"{PREFIX}OIDC_CLIENT_ID": "mine", f"{PREFIX}OIDC_CLIENT_SECRET": "mine too"}
+    names = ("CLIENT_ID", "CLIENT_SECRET", "AUDIENCE")
+    mine = {f"{PREFIX}OIDC_{name}": "mine" for name in names}
     environment = make_plan(tmp_path, mine).environment
 
     assert environment[f"{PREFIX}OIDC_CLIENT_ID"] == "smart-accounts"
     assert environment[f"{PREFIX}OIDC_CLIENT_SECRET"] == "any"
+    assert environment[f"{PREFIX}OIDC_AUDIENCE"] == "smart-accounts"
 
 
 @pytest.mark.parametrize("name", ["PUBLIC_URL", "SECRET_KEYS", "DATABASE_URL", "MAIL_FROM"])

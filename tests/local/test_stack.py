@@ -28,7 +28,7 @@ REQUEST = SmartAccountRequest(
     customer_email="ada@harbour.example",
     requester=Requester(email="pat@partner.example", name="Pat Lee", company="Partner Ltd"),
 )
-NAMES = ("smart_accounts.web", "worker.py", "oidc_provider_mock", "temporal")
+NAMES = ("smart_accounts.web", "worker.py", "local.provider", "temporal")
 COMMAND = [sys.executable, "-m", "smart_accounts.local"]
 
 
