@@ -1,6 +1,7 @@
 # Everything sets itself up: a Python of 3.11 or newer and make are enough, as root or not.
 # Another Python: make run PYTHON=python3.12. Other ports: make run WEB_PORT=8001.
 PYTHON ?= python3
+PERSON ?= Pat Lee
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,13 +10,16 @@ READY := $(VENV)/.ready
 CLEANED := .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis test-output
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test faults check clean chromium npm curl
+.PHONY: help run token demo test faults check clean chromium npm curl
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(READY) ## Run the whole service on this machine until Ctrl-C; its data is kept in .local
 	@exec $(BIN)/python -m smart_accounts.local run
+
+token: $(READY) ## Print an access token for the API while make run runs; PERSON="Kim Roy" for hers
+	@exec $(BIN)/python -m smart_accounts.local token "$(PERSON)"
 
 demo: $(READY) ## Drive one request to active and one to lapsed, on free ports, and print both
 	@exec $(BIN)/python -m smart_accounts.local demo

@@ -1,12 +1,14 @@
-"""``python -m smart_accounts.local run`` and ``… demo``."""
+"""``python -m smart_accounts.local run``, ``… demo`` and ``… token [PERSON]``."""
 
 import asyncio
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
-from smart_accounts.errors import BadSetting, SmartAccountsError
+from smart_accounts.errors import BadSetting, SmartAccountsError, Unavailable
+from smart_accounts.local.access_token import UnknownPerson, access_token
 from smart_accounts.local.demo import demo
 from smart_accounts.local.identity import PEOPLE
 from smart_accounts.local.plan import HOST, ROOT, Plan, make_plan
@@ -55,16 +57,30 @@ def _start_command(plan: Plan) -> str:
     )
 
 
+async def token(person: str = next(iter(PEOPLE))) -> None:
+    """Print an access token for the API, and nothing else."""
+    print(await access_token(make_plan(Path.cwd(), os.environ), person))
+
+
 def main() -> int:
-    commands = {"run": run, "demo": demo}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        print("usage: python -m smart_accounts.local run|demo", file=sys.stderr)
-        return 2
+    match sys.argv[1:]:
+        case ["run"]:
+            command = run
+        case ["demo"]:
+            command = demo
+        case ["token"] | ["token", _]:
+            command = partial(token, *sys.argv[2:])
+        case _:
+            print("usage: python -m smart_accounts.local run|demo|token [PERSON]", file=sys.stderr)
+            return 2
     try:
-        asyncio.run(commands[sys.argv[1]]())
-    except BadSetting as error:
+        asyncio.run(command())
+    except (BadSetting, UnknownPerson) as error:
         print(error, file=sys.stderr)
         return 2
+    except Unavailable as error:
+        print(error, file=sys.stderr)
+        return 3
     except (SmartAccountsError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
