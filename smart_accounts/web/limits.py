@@ -13,10 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from smart_accounts.web.api.problems import problem
 from smart_accounts.web.pages import Pages
 
-SENT = RateLimitItemPerMinute(120)
-CALLED = RateLimitItemPerMinute(600)  # by programs; what they start has a ceiling of its own
-SIGN_INS = RateLimitItemPerMinute(30)
-UNKNOWN_LINKS = RateLimitItemPerMinute(30)
+# Each has a name: two of one size are two counts.
+SENT = RateLimitItemPerMinute(120, namespace="sent")
+# By programs; what they start has a ceiling of its own.
+CALLED = RateLimitItemPerMinute(600, namespace="called")
+SIGN_INS = RateLimitItemPerMinute(30, namespace="sign-ins")
+UNKNOWN_LINKS = RateLimitItemPerMinute(30, namespace="unknown-links")
 
 
 class RateLimits:
@@ -36,7 +38,7 @@ class RateLimits:
             await self._app(scope, receive, send)
             return
         item = _limit_of(scope)
-        if item and not self._limiter.hit(item, _client(scope), str(item)):
+        if item and not self._limiter.hit(item, _client(scope)):
             await self._refuse(item, scope)(scope, receive, send)
             return
         if not scope["path"].startswith("/activate/"):
@@ -48,7 +50,7 @@ class RateLimits:
             nonlocal refused
             if message["type"] == "http.response.start":
                 is_unknown = message["status"] == 404
-                if is_unknown and not self._limiter.hit(UNKNOWN_LINKS, _client(scope), "links"):
+                if is_unknown and not self._limiter.hit(UNKNOWN_LINKS, _client(scope)):
                     refused = self._refuse(UNKNOWN_LINKS, scope)
             if refused is None:
                 await send(message)
@@ -58,7 +60,7 @@ class RateLimits:
             await refused(scope, receive, send)
 
     def _refuse(self, item: RateLimitItem, scope: Scope) -> Response:
-        stats = self._limiter.get_window_stats(item, _client(scope), str(item))
+        stats = self._limiter.get_window_stats(item, _client(scope))
         headers = {"Retry-After": str(max(1, math.ceil(stats.reset_time - time.time())))}
         if scope["path"].startswith("/api/"):
             return problem(429, "This address has sent too much within a minute.", None, headers)
@@ -74,12 +76,15 @@ def _limit_of(scope: Scope) -> RateLimitItem | None:
 
 
 def _client(scope: Scope) -> str:
-    """One line's addresses count as one: of IPv6 a customer has 2⁶⁴ at the least."""
+    """One line's addresses count as one: of IPv6 a customer has 2⁶⁴ at the least.
+
+    IPv4 in IPv6's clothes, as proxies on both name it, stays IPv4: else all of it were one line.
+    """
     host = scope["client"][0] if scope["client"] else ""
     try:
         address = ip_address(host)
     except ValueError:
         return str(host)
-    if isinstance(address, IPv6Address):
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
         return str(ip_network((address, 64), strict=False))
     return str(address)

@@ -4,6 +4,7 @@ import secrets
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 YES = {"agree": "yes"}
@@ -90,3 +91,53 @@ async def test_flood_of_answers(site: Any) -> None:
     assert set(statuses[120:]) == {429}
     assert answers[-1].headers["Retry-After"]
     assert (await site.http.get(f"/activate/{token}")).status_code == 200
+
+
+SECOND_20 = 1_800_000_020.0
+"""Of a minute, at which the clock stands still: no new minute begins under a test."""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/activate/unknown/decline", 30),  # a guess, before it is too much sent
+        ("POST", "/requests", 120),
+        ("POST", "/api/v1/requests", 600),
+        ("GET", "/activate/unknown", 30),
+        ("GET", "/sign-in", 30),
+        ("GET", "/sign-in/callback", 30),
+    ],
+)
+async def test_too_much_within_a_minute_waits_for_the_next(
+    site: Any, monkeypatch: pytest.MonkeyPatch, method: str, path: str, allowed: int
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: SECOND_20)
+    answers = [await site.http.request(method, path) for _ in range(allowed + 1)]
+    assert [answer.status_code == 429 for answer in answers] == [False] * allowed + [True]
+    assert answers[-1].headers["Retry-After"] == "40"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "are_one"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:0:0:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("a-socket", "a-socket", True),
+    ],
+)
+async def test_each_line_is_counted_by_itself(
+    site: Any, monkeypatch: pytest.MonkeyPatch, first: str, second: str, are_one: bool
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: SECOND_20)
+
+    async def signs_in(address: str) -> int:
+        transport = httpx.ASGITransport(site.app, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            return (await http.get("/sign-in")).status_code
+
+    statuses = {await signs_in(first) for _ in range(31)}
+    assert statuses == {501, 429}  # nobody can sign in here
+    assert (await signs_in(second) == 429) is are_one
