@@ -205,9 +205,10 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(store: AccountStore) -> AsyncIterator[Desk]:
+async def desk(store: AccountStore, request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
+    """A test may name the public address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    url = getattr(request, "param", f"http://127.0.0.1:{listening.getsockname()[1]}")
     settings = Settings(
         _env_file=None,
         public_url=url,

@@ -102,6 +102,20 @@ async def test_another_partners_request_looks_like_none(desk: Any, wanted: Any) 
     assert "Acme" not in (await desk.http.get("/requests")).text
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_looking_changes_nothing_and_is_not_kept(desk: Any, wanted: Any, method: str) -> None:
+    run = await desk.open(wanted())
+    before = await desk.store.requests.page(requester_email=None)
+    for path in ("/requests", "/requests/new", HERE, f"{HERE}/complete?run={run}"):
+        answer = await desk.http.request(method, path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    for action in ("resend", "replace-approver", "withdraw"):
+        assert (await desk.http.request(method, f"{HERE}/{action}")).status_code == 405
+    assert await desk.store.requests.page(requester_email=None) == before
+    assert not desk.temporal.open
+    assert not desk.temporal.actions
+
+
 async def test_an_operator_sees_everybodys_with_the_workflow(desk: Any, wanted: Any) -> None:
     run = await desk.open(wanted())
     desk.sign_in(desk.operator)
@@ -416,9 +430,17 @@ async def test_an_action_is_told_once(desk: Any, wanted: Any, action: str) -> No
     form, sent, words = ACTIONS[action]
     answer = await desk.post(f"{HERE}/{action}?run={run}", **form)
     assert (answer.status_code, answer.headers["location"]) == (303, f"{HERE}?run={run}")
+    assert {"HttpOnly", "SameSite=lax"} <= set(answer.headers["set-cookie"].split("; "))
     assert desk.temporal.actions == [(action, sent)]
     assert words in text(await desk.http.get(HERE))
     assert words not in text(await desk.http.get(HERE))
+
+
+@pytest.mark.parametrize("desk", ["https://accounts.example"], indirect=True)
+async def test_what_was_done_is_told_over_https_alone(desk: Any, wanted: Any) -> None:
+    await desk.open(wanted())
+    answer = await desk.post(f"{HERE}/resend")
+    assert "Secure" in answer.headers["set-cookie"].split("; ")
 
 
 @pytest.mark.parametrize("action", ACTIONS)
