@@ -28,11 +28,12 @@ from smart_accounts.messages import (
 )
 from smart_accounts.settings import Settings
 from smart_accounts.web.app import _add_errors
-from smart_accounts.web.hooks import MAX_REPORT, bounce_hook
+from smart_accounts.web.hooks import bounce_hook
 from smart_accounts.web.pages import Pages
 
 DOMAIN = "bounces.service.example"
 TOKEN = "q7w2abcdefghijklmnopqrstuvwxyz56"
+MAX_REPORT = 256 * 1024
 NOW = datetime.now(UTC)
 ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
 SIGNAL = (

@@ -61,6 +61,7 @@ async def test_no_trace_holds_a_token(site: Any, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(trace, "get_tracer_provider", Provider)
     assert (await site.http.get(f"/activate/{await site.issue()}")).status_code == 200
+    assert (await site.http.get("/api/v1/requests")).status_code == 401
 
 
 async def test_a_fault_shows_a_plain_page(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
