@@ -88,8 +88,13 @@ async def test_anybody_may_see_the_start_page(desk: Any) -> None:
     assert 'href="/requests/new">Request Smart Account<' in answer.text
 
 
-async def test_another_partners_request_looks_like_none(desk: Any, wanted: Any) -> None:
-    run = await desk.open(wanted())
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_another_partners_request_looks_like_none(
+    desk: Any, wanted: Any, is_stored: bool
+) -> None:
+    run = (await desk.temporal.start(wanted(), key="the other's")).request_id
+    if is_stored:
+        await desk.work()
     nothing = (await desk.http.get("/requests/smart-account-nothing.example")).text
     desk.sign_in(desk.somebody_else)
     for path in (HERE, f"{HERE}?run={run}", f"{HERE}/events", f"{HERE}/complete?run={run}"):
