@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
-from temporalio import workflow
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from smart_accounts.client import RequestClient
 from smart_accounts.errors import NotFound, Unavailable
@@ -76,36 +73,26 @@ async def test_requester_acts_on_a_reset_request_but_not_on_the_next(
     assert (await service.handle(again).describe()).status == WorkflowExecutionStatus.RUNNING
 
 
-@workflow.defn(name=WORKFLOW_TYPE)
-class BadRelease:
-    @workflow.run
-    async def run(self, _: dict[str, Any]) -> None:
-        raise ValueError("a bug")
-
-
-async def test_bad_release_is_an_outage(temporal: Client, fresh: dict[str, Any]) -> None:
-    requests = RequestClient(temporal)
-    async with Worker(
-        temporal,
-        task_queue=TASK_QUEUE,
-        workflows=[BadRelease],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-        graceful_shutdown_timeout=timedelta(),
-    ):
-        started = await requests.start(SmartAccountRequest.model_validate(fresh))
-        with pytest.raises(Unavailable):
-            await requests.status(started.workflow_id, run_id=started.request_id)
-    await temporal.get_workflow_handle(started.workflow_id).terminate()
+async def in_namespace(dev_server: Any, name: str) -> RequestClient:
+    return RequestClient(
+        await Client.connect(
+            dev_server.address, namespace=name, data_converter=pydantic_data_converter
+        )
+    )
 
 
 async def test_missing_namespace_is_an_outage(dev_server: Any, fresh: dict[str, Any]) -> None:
-    client = await Client.connect(
-        dev_server.address, namespace="nowhere", data_converter=pydantic_data_converter
-    )
-    requests = RequestClient(client)
+    requests = await in_namespace(dev_server, "nowhere")
     with pytest.raises(Unavailable):
         await requests.check()
     with pytest.raises(Unavailable):
+        await requests.start(SmartAccountRequest.model_validate(fresh))
+
+
+async def test_what_temporal_refuses_is_an_outage(dev_server: Any, fresh: dict[str, Any]) -> None:
+    await dev_server.cli("operator", "namespace", "create", "without-attributes")
+    requests = await in_namespace(dev_server, "without-attributes")
+    with pytest.raises(Unavailable, match="Temporal answered INVALID_ARGUMENT"):
         await requests.start(SmartAccountRequest.model_validate(fresh))
 
 

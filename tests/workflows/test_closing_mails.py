@@ -8,7 +8,15 @@ from temporalio.api.enums.v1 import EventType, ParentClosePolicy
 from temporalio.client import WorkflowExecutionStatus
 
 from smart_accounts.errors import Refused
-from smart_accounts.messages import Status
+from smart_accounts.messages import (
+    REMAINING_MAILS_TYPE,
+    TASK_QUEUE,
+    Addressee,
+    Email,
+    EmailKind,
+    SendEmails,
+    Status,
+)
 
 MINUTE = timedelta(minutes=1)
 CUSTOMER, REQUESTER = "ada@acme.example", "pat@partner.example"
@@ -48,6 +56,28 @@ async def test_what_is_left_after_an_hour_goes_on_without_the_request(
         keep("remaining-mails", await remaining.fetch_history())
         stored = await story.store.status(first.request_id)
     assert {mail.kind: mail.state for mail in stored.emails}["declined"] == "sent"
+    assert mail_server.kinds(REQUESTER).count("declined") == 1
+
+
+async def test_mails_that_go_on_already_are_left_to_that(story: Any, mail_server: Any) -> None:
+    async with story.worker():
+        await story.start()
+        await story.until(Status.PENDING, sent=2)
+        mail_server.refusals[REQUESTER] = "451 later"
+        declined = Email(kind=EmailKind.DECLINED, to=Addressee.REQUESTER)
+        remaining = await story.env.client.start_workflow(  # as before the run was reset
+            REMAINING_MAILS_TYPE,
+            SendEmails(request_id=story.started.request_id, emails=(declined,)),
+            id=f"smart-account-mails-{story.started.request_id}",
+            task_queue=TASK_QUEUE,
+        )
+        await story.client.decline(story.started.workflow_id)
+        await story.until(Status.DECLINED)
+        await story.env.sleep(61 * MINUTE)
+        await story.until_closed()
+        assert (await story.handle.describe()).status == WorkflowExecutionStatus.COMPLETED
+        del mail_server.refusals[REQUESTER]
+        await remaining.result()
     assert mail_server.kinds(REQUESTER).count("declined") == 1
 
 
