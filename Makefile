@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 CLEANED := .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis test-output
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test faults check clean chromium npm curl
+.PHONY: help run token demo test faults bench check clean chromium npm curl
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: check chromium npm curl ## Check, then run all tests; needs Chromium, npm 
 
 faults: $(READY) ## Run the fault tests in full: 200 requests under 18 kills; FAULTS_SEED repeats a run
 	@exec $(BIN)/python -m pytest tests/faults --full --timeout=600 --capture=no
+
+bench: $(READY) ## Measure how soon the pages answer with 10,000 requests in the store
+	@exec $(BIN)/python benchmarks/pages.py
 
 check: $(READY) ## Lint, check the format, the types and who imports whom
 	@$(BIN)/ruff check --quiet
