@@ -6,6 +6,7 @@ import email
 import email.policy
 import functools
 import json
+import os
 import re
 import socket
 import threading
@@ -14,8 +15,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import repeat
+from itertools import cycle, repeat
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import pytest
@@ -36,11 +38,21 @@ KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 BASE_URL = "https://accounts.example"
 
 
+_PORT_RANGE = 1000
+_FIRST_PORT = 10_000 + _PORT_RANGE * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_ports = cycle(SystemRandom().sample(range(_FIRST_PORT, _FIRST_PORT + _PORT_RANGE), k=_PORT_RANGE))
+
+
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that stays free until it is used.
+
+    It lies below those that systems hand out at random, so that no connection made in the
+    meantime takes it, and in a range of this process's own, beside those of a local stack.
+    """
+    while True:
+        port = next(_ports)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class MailServer:
@@ -128,7 +140,7 @@ class MailServer:
 
     async def hung_up(self) -> None:
         """Until no one is connected, so that no mail of a dead worker can still come in."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while not all(transport.is_closing() for transport in self._transports):
                 await asyncio.sleep(0.02)
 
@@ -138,7 +150,7 @@ class MailServer:
         ]
 
     async def wait_for(self, kind: str, to: str | None = None) -> EmailMessage:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while True:
                 for mail in self.mails:
                     if mail["X-Smart-Account-Mail"] == kind and to in (None, mail["To"]):

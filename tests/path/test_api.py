@@ -17,6 +17,7 @@ import pytest
 from smart_accounts.accounts.database import migrate
 
 REQUESTS = "/api/v1/requests"
+NO_WORKER_ASKED = 4  # seconds on a busy machine; who asks a worker waits for five
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
 
@@ -33,7 +34,7 @@ async def called(service: Any, issuer: Any) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def until(http: httpx.AsyncClient, where: str, status: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(40):
         while True:
             shown: dict[str, Any] = (await http.get(where)).json()
             if shown["status"] == status:
@@ -49,7 +50,7 @@ async def test_a_request_from_its_start_to_its_end_and_the_next_one(
     key = {"Idempotency-Key": "one"}
     began = time.monotonic()
     made = await called.post(REQUESTS, json=fresh, headers=key)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < NO_WORKER_ASKED
     where, shown = made.headers["location"], made.json()
     one = where.partition("?")[0]
     assert (made.status_code, shown["status"]) == (201, "requested")
@@ -64,7 +65,7 @@ async def test_a_request_from_its_start_to_its_end_and_the_next_one(
     assert (await called.get(one, headers=kim)).status_code == 404
     began = time.monotonic()
     assert (await called.post(REQUESTS, json=fresh)).status_code == 409
-    assert time.monotonic() - began < 1  # no worker was waited for
+    assert time.monotonic() - began < NO_WORKER_ASKED
 
     await service.worker()
     pending = await until(called, one, "pending")
@@ -89,7 +90,7 @@ async def test_a_request_from_its_start_to_its_end_and_the_next_one(
     assert taken.status_code == 200
     ended = await until(called, one, "withdrawn")
     assert (ended["decided_by"], ended["reason"]) == ("requester", "Not needed.")
-    async with asyncio.timeout(20):  # its closing mails go out first
+    async with asyncio.timeout(40):  # its closing mails go out first
         while (again := await called.post(REQUESTS, json=fresh)).status_code == 409:
             assert "closing" in again.json()["detail"] or "under way" in again.json()["detail"]
             await asyncio.sleep(0.1)

@@ -131,7 +131,7 @@ async def start_raw(service: Any, workflow_id: str, payloads: Payloads | None) -
 
 async def failure_of(service: Any, workflow_id: str) -> ApplicationError:
     with pytest.raises(WorkflowFailureError) as failure:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await service.client.get_workflow_handle(workflow_id).result()
     assert isinstance(failure.value.cause, ApplicationError)
     return failure.value.cause
@@ -235,7 +235,7 @@ async def test_cancel_and_terminate_from_outside(service: Any, fresh: dict[str, 
         started = await service.start(fresh)
         await service.until(started, Status.PENDING, sent=2)
         await cli("workflow", end, "--workflow-id", started.workflow_id)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while True:
                 found = (await service.handle(started).describe()).status
                 if found == WorkflowExecutionStatus[shown]:

@@ -44,7 +44,7 @@ async def test_bounced_activation_mail_ends_the_request(
     assert len(set(paths.values())) == 2
     assert all(path.endswith("@bounces.accounts.example") for path in paths.values())
 
-    async with httpx.AsyncClient(base_url=address) as http:
+    async with httpx.AsyncClient(base_url=address, timeout=30) as http:
         forged = REPORT.format(to=f"bounce-{'a' * 32}@bounces.accounts.example")
         assert (await http.post("/hooks/bounces", content=forged)).status_code == 204
         other = REPORT.format(to=paths["request-received"])
@@ -67,5 +67,5 @@ async def test_without_a_bounce_domain_mails_return_to_their_sender(
     await service.start(fresh)
     mail = await service.mail.wait_for("activation")
     assert mail["Return-Path"] == "no-reply@accounts.example"
-    async with httpx.AsyncClient(base_url=address) as http:
+    async with httpx.AsyncClient(base_url=address, timeout=30) as http:
         assert (await http.post("/hooks/bounces", content="")).status_code == 404

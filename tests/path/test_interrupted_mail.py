@@ -12,7 +12,7 @@ async def test_decision_while_a_mail_is_in_flight(service: Any, fresh: dict[str,
     service.mail.holds = True
     await service.worker()
     started = await service.start(fresh)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while service.mail.held < 2:
             await asyncio.sleep(0.02)
     await service.requests().accept(started.workflow_id)
@@ -36,7 +36,7 @@ async def test_temporal_that_accepts_and_stays_silent(free_port: Any, monkeypatc
     monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{port}")
     client = RequestClient(await connect(lazy=True))
     try:
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(10):  # two are promised
             await client.accept("smart-account-acme.example")
     except Unavailable:
         pass

@@ -28,7 +28,7 @@ async def test_scanners_change_nothing_and_a_person_activates(
     await service.until(started, Status.PENDING, sent=2)
     link = link_in(await service.mail.wait_for("activation"))
     before = len((await service.handle(started).fetch_history()).events)
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         looks = [http.request(("GET", "HEAD")[n % 2], link) for n in range(100)]
         answers = await asyncio.gather(*looks)
     assert {answer.status_code for answer in answers} == {200}
@@ -45,7 +45,7 @@ async def test_scanners_change_nothing_and_a_person_activates(
 
         await page.get_by_role("checkbox").check()
         await page.get_by_role("button", name="Accept").click()
-        await expect(page.get_by_role("heading", name="is activated")).to_be_visible(timeout=15_000)
+        await expect(page.get_by_role("heading", name="is activated")).to_be_visible(timeout=40_000)
         await browser.close()
     await service.until(started, Status.ACTIVE)
 
@@ -60,7 +60,7 @@ async def test_page_says_received_until_a_worker_has_activated(
     link = link_in(await service.mail.wait_for("activation"))
     worker.terminate()
     await asyncio.to_thread(worker.wait)
-    async with httpx.AsyncClient(follow_redirects=True) as http:
+    async with httpx.AsyncClient(follow_redirects=True, timeout=30) as http:
         answer = await http.post(link, data={"agree": "yes"})
         assert answer.status_code == 200
         assert "We have received your acceptance" in answer.text
@@ -79,7 +79,7 @@ async def test_link_is_nowhere_but_in_the_mail(
     await service.until(started, Status.PENDING, sent=2)
     link = link_in(await service.mail.wait_for("activation"))
     token = link.rpartition("/")[2]
-    async with httpx.AsyncClient(follow_redirects=True) as http:
+    async with httpx.AsyncClient(follow_redirects=True, timeout=30) as http:
         await http.post(link, data={"agree": "yes"})
     await service.until(started, Status.ACTIVE, sent=5)
     assert len(token) == 43
@@ -97,7 +97,7 @@ async def test_terminated_request_tells_its_customer(
     await service.until(started, Status.PENDING, sent=2)
     link = link_in(await service.mail.wait_for("activation"))
     await service.handle(started).terminate()
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         assert (await http.post(link, data={"agree": "yes"})).status_code == 410
 
 
@@ -110,7 +110,7 @@ async def test_outage_of_temporal_is_a_503(
     link = link_in(await service.mail.wait_for("activation"))
     service.launch("-m", "smart_accounts.web", TEMPORAL_ADDRESS=f"127.0.0.1:{free_port()}")
     health = f"http://127.0.0.1:{service.web_port}"
-    async with httpx.AsyncClient(timeout=10) as http, asyncio.timeout(30):
+    async with httpx.AsyncClient(timeout=30) as http, asyncio.timeout(60):
         while True:
             try:
                 assert (await http.get(f"{health}/healthz")).status_code == 200

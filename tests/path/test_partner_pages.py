@@ -53,7 +53,7 @@ async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
 
 async def until(http: httpx.AsyncClient, url: httpx.URL | str, *words: str) -> str:
     """Look at a page until it says all of it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             page = (await http.get(url)).text
             if all(each in page for each in words):

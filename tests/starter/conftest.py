@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -34,13 +33,7 @@ class Ended:
 
 
 Starter = Callable[..., Coroutine[Any, Any, Ended]]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+FreePort = Callable[[], int]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -77,31 +70,32 @@ def starter_at(address: str) -> Starter:
 
 
 @pytest.fixture(scope="session")
-def alone() -> Starter:
+def alone(free_port: FreePort) -> Starter:
     """The client where nothing listens."""
     return starter_at(f"127.0.0.1:{free_port()}")
 
 
 @asynccontextmanager
-async def running_temporal(**more: Any) -> AsyncIterator[str]:
+async def running_temporal(port: int, **more: Any) -> AsyncIterator[str]:
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(Path(sys.executable).parent / "temporal"),
         dev_server_extra_args=[
             f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items()
         ],
+        port=port,
         **more,
     ) as env:
         yield env.client.service_client.config.target_host
 
 
 @pytest.fixture(scope="session")
-async def temporal() -> AsyncIterator[str]:
-    async with running_temporal() as address:
+async def temporal(free_port: FreePort) -> AsyncIterator[str]:
+    async with running_temporal(port=free_port()) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
-async def mail_port() -> AsyncIterator[int]:
+async def mail_port(free_port: FreePort) -> AsyncIterator[int]:
     """A mail server that takes every mail and keeps none."""
     server = Controller(_Sink(), hostname="127.0.0.1", port=free_port())
     server.start()
@@ -155,13 +149,17 @@ async def starter(
 
 
 @pytest.fixture
-def worker_at(tmp_path: Path) -> Callable[[str], AbstractAsyncContextManager[None]]:
+def worker_at(
+    tmp_path: Path, free_port: FreePort
+) -> Callable[[str], AbstractAsyncContextManager[None]]:
     """A worker whose mail server is away: its mails stay queued."""
     return lambda address: running_worker(tmp_path, address, free_port())
 
 
 @pytest.fixture
-def temporal_in(tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[tuple[str, Starter]]]:
+def temporal_in(
+    tmp_path: Path, free_port: FreePort
+) -> Callable[[], AbstractAsyncContextManager[tuple[str, Starter]]]:
     """A server without a worker that can be stopped and started again where it was."""
     port = free_port()
 

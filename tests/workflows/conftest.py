@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from activities.accounts import AccountActivities
 from activities.emails import EmailActivities
 from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import RequestClient, Started
+from smart_accounts.client import Started
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.messages import (
@@ -36,6 +36,7 @@ from smart_accounts.messages import (
 from smart_accounts.settings import SmtpTls
 from smart_accounts.temporal import GuardInterceptor, worker_data_converter
 from smart_accounts.tokens import LinkTokens
+from tests.real_parts import PatientClient
 from workflows.remaining_mails import RemainingMailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
@@ -52,7 +53,7 @@ class Story:
     ) -> None:
         self.env = env
         self.store = store
-        self.client = RequestClient(env.client)
+        self.client = PatientClient(env.client)
         self._example = example
         self._mail_port = mail_port
         self.started: Started
@@ -116,7 +117,7 @@ class Story:
 
     async def until(self, *statuses: Status, sent: int = 0) -> RequestStatus:
         """Wait, in real time, until the request stands so and ``sent`` mails are out."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while True:
                 now = await self.status()
                 done = [each for each in now.emails if each.state == "sent"]
@@ -126,7 +127,7 @@ class Story:
 
     async def until_closed(self) -> None:
         """Unlike asking for the result, this leaves the clock alone."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while (await self.handle.describe()).status == WorkflowExecutionStatus.RUNNING:
                 await asyncio.sleep(0.02)
 
@@ -139,10 +140,12 @@ class Story:
     async def sleep_until(self, moment: datetime) -> None:
         await self.env.sleep(moment - await self.now())
 
-    async def let_pass(self, moment: datetime) -> None:
+    async def let_pass(self, *moments: datetime) -> None:
         """Without a worker: the server skips no time while a workflow task waits for one."""
-        await self.sleep_until(moment - timedelta(seconds=1))
-        await asyncio.sleep(1.5)
+        await self.sleep_until(moments[0] - timedelta(seconds=1))
+        async with asyncio.timeout(40):
+            while await self.now() < moments[-1] + timedelta(seconds=0.5):
+                await asyncio.sleep(0.1)
 
     async def replace(self, address: str) -> ActionResult:
         new = NewApprover(customer_email=address)
@@ -175,11 +178,11 @@ def temporal_program() -> str:
 
 
 @pytest.fixture
-async def env() -> AsyncIterator[WorkflowEnvironment]:
+async def env(free_port: Callable[[], int]) -> AsyncIterator[WorkflowEnvironment]:
     path = shutil.which("temporal-test-server", path=str(Path(sys.executable).parent))
     assert path
     async with await WorkflowEnvironment.start_time_skipping(
-        data_converter=pydantic_data_converter, test_server_existing_path=path
+        data_converter=pydantic_data_converter, port=free_port(), test_server_existing_path=path
     ) as running:
         await running.client.operator_service.add_search_attributes(
             AddSearchAttributesRequest(
