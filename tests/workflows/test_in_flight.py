@@ -26,7 +26,9 @@ CUSTOMER, REQUESTER, OTHER = "ada@acme.example", "pat@partner.example", "cy@acme
 
 
 @pytest.fixture
-async def env(temporal_program: str) -> AsyncIterator[WorkflowEnvironment]:
+async def env(
+    temporal_program: str, free_port: Callable[[], int]
+) -> AsyncIterator[WorkflowEnvironment]:
     """The real server: the time-skipping one does not tell a running activity of its end."""
     keys: dict[str, Callable[[str], SearchAttributeKey[Any]]] = {
         "Keyword": SearchAttributeKey.for_keyword,
@@ -34,6 +36,7 @@ async def env(temporal_program: str) -> AsyncIterator[WorkflowEnvironment]:
     }
     async with await WorkflowEnvironment.start_local(
         data_converter=pydantic_data_converter,
+        port=free_port(),
         dev_server_existing_path=temporal_program,
         search_attributes=[keys[kind](name) for name, kind in SEARCH_ATTRIBUTES.items()],
     ) as running:
@@ -41,7 +44,7 @@ async def env(temporal_program: str) -> AsyncIterator[WorkflowEnvironment]:
 
 
 async def in_flight(mail_server: Any, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while mail_server.slow_at < count:
             await asyncio.sleep(0.02)
 
@@ -57,7 +60,7 @@ async def test_decision_while_a_mail_is_being_refused(story: Any, mail_server: A
         mail_server.slow = set()
         await asyncio.sleep(0.5)
         mail_server.refusals = {}
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             assert (await story.handle.result())["status"] == "active"
         assert (await story.handle.describe()).status == WorkflowExecutionStatus.COMPLETED
     assert sorted(mail_server.kinds()) == ["access-granted", "activated", "welcome"]
@@ -71,7 +74,7 @@ async def test_new_approver_waits_for_nobody_elses_mail(story: Any, mail_server:
         await in_flight(mail_server, 1)
         await story.replace(OTHER)
         mail_server.slow = set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             await mail_server.wait_for("activation", OTHER)
         now = await story.until(Status.PENDING, sent=2)
         assert (EmailKind.REQUEST_RECEIVED, EmailState.QUEUED) in {
@@ -82,19 +85,24 @@ async def test_new_approver_waits_for_nobody_elses_mail(story: Any, mail_server:
 async def test_approver_who_was_asked_at_the_decision_stays(
     story: Any, mail_server: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    issue_link = story.store.issue_link
+    issue_link, asked, decided = story.store.issue_link, asyncio.Event(), asyncio.Event()
 
-    async def slow_link(*args: Any) -> Any:
-        await asyncio.sleep(1)
+    async def held_link(*args: Any) -> Any:
+        asked.set()
+        await decided.wait()
         return await issue_link(*args)
 
-    monkeypatch.setattr(story.store, "issue_link", slow_link)
+    monkeypatch.setattr(story.store, "issue_link", held_link)
     async with story.worker():
         await story.start(user_emails=[])
         await story.until(Status.PENDING, sent=2)
         replacing = asyncio.create_task(story.replace(OTHER))
-        await asyncio.sleep(0.4)
+        await asyncio.wait_for(asked.wait(), 40)
         await story.client.accept(story.started.workflow_id, accepted_by=CUSTOMER)
+        async with asyncio.timeout(40):
+            while "is being recorded: active" not in (await story.status()).next_step:
+                await asyncio.sleep(0.02)
+        decided.set()
         with pytest.raises(Refused, match="Too late: the request is active already"):
             await replacing
         assert (await story.handle.result())["status"] == "active"
@@ -133,7 +141,7 @@ async def test_foreign_memo_is_no_key(story: Any, example: dict[str, Any], memo:
             memo={"idempotency_key": memo},
         )
         await handle.signal("accepted")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             assert (await handle.result())["status"] == "active"
 
 
@@ -163,7 +171,7 @@ async def test_update_with_a_bad_start_wedges_nothing(story: Any) -> None:
     )
     updating = asyncio.create_task(handle.execute_update("withdraw"))
     await asyncio.sleep(0.5)
-    async with story.worker(), asyncio.timeout(20):
+    async with story.worker(), asyncio.timeout(40):
         with pytest.raises(Exception, match=r"."):
             await handle.result()
         await asyncio.gather(updating, return_exceptions=True)

@@ -69,7 +69,7 @@ async def test_nobody_answers(story: Any, mail_server: Any, ask: Any) -> None:
         assert (await story.handle.describe()).status == WorkflowExecutionStatus.RUNNING
         await story.sleep_until(pending.deadline + timedelta(seconds=1))
         lapsed = await story.until(Status.LAPSED, sent=9)
-        assert timedelta() <= lapsed.decided_at - lapsed.deadline < timedelta(seconds=1)
+        assert timedelta() <= lapsed.decided_at - lapsed.deadline < timedelta(seconds=10)
     assert await ask("SELECT state FROM accounts") == [{"state": "closed"}]
     assert mail_server.kinds(CUSTOMER) == ["activation", *["reminder"] * 4, "lapsed"]
     assert mail_server.kinds(REQUESTER) == ["request-received", "expiring", "lapsed"]
@@ -123,7 +123,7 @@ async def test_mail_server_down_at_the_deadline(story: Any, mail_server: Any) ->
         await mail_server.down()
         await story.sleep_until(pending.deadline + timedelta(seconds=1))
         lapsed = await story.until(Status.LAPSED)
-        assert lapsed.decided_at - lapsed.deadline < timedelta(seconds=1)
+        assert lapsed.decided_at - lapsed.deadline < timedelta(seconds=10)
         assert await story.stored() == Status.LAPSED
         assert mails(lapsed)["lapsed", CUSTOMER] == "queued"
         await mail_server.up()
@@ -155,7 +155,7 @@ async def test_refusal_for_now_of_one_mail_holds_back_nothing(story: Any, mail_s
             ("activation", CUSTOMER): "sent",
             ("request-received", REQUESTER): "queued",
         }
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             await story.client.accept(story.started.workflow_id)
             await story.until(Status.ACTIVE)
         await mail_server.wait_for("welcome", CUSTOMER)
@@ -288,7 +288,7 @@ async def test_decision_before_the_mails_stops_them(
         await story.env.sleep(60 * MINUTE)
         await story.client.decline(story.started.workflow_id)
         await story.until(Status.DECLINED)
-        async with asyncio.timeout(15):  # not the minutes that the next try is away
+        async with asyncio.timeout(40):  # not the minutes that the next try is away
             while len(await story.pending_activities()) > 1:
                 await asyncio.sleep(0.02)
         await mail_server.up()

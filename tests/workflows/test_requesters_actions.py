@@ -82,11 +82,11 @@ async def test_resend_has_a_cool_down_and_a_daily_limit(
 
 async def test_short_window_has_a_short_cool_down(story: Any, resend: Any) -> None:
     async with story.worker():
-        await story.start(acceptance_window=timedelta(minutes=10))
+        await story.start(acceptance_window=timedelta(hours=2))
         await story.until(Status.PENDING, sent=2)
         with pytest.raises(Refused, match="has just been sent"):
             await resend()
-        await story.env.sleep(timedelta(seconds=6))
+        await story.env.sleep(timedelta(seconds=72))
         await resend()
         await story.until(Status.PENDING, sent=3)
 
