@@ -25,14 +25,16 @@ async def test_fifty_acceptances_at_once(
     service.mail.holds = True  # the request stays open for what comes after the first
     async with httpx.AsyncClient(base_url=address, timeout=30) as http:
 
-        async def accept(after: float) -> int:
-            await asyncio.sleep(after)
+        async def accept(number: int) -> int:
+            await asyncio.sleep(chance.uniform(0, 0.2))
+            own = {"X-Forwarded-For": f"203.0.113.{number}"}  # together they'd be too many a minute
             while True:
-                answer = await http.post(link, data={"agree": "yes"})
+                answer = await http.post(link, data={"agree": "yes"}, headers=own)
                 if answer.status_code != 503:  # on a busy machine; it says to try again
                     return answer.status_code
+                await asyncio.sleep(0.5)
 
-        answers = await asyncio.gather(*(accept(chance.uniform(0, 0.2)) for _ in range(50)))
+        answers = await asyncio.gather(*map(accept, range(50)))
     assert set(answers) <= {200, 303}
     await service.requests().decline(started.workflow_id)
     history = await service.handle(started).fetch_history()
@@ -68,11 +70,11 @@ async def test_twenty_starts_at_once(service: Any, fresh: dict[str, Any], ask_se
 async def pending(service: Any, wish: Any) -> list[Started]:
     """Ten requests that can be resent almost at once."""
     await service.worker()
-    wishes = [wish(f"crowd-{number}") | {"acceptance_window": "PT100S"} for number in range(10)]
+    wishes = [wish(f"crowd-{number}") | {"acceptance_window": "PT400S"} for number in range(10)]
     all_of_them = [await service.start(each) for each in wishes]
     for each in all_of_them:
         await service.until(each, Status.PENDING, sent=2)
-    await asyncio.sleep(1)  # the cool-down
+    await asyncio.sleep(4)  # the cool-down
     return all_of_them
 
 

@@ -21,7 +21,7 @@ async def test_deadline_that_passes_while_temporal_is_down(
     service: Any, fresh: dict[str, Any], chance: Random
 ) -> None:
     await service.worker()
-    started = await service.start(fresh | {"acceptance_window": f"PT{chance.randint(3, 5)}S"})
+    started = await service.start(fresh | {"acceptance_window": f"PT{chance.randint(12, 14)}S"})
     pending = await service.until(started, Status.PENDING, sent=2)
     await service.server.down(signal.SIGKILL)
     assert datetime.now(UTC) < pending.deadline
@@ -40,7 +40,7 @@ async def test_acceptance_and_expiry_that_both_wait_for_a_worker(
     service: Any, fresh: dict[str, Any], chance: Random, ask_service: Any
 ) -> None:
     worker = await service.worker()
-    started = await service.start(fresh | {"acceptance_window": f"PT{chance.randint(3, 5)}S"})
+    started = await service.start(fresh | {"acceptance_window": f"PT{chance.randint(12, 14)}S"})
     pending = await service.until(started, Status.PENDING, sent=2)
     await service.kill(worker)
     await service.requests().accept(started.workflow_id)

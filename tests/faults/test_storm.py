@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from smart_accounts.client import RequestClient
 from smart_accounts.errors import Refused, Unavailable
-from smart_accounts.messages import EmailState, Status, workflow_id
+from smart_accounts.messages import EmailState, SmartAccountRequest, Status, workflow_id
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Size:
     """The shortest and the longest acceptance window, in seconds."""
 
 
-SHORT = Size(24, {"send": 2, "commit": 1, "server": 1}, (5, 14))
+SHORT = Size(24, {"send": 2, "commit": 1, "server": 1}, (9, 14))
 FULL = Size(200, {"send": 10, "commit": 5, "server": 3}, (20, 60))
 
 
@@ -104,10 +105,12 @@ class Life:
 
     async def live(self, service: Any) -> None:
         await asyncio.sleep(self.starts_after)
-        await insist(lambda: service.start(self.request))
+        requests = RequestClient(service.client)
+        wanted = SmartAccountRequest.model_validate(self.request)
+        await insist(lambda: requests.start(wanted))
         if self.accepts_after is not None:
             await asyncio.sleep(self.accepts_after)
-            await insist(lambda: service.requests().accept(self.workflow_id))
+            await insist(lambda: requests.accept(self.workflow_id))
 
 
 class Storm:
@@ -195,6 +198,7 @@ def named(mail: Any) -> str:
     return str(mail["Message-ID"]).strip()
 
 
+@pytest.mark.timeout(300)
 async def test_storm(
     service: Any, ask_service: Any, commits: Any, wish: Any, chance: Random, full: bool
 ) -> None:

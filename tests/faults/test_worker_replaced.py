@@ -30,13 +30,13 @@ async def test_acceptance_of_a_request_that_a_dead_worker_had_cached(
     happened = [(event.event_type, event.event_time.ToDatetime()) for event in history.events]
     kinds = [kind for kind, _ in happened]
     signalled = kinds.index(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
-    assert kinds[signalled + 1 : signalled + 3] == [
+    (scheduled, began), (timed_out, ended) = happened[signalled + 1 : signalled + 3]
+    assert (scheduled, timed_out) == (
         EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
         EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
-    ], "the task went to the dead worker"
-    taken = kinds.index(EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED, signalled)
-    # Two seconds are promised; a busy machine gets two more, and Temporal's default is ten.
-    assert (happened[taken][1] - happened[signalled][1]).total_seconds() < 4
+    ), "the task went to the dead worker"
+    # A second, then any worker is asked; a busy machine gets more, Temporal's default is ten.
+    assert (ended - began).total_seconds() < 5
 
 
 async def test_mails_that_a_dead_worker_had_in_the_ledger_and_in_flight(
@@ -47,7 +47,7 @@ async def test_mails_that_a_dead_worker_had_in_the_ledger_and_in_flight(
     commits.arm("record")
     in_ledger = await service.start(wish("in-ledger"))
     assert await commits.stopped() == {"record": in_ledger.request_id}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while len(mail.mails) < 2:
             await asyncio.sleep(0.02)
         mail.holds = True
@@ -61,7 +61,7 @@ async def test_mails_that_a_dead_worker_had_in_the_ledger_and_in_flight(
     await asyncio.sleep(chance.uniform(0, 1))
     await service.kill(worker)
     mail.holds = False
-    async with asyncio.timeout(25):  # the heartbeat's time-out, not the activity's half hour
+    async with asyncio.timeout(60):  # the heartbeat's time-out, not the activity's half hour
         await service.until(in_ledger, Status.PENDING, sent=2)
         await service.until(in_flight, Status.PENDING, sent=2)
         await service.handle(untrue).result()
