@@ -5,18 +5,29 @@ import json
 import signal
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from itertools import chain, repeat
 from typing import Any
 
 import httpx
 import pytest
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.history.v1 import HistoryEvent
 
+from smart_accounts import client
 from smart_accounts.messages import Status
 
 
-async def events_of(service: Any, started: Any) -> list[Any]:
-    return list((await service.handle(started).fetch_history()).events)
+async def events_of(service: Any, started: Any) -> list[HistoryEvent]:
+    """Without what a busy machine adds: tasks that its worker did not take in time."""
+    events = (await service.handle(started).fetch_history()).events
+    late = {
+        event.workflow_task_timed_out_event_attributes.scheduled_event_id: event.event_id
+        for event in events
+        if event.workflow_task_timed_out_event_attributes.timeout_type
+        == TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+    }
+    return [event for event in events if event.event_id not in {*late, *late.values()}]
 
 
 async def test_accept_path_and_its_cost(
@@ -28,12 +39,12 @@ async def test_accept_path_and_its_cost(
     started = await service.start(fresh)
     await service.until(started, Status.PENDING, sent=2)
     waiting = await events_of(service, started)
-    size = (await service.handle(started).describe()).raw_description
+    size = sum(event.ByteSize() for event in waiting)
     assert len(waiting) <= 14, [EventType.Name(event.event_type)[11:] for event in waiting]
-    assert size.workflow_execution_info.history_size_bytes <= 3 * 1024
+    assert size <= 3 * 1024
 
     link = link_in(await service.mail.wait_for("activation"))
-    async with httpx.AsyncClient(base_url=address, follow_redirects=True) as http:
+    async with httpx.AsyncClient(base_url=address, follow_redirects=True, timeout=30) as http:
         assert fresh["account_name"] in (await http.get(link)).text
         assert (await http.post(link, data={"agree": "yes"})).status_code == 200
         active = await service.until(started, Status.ACTIVE, sent=4)
@@ -49,8 +60,9 @@ async def test_accept_path_and_its_cost(
 
 
 async def test_first_look_does_not_cut_the_first_task_in_two(
-    service: Any, fresh: dict[str, Any]
+    service: Any, fresh: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(client, "QUERY_TIMEOUT", timedelta(seconds=40))
     await service.worker()
     path = service.database_url.partition("///")[2]
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -69,7 +81,7 @@ async def test_first_look_does_not_cut_the_first_task_in_two(
 async def test_lapse_path_and_its_cost(service: Any, fresh: dict[str, Any], keep: Any) -> None:
     del fresh["user_emails"]
     await service.worker()
-    started = await service.start(fresh | {"acceptance_window": "PT3S"})
+    started = await service.start(fresh | {"acceptance_window": "PT12S"})
     lapsed = await service.until(started, Status.LAPSED, sent=4)
     assert lapsed.decided_at >= lapsed.deadline
     await service.handle(started).result()
@@ -83,7 +95,7 @@ async def test_decline_path(service: Any, fresh: dict[str, Any], link_in: Any, k
     started = await service.start(fresh)
     await service.until(started, Status.PENDING, sent=2)
     link = link_in(await service.mail.wait_for("activation"))
-    async with httpx.AsyncClient(base_url=address, follow_redirects=True) as http:
+    async with httpx.AsyncClient(base_url=address, follow_redirects=True, timeout=30) as http:
         answer = await http.post(f"{link}/decline", data={"reason": "We know no such partner."})
         assert answer.status_code == 200
         declined = await service.until(started, Status.DECLINED, sent=3)
@@ -100,7 +112,7 @@ async def test_path_on_each_database(
     address = await service.web()
     started = await service.start(fresh)
     link = link_in(await service.mail.wait_for("activation"))
-    async with httpx.AsyncClient(base_url=address, follow_redirects=True) as http:
+    async with httpx.AsyncClient(base_url=address, follow_redirects=True, timeout=30) as http:
         await http.post(link, data={"agree": "yes"})
         await service.until(started, Status.ACTIVE, sent=5)
         page = await http.get(link)
@@ -118,7 +130,7 @@ async def test_mail_server_that_refuses_for_now_and_then_accepts(
     )
     await service.worker()
     started = await service.start(fresh)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while service.mail.attempts[fresh["customer_email"]] < 3:
             await asyncio.sleep(0.05)
     assert not service.mail.mails
@@ -151,7 +163,7 @@ async def test_worker_ends_with_status_0_twenty_times_out_of_twenty(
             request = json.loads(json.dumps(fresh).replace(fresh["account_domain"], domain))
             await service.until(await service.start(request), Status.PENDING, sent=2)
         worker.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(worker.wait, 20) == 0, service.log
+        assert await asyncio.to_thread(worker.wait, 40) == 0, service.log
 
 
 async def test_worker_that_is_told_to_stop_while_the_mail_server_hangs(
@@ -167,7 +179,7 @@ async def test_worker_that_is_told_to_stop_while_the_mail_server_hangs(
     started = await service.start(fresh)
     await service.until(started, Status.PENDING)
     worker.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(worker.wait, 25) == 0
+    assert await asyncio.to_thread(worker.wait, 40) == 0
     hanging.close()
 
 
@@ -192,7 +204,7 @@ async def test_bad_setting_stops_the_program_in_one_line(
             return  # only the worker depends on the search attributes
         await service.server.cli("operator", "namespace", "create", "bare")  # if it isn't there
     process = service.launch(*program, **changes)
-    assert await asyncio.to_thread(process.wait, 20) == 2
+    assert await asyncio.to_thread(process.wait, 60) == 2
     lines = [line for line in service.log.splitlines() if " INFO " not in line]
     assert len(lines) == 1
     assert named in lines[0]
