@@ -48,12 +48,12 @@ def mail(number: int = 1, to: str = "ada@acme.example") -> EmailMessage:
 class Hasty(SmtpSender):
     """Gives up soon, so that tests of silent servers needn't take minutes."""
 
-    COMMAND_TIMEOUT = timedelta(seconds=0.5)
-    FINAL_DOT_TIMEOUT = timedelta(seconds=1.5)
+    COMMAND_TIMEOUT = timedelta(seconds=1.5)
+    FINAL_DOT_TIMEOUT = timedelta(seconds=5)
 
 
 class Probing(SmtpSender):
-    PROBE_TIMEOUT = timedelta(seconds=0.5)
+    PROBE_TIMEOUT = timedelta(seconds=1.5)
 
 
 def patience(answers: dict[str, str]) -> type[SmtpSender]:
@@ -147,7 +147,7 @@ async def sending(
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -198,7 +198,7 @@ async def test_each_refusal_says_what_can_be_done(
         assert len(server.mails) == ("DOT" in answers)
 
         # Nothing of it stays: neither its connection nor its place among the few.
-        await asyncio.wait_for(server.connections[0].closed.wait(), 5)
+        await asyncio.wait_for(server.connections[0].closed.wait(), 20)
         server.answers = {}
         await sender.send(mail(2))
     assert len(server.connections) == 2
@@ -241,7 +241,7 @@ async def test_the_answer_is_one_printable_line(server: Server, port: int) -> No
 
 
 async def test_a_server_may_think_long_about_a_mail(server: Server, port: int) -> None:
-    server.pause = 0.8  # longer than a command may take
+    server.pause = 2  # longer than a command may take
     async with sending(port, Hasty) as sender:
         await sender.send(mail())
     assert timedelta(seconds=30) == SmtpSender.COMMAND_TIMEOUT
@@ -306,12 +306,12 @@ async def test_twenty_mails_go_over_four_connections_and_so_do_the_next(
 async def test_a_kept_connection_that_is_of_no_more_use_is_replaced(
     server: Server, port: int, answers: dict[str, str]
 ) -> None:
-    async with asyncio.timeout(10), sending(port, patience(answers)) as sender:
+    async with asyncio.timeout(20), sending(port, patience(answers)) as sender:
         await sender.send(mail(1))
         server.connections[0].answers |= answers
         await sender.send(mail(2))
     assert len(server.mails) == len(server.connections) == 2
-    await asyncio.wait_for(server.connections[0].closed.wait(), 5)
+    await asyncio.wait_for(server.connections[0].closed.wait(), 20)
 
 
 @pytest.mark.parametrize("farewell", [b"", b"421 idle for too long\r\n"])
@@ -372,8 +372,8 @@ async def test_a_cancelled_send_leaves_nothing_behind(
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        await asyncio.wait_for(server.connections[0].closed.wait(), 5)
-        await asyncio.wait_for(sender.send(mail(3)), 5)
+        await asyncio.wait_for(server.connections[0].closed.wait(), 20)
+        await asyncio.wait_for(sender.send(mail(3)), 20)
     assert len(server.connections) == 2
     assert b"<3@" in server.mails[-1]
     assert len(server.mails) == (2 if where == "DOT" else 1)
@@ -383,10 +383,10 @@ async def test_a_cancelled_send_leaves_nothing_behind(
 async def test_closing_needs_no_answer(server: Server, port: int, answer: str) -> None:
     server.answers = {"QUIT": answer}
     server.pause = 0.02
-    async with asyncio.timeout(10), sending(port, patience(server.answers)) as sender:
+    async with asyncio.timeout(20), sending(port, patience(server.answers)) as sender:
         await asyncio.gather(sender.send(mail(1)), sender.send(mail(2)))
     for connection in server.connections:
-        await asyncio.wait_for(connection.closed.wait(), 5)
+        await asyncio.wait_for(connection.closed.wait(), 20)
 
 
 # aiosmtpd, with certificates.

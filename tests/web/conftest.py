@@ -2,17 +2,20 @@
 
 import asyncio
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI, Response
+from limits.storage import memory
 from playwright.async_api import Browser, Page, async_playwright, expect
 from sqlalchemy import insert, select, update
 
@@ -169,6 +172,13 @@ def pending() -> StoredRequest:
         decided_by=None,
         reason=None,
     )
+
+
+@pytest.fixture(autouse=True)
+def clock_of_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands still: a test that runs into the next minute would be allowed more."""
+    now = time.time()
+    monkeypatch.setattr(memory, "time", SimpleNamespace(time=lambda: now))
 
 
 @pytest.fixture(scope="session")

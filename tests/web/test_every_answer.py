@@ -106,6 +106,6 @@ async def test_ready_waits_for_no_part_longer_than_two_seconds(
 
     monkeypatch.setattr(site.temporal, "check", hangs)
     monkeypatch.setattr(site.store, "ping", hangs)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(3.9):  # on a busy machine; one after the other they take four
         answer = await site.http.get("/readyz")
     assert answer.json() == {"status": "unavailable", "temporal": "down", "database": "down"}

@@ -31,7 +31,7 @@ def environment(database_url: str, port: int, temporal: int) -> dict[str, str]:
 
 
 async def answers(http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             try:
                 await http.get("/healthz")
@@ -60,7 +60,7 @@ async def test_without_temporal_it_serves_logs_no_token_and_ends_in_order(
             stderr=stream,
         )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
             await answers(http)
             assert (await http.get(f"/activate/{token}")).status_code == 200
             assert (await http.post(f"/activate/{token}?x={token}")).status_code == 422
@@ -72,7 +72,7 @@ async def test_without_temporal_it_serves_logs_no_token_and_ends_in_order(
             assert (ready.status_code, ready.json()["temporal"]) == (503, "down")
             assert ready.json()["database"] == "ok"
             process.send_signal(signum)
-            assert await asyncio.wait_for(process.wait(), 10) == 0
+            assert await asyncio.wait_for(process.wait(), 30) == 0
     finally:
         if process.returncode is None:
             process.kill()

@@ -86,7 +86,7 @@ async def test_the_domain_follows_the_address_until_it_is_written(
 
 async def reload(page: Page) -> None:
     """Once the browser has put its own page in place of ours, which takes a moment."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 await page.reload()
@@ -269,7 +269,7 @@ async def test_the_service_ends_at_once_while_pages_listen(
         async with page.expect_response(lambda answer: "/events" in answer.url):
             await page.goto(f"{desk.url}{HERE}")
         server.should_exit = True
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await serving
 
 

@@ -166,7 +166,7 @@ async def version(desk: Any, run: str) -> str:
 
 
 async def collect(stream: AsyncIterator[str]) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return "".join([each async for each in stream])
 
 
