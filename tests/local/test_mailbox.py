@@ -258,10 +258,10 @@ async def test_new_mails_appear_by_themselves(mailbox: RunningMailbox, browser: 
 
     mail_id = await mailbox.send(mail("Hello"))
     link = page.get_by_role("link", name="Hello")
-    await link.wait_for(timeout=5000)
+    await link.wait_for(timeout=20_000)
     await link.focus()
     await mailbox.send(mail("World"))
-    await page.get_by_role("link", name="World").wait_for(timeout=5000)
+    await page.get_by_role("link", name="World").wait_for(timeout=20_000)
 
     await page.keyboard.press("Enter")  # the keyboard's place was kept
     await page.wait_for_url(f"{mailbox.url}/view/{mail_id}")

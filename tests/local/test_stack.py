@@ -21,6 +21,7 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.local.child import Child
 from smart_accounts.local.plan import check_ports, free_ports, make_plan
 from smart_accounts.messages import Requester, SmartAccountRequest, Status
+from tests.real_parts import PatientClient
 
 REQUEST = SmartAccountRequest(
     account_name="Harbour Logistics",
@@ -57,7 +58,7 @@ class Stack:
     process: Process
     ports: dict[str, int]
 
-    async def ready(self, within: float = 30) -> str:
+    async def ready(self, within: float = 60) -> str:
         """What it prints once it is ready."""
         assert self.process.stdout
         assert self.process.stderr
@@ -83,7 +84,7 @@ class Stack:
 
 
 async def wait_for_part(stack: Stack, name: str) -> psutil.Process:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             for part in stack.parts():
                 if name in " ".join(part.cmdline()):
@@ -150,19 +151,21 @@ async def test_the_command_it_shows_starts_a_request(tmp_path: Path) -> None:
         shell = await asyncio.create_subprocess_shell(command, cwd=tmp_path, env=environment())
         assert await shell.wait() == 0
         url = f"http://127.0.0.1:{stack.ports['MAILBOX_PORT']}/api/v1/messages"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while (await client.get(url)).json()["total"] < 2:
                 await asyncio.sleep(0.1)
 
 
-async def order_of_ending(parts: list[psutil.Process]) -> list[str]:
-    names = {each: next(n for n in NAMES if n in " ".join(each.cmdline())) for each in parts}
-    ended: list[str] = []
-    async with asyncio.timeout(15):
-        while len(ended) < len(names):
-            ended += [n for each, n in names.items() if n not in ended and not each.is_running()]
+async def see_them_end_in_order(parts: list[psutil.Process]) -> None:
+    named = {next(n for n in NAMES if n in " ".join(each.cmdline())): each for each in parts}
+    assert named.keys() == set(NAMES)
+    async with asyncio.timeout(40):
+        ended: set[str] = set()
+        while len(ended) < len(NAMES):
+            # The last one first: of two that end during the look, the later can't seem earlier.
+            ended = {name for name in reversed(NAMES) if not named[name].is_running()}
+            assert ended == set(NAMES[: len(ended)])
             await asyncio.sleep(0.01)
-    return ended
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGHUP])
@@ -174,14 +177,14 @@ async def test_ctrl_c_ends_it_all(tmp_path: Path, which: signal.Signals) -> None
         assert [os.getsid(each.pid) for each in parts] == [each.pid for each in parts]
         began = time.monotonic()
         os.killpg(stack.process.pid, which)
-        assert await order_of_ending(parts) == list(NAMES)
+        await see_them_end_in_order(parts)
         assert await stack.end(parts) == (0, "")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
 
 
 async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
     async with started(tmp_path) as stack:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while len(parts := stack.parts()) < 2:
                 await asyncio.sleep(0.01)
         os.killpg(stack.process.pid, signal.SIGINT)
@@ -201,14 +204,14 @@ async def test_requests_outlive_the_stack(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports['TEMPORAL_PORT']}")
     async with started(tmp_path, ports) as stack:
         await stack.ready()
-        client = await RequestClient.connect()
+        client = await PatientClient.connect()
         workflow_id = (await client.start(REQUEST)).workflow_id
         stack.process.terminate()
         await stack.end(stack.parts())
     async with started(tmp_path, ports) as stack:
         await stack.ready()
-        client = await RequestClient.connect()
-        async with asyncio.timeout(20):
+        client = await PatientClient.connect()
+        async with asyncio.timeout(40):
             while await status(client, workflow_id) is not Status.PENDING:
                 await asyncio.sleep(0.1)
 
@@ -266,7 +269,7 @@ async def test_what_does_not_end_is_killed_with_all_it_started(tmp_path: Path) -
     assert len(family) == 2
     began = time.monotonic()
     await child.stop(0.5)
-    assert 0.5 <= time.monotonic() - began < 2
+    assert 0.5 <= time.monotonic() - began < 20
     assert [each for each in family if each.is_running() and each.status() != "zombie"] == []
 
 
@@ -291,7 +294,7 @@ async def test_the_demo_ends_well_with_both_time_lines(tmp_path: Path) -> None:
         TMPDIR=str(tmp_path),
     )
     assert (status, err) == (0, "")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert contents(tmp_path) == []
 
     _, accepted, lapsed, _ = out.split("\n\n")
@@ -321,7 +324,7 @@ async def test_a_demo_that_is_interrupted_did_not_end_well(tmp_path: Path) -> No
     process = await asyncio.create_subprocess_exec(
         *COMMAND, "demo", env=environment(TMPDIR=str(tmp_path)), stdout=PIPE, stderr=PIPE
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not psutil.Process(process.pid).children():
             await asyncio.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -102,7 +102,7 @@ async def test_wrong_usage(alone: Starter, args: tuple[str, ...]) -> None:
 async def test_nothing_listens(alone: Starter, args: tuple[str, ...]) -> None:
     began = time.monotonic()
     ended, as_json = await asyncio.gather(alone(*args), alone(*args, "--json"))
-    assert time.monotonic() - began < 8  # 5 s, and the start of Python on a busy machine
+    assert time.monotonic() - began < 10  # 5 s, and the start of Python on a busy machine
     assert (ended.code, ended.out) == (3, "")
     assert len(ended.err.splitlines()) == 1
     assert (as_json.code, as_json.err) == (3, "")

@@ -96,7 +96,7 @@ async def test_a_server_that_goes_away_in_between(
         assert max(asked) - min(asked) < timedelta(seconds=5)  # eight at a time
     stopped = time.monotonic()
     ended = await run
-    assert time.monotonic() - stopped < 25  # 13 s; trying the rest in vain takes 36 s
+    assert time.monotonic() - stopped < 30  # 13 s; trying the rest in vain takes 36 s
     assert ended.code == 3
     assert "unfinished" in ended.out
     assert ended.out.splitlines()[-1] == "Run it again to go on; open requests are left alone."

@@ -26,7 +26,7 @@ def asking_for(domain: str, *more: str) -> tuple[str, ...]:
 
 async def becomes(starter: Starter, domain: str, status: str) -> dict[str, Any]:
     ended = None
-    for _ in range(20):
+    for _ in range(60):
         ended = await starter("status", domain, "--json")
         if ended.code == 0 and ended.json["status"]["status"] == status:
             found: dict[str, Any] = ended.json["status"]
@@ -38,7 +38,7 @@ async def becomes(starter: Starter, domain: str, status: str) -> dict[str, Any]:
 async def test_from_request_to_active(starter: Starter) -> None:
     began = time.monotonic()
     ended = await starter(*asking_for("one.example", "--user-email=bo@one.example", "--json"))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20  # ten, and a busy machine's start of Python
     assert (ended.code, ended.err) == (0, "")
     assert ended.json["workflow_id"] == "smart-account-one.example"
     assert ended.json["request_id"]
@@ -78,7 +78,7 @@ async def test_a_domain_with_an_account_is_rejected(starter: Starter) -> None:
     assert (await starter(*asking_for("three.example"))).code == 0
     assert (await starter("accept", "three.example")).code == 0
     await becomes(starter, "three.example", "active")
-    for _ in range(20):  # while its closing mails go out the answer is another
+    for _ in range(60):  # while its closing mails go out the answer is another
         ended = await starter(*asking_for("three.example", "--json"))
         assert ended.code == 1
         if "already has" in ended.json["error"]["message"]:
@@ -162,7 +162,7 @@ async def test_list(starter: Starter) -> None:
     for domain in ("five.example", "six.example"):
         assert (await starter(*asking_for(domain))).code == 0
     found: list[dict[str, Any]] = []
-    for _ in range(20):  # the list lags a little behind
+    for _ in range(60):  # the list lags a little behind
         ended = await starter("list", "--status=pending", "--json")
         assert (ended.code, ended.err) == (0, "")
         found = ended.json
