@@ -28,7 +28,7 @@ def running(command: list[str | Path], url: str, **options: Any) -> Iterator[str
     """A provider's program, until the block ends."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **quiet | options) as process:
-        give_up_at = time.monotonic() + 30
+        give_up_at = time.monotonic() + 60
         try:
             while not answers(f"{url}/.well-known/openid-configuration"):
                 assert process.poll() is None, "the provider ended"
@@ -75,7 +75,7 @@ def certified_provider(
 @pytest.fixture
 async def person() -> AsyncIterator[httpx.AsyncClient]:
     """Somebody's browser, at the provider."""
-    async with httpx.AsyncClient() as browser:
+    async with httpx.AsyncClient(timeout=30) as browser:
         yield browser
 
 
