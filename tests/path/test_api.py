@@ -18,6 +18,7 @@ from smart_accounts.accounts.database import migrate
 
 REQUESTS = "/api/v1/requests"
 NO_WORKER_ASKED = 4  # seconds on a busy machine; who asks a worker waits for five
+LISTED = 'curl -sS "$api" -H "Authorization: Bearer $TOKEN" | grep -q pending'
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
 
@@ -148,7 +149,8 @@ async def test_the_document_s_block(service: Any, called: httpx.AsyncClient, iss
     script = found.group(1).replace("http://127.0.0.1:8000", str(called.base_url).rstrip("/"))
     await service.worker()
     # A person pauses between the lines, and the worker stores the request.
-    script = script.replace('curl -sS "$api?', 'sleep 2; curl -sS "$api?')
+    listing = 'curl -sS "$api?'
+    script = script.replace(listing, f"until {LISTED}; do sleep 0.2; done; {listing}")
     done = await asyncio.to_thread(
         lambda: subprocess.run(
             ["bash", "-euc", script.replace("curl -sS", "curl -sS -w '\\n'")],
