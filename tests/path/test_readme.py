@@ -58,5 +58,6 @@ async def test_python_block(service: Any) -> None:
     await service.worker()
     script = block("python").replace("127.0.0.1:7233", service.server.address)
     # The SDK's threads crash one in nine interpreters that finalize under them.
-    assert "pending" in await run(service, sys.executable, "-c", script, may_crash=True)
+    printed = await run(service, sys.executable, "-c", script, may_crash=True)
+    assert printed in {"requested\n", "pending\n"}  # the look may come before the checks' end
     await service.mail.wait_for("activation", "eve@borealis.example")
