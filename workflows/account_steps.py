@@ -15,8 +15,15 @@ DATABASE = workflow.LocalActivityConfig(
     # and answers no query.
     local_retry_threshold=timedelta(seconds=2),
     retry_policy=RetryPolicy(
-        initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
+        initial_interval=timedelta(milliseconds=200),
+        # Each of those timers is six events: at one every 30 s an outage of three days would
+        # reach the 51,200 at which Temporal ends a run.
+        maximum_interval=timedelta(minutes=5),
     ),
+)
+# A regular activity's retries are not in the history, and a person waits for this one.
+LINK_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
 )
 
 
@@ -35,7 +42,7 @@ async def issue_link(link: IssueLink) -> Checked:
         AccountActivities.issue_link,
         link,
         start_to_close_timeout=DATABASE["start_to_close_timeout"],
-        retry_policy=DATABASE["retry_policy"],
+        retry_policy=LINK_RETRIES,
         summary="New activation link",
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from smart_accounts.errors import NotFound, Refused
+from smart_accounts.errors import NotFound, Refused, Unavailable
 from smart_accounts.messages import RequestStatus, Status
 
 DAY = timedelta(days=1)
@@ -302,3 +302,27 @@ async def test_odd_customer_domain_is_marked(story: Any) -> None:
         await story.start(customer_email="ada@other.example")
         pending = await story.until(Status.PENDING)
     assert pending.needs_attention == ("The customer's address is not of the account's domain.",)
+
+
+async def test_outage_of_the_database_ends_no_run(
+    story: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise Unavailable("The database does not answer.")
+
+    async def events() -> int:
+        return len((await story.handle.fetch_history()).events)
+
+    async with story.worker():
+        await story.start()
+        await story.until(Status.PENDING, sent=2)
+        with monkeypatch.context() as outage:
+            outage.setattr(story.store, "activate", away)
+            await story.client.accept(story.started.workflow_id)
+            await story.env.sleep(60 * MINUTE)  # its pauses are at their longest
+            before = await events()
+            await story.env.sleep(60 * MINUTE)
+            an_hour = await events() - before
+        await story.env.sleep(5 * MINUTE)  # the next try
+        assert (await story.handle.result())["status"] == "active"
+    assert 60 <= an_hour <= 80, "Temporal ends a run at 51,200 events"
