@@ -31,6 +31,7 @@ class Settings(BaseSettings):
 
     public_url: AnyHttpUrl
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode]
+    payload_keys: SecretStr | None = None
     database_url: str = "sqlite+aiosqlite:///smart-accounts.db"
     smtp_hostname: Annotated[str, Field(min_length=1)]
     smtp_port: Annotated[int, Field(gt=0, lt=65536)] = 587
@@ -65,6 +66,12 @@ class Settings(BaseSettings):
         if not keys or any(len(key.get_secret_value()) < MIN_KEY_LENGTH for key in keys):
             raise ValueError(f"needs one or more keys of at least {MIN_KEY_LENGTH} characters")
         return keys
+
+    @field_validator("payload_keys")
+    @classmethod
+    def _not_yet(cls, value: SecretStr | None) -> None:
+        if value and value.get_secret_value():  # whoever sets it counts on it
+            raise ValueError("payload encryption is not available in this version")
 
     @field_validator("database_url")
     @classmethod

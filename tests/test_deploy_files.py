@@ -17,6 +17,7 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.testing import WorkflowEnvironment
 
+from smart_accounts.errors import BadSetting
 from smart_accounts.messages import SEARCH_ATTRIBUTES
 from smart_accounts.settings import PREFIX, Settings, load_settings
 
@@ -257,6 +258,19 @@ def test_example_with_a_key_filled_in_is_enough(
     (tmp_path / ".env").write_text(filled)
     clean_settings.chdir(tmp_path)
     assert load_settings().smtp_port == 587
+
+
+def test_encryption_that_there_is_not_is_refused(
+    environment: dict[str, str], clean_settings: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        clean_settings.setenv(name, value)
+    clean_settings.setenv("SMART_ACCOUNTS_PAYLOAD_KEYS", "")
+    load_settings()
+    clean_settings.setenv("SMART_ACCOUNTS_PAYLOAD_KEYS", "k" * 44)
+    named = "SMART_ACCOUNTS_PAYLOAD_KEYS: .*payload encryption is not available in this version$"
+    with pytest.raises(BadSetting, match=named):
+        load_settings()
 
 
 @pytest.fixture
