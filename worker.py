@@ -33,6 +33,7 @@ from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 RETRY_EVERY = timedelta(seconds=2)
 GRACE = timedelta(seconds=5)  # for mails in flight; then they are left to be retried
+ACTIVITIES = 500  # at once: they wait for the mail server, and others' new links not behind them
 STICKY_TIMEOUT = timedelta(seconds=1)  # how long a dead worker's requests wait for this one
 
 log = logging.getLogger("worker")
@@ -56,6 +57,7 @@ async def main(settings: Settings) -> None:
             interceptors=[GuardInterceptor()],
             # The sandbox would double the worker's CPU time; the tests run in it instead.
             workflow_runner=UnsandboxedWorkflowRunner(),
+            max_concurrent_activities=ACTIVITIES,
             graceful_shutdown_timeout=GRACE,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         )

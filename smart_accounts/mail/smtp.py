@@ -1,6 +1,8 @@
 """Sending over SMTP: few reused connections, one recipient a mail, errors by what can be done."""
 
 import asyncio
+import math
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -78,6 +80,8 @@ class SmtpSender:
     COMMAND_TIMEOUT = timedelta(seconds=30)
     PROBE_TIMEOUT = timedelta(seconds=5)  # for a kept connection: it is easily replaced
     FINAL_DOT_TIMEOUT = timedelta(minutes=10)  # RFC 5321, 4.5.3.2.6: less makes doubles
+    HUNG = timedelta(seconds=1)  # a try to connect that failed so late kept others waiting
+    PAUSE_WHEN_HUNG = timedelta(seconds=5)
 
     def __init__(
         self,
@@ -99,6 +103,8 @@ class SmtpSender:
         }
         self._slots = asyncio.Semaphore(connections)
         self._idle: list[SMTP] = []
+        self._away_until = 0.0
+        """Until when no one else need try to connect; 0 where the last try did not hang."""
 
     async def send(self, message: EmailMessage, return_path: str | None = None) -> None:
         """Send to the one recipient in ``To``; returns once the server has taken the mail.
@@ -125,14 +131,28 @@ class SmtpSender:
                 await connection.quit(timeout=self.PROBE_TIMEOUT.total_seconds())
 
     async def _connect(self) -> SMTP:
+        """A new connection.
+
+        A server that drops packets lets each try hang, and the mails behind it. So after one that
+        hung all the others fail at once, until a single try that comes after a pause gets through.
+        """
+        began = time.monotonic()
+        if began < self._away_until:
+            raise Unreachable("The mail server did not answer a moment ago.")
+        self._away_until = self._away_until and math.inf
         connection = SMTP(timeout=self.COMMAND_TIMEOUT.total_seconds(), **self._options)
+        away_until = 0.0
         try:
             await connection.connect()
         except (SMTPException, OSError, UnicodeError) as error:
-            found = _what_can_be_done(error)
+            now, found = time.monotonic(), _what_can_be_done(error)
+            if now - began > self.HUNG.total_seconds():
+                away_until = now + self.PAUSE_WHEN_HUNG.total_seconds()
             raise (
                 Unreachable(found.answer) if isinstance(found, RefusedForNow) else found
             ) from error
+        finally:
+            self._away_until = away_until
         return connection
 
     async def _send_over(self, connection: SMTP, mail: _Mail, *, reused: bool = False) -> None:

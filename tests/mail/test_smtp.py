@@ -389,6 +389,36 @@ async def test_closing_needs_no_answer(server: Server, port: int, answer: str) -
         await asyncio.wait_for(connection.closed.wait(), 20)
 
 
+class Wary(SmtpSender):
+    COMMAND_TIMEOUT = timedelta(seconds=1)
+    HUNG = timedelta(seconds=0.5)
+    PAUSE_WHEN_HUNG = timedelta(seconds=1)
+
+
+async def test_one_mail_waits_for_a_server_that_says_nothing_and_the_others_do_not(
+    server: Server, port: int
+) -> None:
+    server.answers = {"GREETING": SILENT}
+
+    async def refused(sender: SmtpSender) -> None:
+        with pytest.raises(Unreachable):
+            await sender.send(mail())
+
+    async with sending(port, Wary) as sender:
+        await asyncio.gather(*(refused(sender) for _ in range(40)))
+        assert len(server.connections) == 4, "those that waited for a slot try no more"
+        await refused(sender)
+        assert len(server.connections) == 4, "nor does who comes soon after"
+        await asyncio.sleep(1.1)
+        await asyncio.gather(*(refused(sender) for _ in range(40)))
+        assert len(server.connections) == 5, "one tries for all"
+        server.answers = {}
+        await asyncio.sleep(1.1)
+        await sender.send(mail())
+        await asyncio.gather(*(sender.send(mail(number)) for number in range(2, 6)))
+    assert len(server.mails) == 5
+
+
 # aiosmtpd, with certificates.
 
 
