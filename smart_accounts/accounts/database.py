@@ -1,6 +1,7 @@
 """The connection to SQLite or PostgreSQL, and the migrations run at start."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import (
     DataError,
@@ -89,9 +91,21 @@ def _is_fault(error: Exception) -> bool:
     return isinstance(error, OperationalError) and "no such" in str(cause)  # SQLite's
 
 
-def _upgrade(connection: Connection) -> None:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+@functools.cache
+def older_revisions() -> frozenset[str]:
+    """All before the one that this code needs. One that is unknown here is a newer release's."""
+    _, *older = ScriptDirectory.from_config(_config()).walk_revisions()
+    return frozenset(each.revision for each in older)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

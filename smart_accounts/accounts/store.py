@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Self
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.accounts import tables
-from smart_accounts.accounts.database import create_engine, transaction
+from smart_accounts.accounts.database import create_engine, older_revisions, transaction
 from smart_accounts.accounts.keys import IdempotencyKeys
 from smart_accounts.accounts.ledger import EmailLedger
 from smart_accounts.accounts.listing import RequestListing
@@ -25,6 +26,7 @@ from smart_accounts.accounts.records import (
     stored_request,
 )
 from smart_accounts.accounts.refusals import customer_has_enough, one_at_a_time, refusal
+from smart_accounts.errors import Unavailable
 from smart_accounts.messages import (
     Decision,
     Email,
@@ -64,8 +66,14 @@ class AccountStore:
             await engine.dispose()
 
     async def ping(self) -> None:
-        async with transaction(self._engine, writes=False) as connection:
-            await connection.execute(select(1))
+        """Check that the database answers and is as this code needs it, or newer."""
+        try:
+            async with transaction(self._engine, writes=False) as connection:
+                found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+        except DBAPIError:  # it answers: there is no such table
+            found = None
+        if found is None or found in older_revisions():
+            raise Unavailable("The database is not migrated yet; the worker does it.")
 
     # ---- the life of a request ---------------------------------------------------------
 

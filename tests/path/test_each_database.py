@@ -12,6 +12,7 @@ from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from smart_accounts.accounts.database import migrate
 from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
+from smart_accounts.errors import Unavailable
 from smart_accounts.messages import OpenRequest, SmartAccountRequest, Status
 
 
@@ -60,3 +61,18 @@ async def test_what_no_database_takes_wedges_nothing(
         await service.until(started, Status.PENDING)
         await service.requests().accept(started.workflow_id)
     await service.until(started, Status.ACTIVE)
+
+
+async def test_database_is_ready_once_it_is_migrated(
+    any_database_url: str, query_rows: Any
+) -> None:
+    async with AccountStore.open(any_database_url) as store:
+        with pytest.raises(Unavailable, match="not migrated"):
+            await store.ping()
+        await migrate(any_database_url)
+        await store.ping()
+        await query_rows(any_database_url, "UPDATE alembic_version SET version_num = '0003'")
+        with pytest.raises(Unavailable, match="not migrated"):
+            await store.ping()
+        await query_rows(any_database_url, "UPDATE alembic_version SET version_num = '9999'")
+        await store.ping()  # a newer release's: this one still runs on it
