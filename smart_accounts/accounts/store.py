@@ -307,12 +307,15 @@ async def _settle_what_was_terminated(connection: AsyncConnection, new: OpenRequ
     """Withdraw the domain's open requests.
 
     The workflow id names the domain and only one run has it, so another request that is still
-    open here belongs to a run that was terminated and could not put its row right.
+    open here belongs to a run that was terminated and could not put its row right. An older one:
+    a terminated run's last activity may come late, when a newer request has the domain.
     """
-    domain = new.request.account_domain
+    requests = tables.requests.c
     stale = await connection.scalars(
-        select(tables.requests.c.id).where(
-            tables.requests.c.account_domain == domain, tables.requests.c.status == Status.PENDING
+        select(requests.id).where(
+            requests.account_domain == new.request.account_domain,
+            requests.status == Status.PENDING,
+            requests.requested_at < new.requested_at,
         )
     )
     terminated = Decision(

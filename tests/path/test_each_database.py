@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 
@@ -76,3 +77,28 @@ async def test_database_is_ready_once_it_is_migrated(
             await store.ping()
         await query_rows(any_database_url, "UPDATE alembic_version SET version_num = '9999'")
         await store.ping()  # a newer release's: this one still runs on it
+
+
+NOW = datetime.now(UTC)
+CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+
+
+def opened(request_id: str, at: datetime, example: dict[str, Any]) -> OpenRequest:
+    request = SmartAccountRequest.model_validate(example)
+    deadline = at + timedelta(days=90)
+    return OpenRequest(request_id=request_id, request=request, requested_at=at, deadline=deadline)
+
+
+async def test_late_step_of_a_terminated_run_leaves_the_newer_request_alone(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    async with AccountStore.open(any_database_url) as store:
+        assert await store.open_request(opened("newer", NOW, example), (), CEILINGS) is None
+        late = opened("terminated", NOW - timedelta(seconds=1), example)
+        with pytest.raises(IntegrityError):  # one open account a domain; nobody waits for it
+            await store.open_request(late, (), CEILINGS)
+        newer = await store.find_request("newer")
+        assert newer
+        assert newer.status == Status.PENDING
+        assert await store.find_request("terminated") is None
