@@ -102,3 +102,18 @@ async def test_late_step_of_a_terminated_run_leaves_the_newer_request_alone(
         assert newer
         assert newer.status == Status.PENDING
         assert await store.find_request("terminated") is None
+
+
+async def test_row_that_a_start_would_settle_does_not_count_against_it(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    ceilings = Ceilings(open_per_customer=1, starts_per_requester_per_hour=500)
+    async with AccountStore.open(any_database_url) as store:
+        terminated = opened("terminated", NOW - timedelta(days=1), example)
+        assert await store.open_request(terminated, (), ceilings) is None
+        again = opened("again", NOW, example)
+        assert await store.refusal(again.request, NOW, ceilings) is None
+        other = opened("other", NOW, example | {"account_domain": "other.example"})
+        assert "which is the most" in str(await store.refusal(other.request, NOW, ceilings))
+        assert await store.open_request(again, (), ceilings) is None
