@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import re
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -236,3 +239,21 @@ async def test_the_log_names_the_request_and_no_address(
     with caplog.at_level(logging.DEBUG, "smart_accounts"):
         await hook.post(report())
     assert caplog.messages == ["mail activation of request run-1 came back"]
+
+
+@pytest.mark.parametrize(("status", "code"), [(204, 0), (429, 75), (503, 75)])
+async def test_mail_server_keeps_what_was_not_taken(status: int, code: int) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"--- as it came")
+        writer.write(f"HTTP/1.1 {status} Said\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    docs = (Path(__file__).parents[2] / "docs" / "messages.md").read_text()
+    [command] = re.findall(r"`(curl .*/hooks/bounces.*?)`", docs)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        script = command.replace("https://…", f"http://127.0.0.1:{port}")
+        handing_over = await asyncio.create_subprocess_exec("sh", "-c", script, stdin=PIPE)
+        await handing_over.communicate(b"--- as it came")
+    assert handing_over.returncode == code
