@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.accounts import AccountActivities
-from activities.emails import EmailActivities
+from activities.emails import HEARTBEAT_EVERY, EmailActivities
 from smart_accounts.accounts.database import migrate
 from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
@@ -58,6 +58,8 @@ async def main(settings: Settings) -> None:
             # The sandbox would double the worker's CPU time; the tests run in it instead.
             workflow_runner=UnsandboxedWorkflowRunner(),
             max_concurrent_activities=ACTIVITIES,
+            # Else one in 80 % of the time-out: after a short delay a send in flight is made twice.
+            max_heartbeat_throttle_interval=HEARTBEAT_EVERY,
             graceful_shutdown_timeout=GRACE,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         )

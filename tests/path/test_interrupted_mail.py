@@ -44,3 +44,22 @@ async def test_temporal_that_accepts_and_stays_silent(free_port: Any, monkeypatc
         raise AssertionError("nobody answered")
     finally:
         server.close()
+
+
+async def test_every_heartbeat_of_a_mail_in_flight_reaches_temporal(
+    service: Any, fresh: dict[str, Any]
+) -> None:
+    service.mail.holds = True
+    await service.worker()
+    started = await service.start(fresh)
+    beats: set[float] = set()
+    async with asyncio.timeout(30):
+        while len(beats) < 3:
+            description = (await service.handle(started).describe()).raw_description
+            [mailing] = description.pending_activities or [None]
+            if mailing and mailing.HasField("last_heartbeat_time"):
+                beats.add(mailing.last_heartbeat_time.ToMilliseconds() / 1000)
+            await asyncio.sleep(0.1)
+    service.mail.holds = False
+    first, second, third = sorted(beats)
+    assert max(second - first, third - second) < 6, "of the ten seconds that it may say nothing"
