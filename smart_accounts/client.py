@@ -26,6 +26,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from smart_accounts.errors import BadSetting, NotFound, Refused, Unavailable
@@ -104,7 +105,10 @@ class Listed:
 
 
 async def connect(
-    *, lazy: bool = False, data_converter: DataConverter = pydantic_data_converter
+    *,
+    lazy: bool = False,
+    data_converter: DataConverter = pydantic_data_converter,
+    runtime: Runtime | None = None,
 ) -> Client:
     """A client for the server that the ``TEMPORAL_*`` variables name.
 
@@ -117,7 +121,9 @@ async def connect(
         raise BadSetting(f"bad TEMPORAL_ settings: {error}") from None
     config.setdefault("target_host", "localhost:7233")
     with _plain_errors():
-        return await Client.connect(**config, data_converter=data_converter, lazy=lazy)
+        return await Client.connect(
+            **config, data_converter=data_converter, lazy=lazy, runtime=runtime
+        )
 
 
 class RequestClient:
