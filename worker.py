@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from temporalio.client import Client
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.accounts import AccountActivities
@@ -21,7 +22,7 @@ from smart_accounts.errors import BadSetting, Unavailable
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.messages import TASK_QUEUE
-from smart_accounts.settings import Settings, load_settings
+from smart_accounts.settings import PREFIX, Settings, load_settings
 from smart_accounts.temporal import (
     GuardInterceptor,
     require_search_attributes,
@@ -44,7 +45,7 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    client = await _wait_for_services(settings, stop)
+    client = await _wait_for_services(settings, stop, _runtime(settings))
     if client is None:
         return
     sender = _sender(settings)
@@ -69,12 +70,25 @@ async def main(settings: Settings) -> None:
         await sender.aclose()
 
 
-async def _wait_for_services(settings: Settings, stop: asyncio.Event) -> Client | None:
+def _runtime(settings: Settings) -> Runtime | None:
+    """One that serves metrics, if it has to."""
+    if settings.metrics_address is None:
+        return None
+    metrics = PrometheusConfig(bind_address=settings.metrics_address)
+    try:
+        return Runtime(telemetry=TelemetryConfig(metrics=metrics))
+    except ValueError as error:  # no address, or a taken one
+        raise BadSetting(f"bad settings: {PREFIX}METRICS_ADDRESS: {error}") from None
+
+
+async def _wait_for_services(
+    settings: Settings, stop: asyncio.Event, runtime: Runtime | None
+) -> Client | None:
     """The client, once database and Temporal answer; ``None`` if told to stop before."""
     while not stop.is_set():
         try:
             await migrate(settings.database_url)
-            client = await connect(data_converter=worker_data_converter)
+            client = await connect(data_converter=worker_data_converter, runtime=runtime)
             await require_search_attributes(client)
         except Unavailable as error:
             log.warning("%s Trying again every %d s.", error, RETRY_EVERY.seconds)

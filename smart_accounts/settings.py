@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     oidc_operator_claim: Annotated[str, Field(min_length=1)] = "roles"
     oidc_operator_role: Annotated[str, Field(min_length=1)] = "smart-accounts-operator"
     temporal_ui_url: AnyHttpUrl | None = None
+    metrics_address: str | None = None
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
 
@@ -85,7 +86,12 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "oidc_issuer", "oidc_client_id", "oidc_client_secret", "oidc_audience", mode="before"
+        "oidc_issuer",
+        "oidc_client_id",
+        "oidc_client_secret",
+        "oidc_audience",
+        "metrics_address",
+        mode="before",
     )
     @classmethod
     def _empty_is_not_set(cls, value: str | None) -> str | None:

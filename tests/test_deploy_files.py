@@ -79,7 +79,9 @@ def test_volumes_are_declared_and_used(services: dict[str, Any]) -> None:
 
 def test_ports_are_published_on_the_loopback_address_only(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
-    assert sorted(ports) == [f"127.0.0.1:{port}:{port}" for port in (1025, 7233, 8000, 8025, 8233)]
+    assert sorted(ports) == [
+        f"127.0.0.1:{port}:{port}" for port in (1025, 7233, 8000, 8025, 8233, 9464)
+    ]
 
 
 def test_images_are_pinned_to_a_version(services: dict[str, Any]) -> None:

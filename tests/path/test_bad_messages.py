@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
+import httpx
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import EventType
@@ -264,3 +266,22 @@ async def test_no_personal_data_in_what_the_web_ui_lists(
     assert any("Reminder 20" in text for text in shown)
     assert any("Mail: activation, request-received" in text for text in shown)
     assert not any("@" in text for text in shown)
+
+
+async def test_dropped_signals_are_counted_where_operators_look(
+    service: Any, fresh: dict[str, Any], free_port: Any
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    await service.worker(SMART_ACCOUNTS_METRICS_ADDRESS=address)
+    started = await service.start(fresh)
+    await service.until(started, Status.PENDING)
+    await send(service, started, "accepted", BAD_SIGNALS["a number"])
+    counted = r'^smart_accounts_dropped_signals\{[^}]*signal="accepted"[^}]*\} 1$'
+    async with httpx.AsyncClient(base_url=f"http://{address}") as http, asyncio.timeout(20):
+        while not re.search(counted, (await http.get("/metrics")).text, re.MULTILINE):
+            await asyncio.sleep(0.1)
+
+    second = service.launch("worker.py", SMART_ACCOUNTS_METRICS_ADDRESS=address)
+    assert await asyncio.to_thread(second.wait, 20) == 2
+    named = "^bad settings: SMART_ACCOUNTS_METRICS_ADDRESS: .+$"
+    assert re.search(named, service.log, re.MULTILINE)
