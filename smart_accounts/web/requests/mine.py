@@ -27,7 +27,7 @@ class MyRequests:
     ) -> Response:
         """Whatever does not make sense in the address shows the list without it."""
         wanted = Status(status) if status in FILTERS else None
-        search = q.strip()[:LONGEST_SEARCH]
+        search = "".join(filter(str.isprintable, q)).strip()[:LONGEST_SEARCH]
         number = int(page) if page.isascii() and page.isdecimal() and len(page) < 9 else 1
         number = max(number, 1)
         found = await self._requests.page(

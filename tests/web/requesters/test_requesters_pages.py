@@ -388,6 +388,7 @@ LISTS = {
     "?status=declined": (["1 request found", "Company 0", "Ended"], ["Company 1"]),
     "?status=active": (["No request matches."], ["Company"]),
     "?q=c26.EX": (["1 request found", "Company 26", "64 days left"], ["Company 0"]),
+    "?q=%00c26.EX%1b": (["1 request found", "Company 26"], ["Company 0"]),
     "?q=%25": (["No request matches."], []),
     "?q=company&status=pending&page=2": (["26\N{EN DASH}26 of 26", "Company 26"], []),
 }
