@@ -6,6 +6,12 @@ import idna
 
 from smart_accounts.messages import SmartAccountRequest
 
+_WRITTEN_TOGETHER = (
+    # Japanese; the last two are the prolonged sound mark and the mark that repeats a character.
+    {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"},
+    {"CJK", "HANGUL"},  # Korean
+)
+
 
 def oddities(request: SmartAccountRequest) -> tuple[str, ...]:
     """What requester and operator should look at; the request is allowed all the same."""
@@ -23,8 +29,13 @@ def _same_or_parent(one: str, other: str) -> bool:
 
 
 def _mixes_scripts(domain: str) -> bool:
-    """Whether a label has letters of two scripts; the first word of a name tells the script."""
+    """Whether a label has letters of scripts that no language writes together."""
     return any(
-        len({unicodedata.name(char, "?").split()[0] for char in label if char.isalpha()}) > 1
-        for label in idna.decode(domain).split(".")
+        len(scripts) > 1 and not any(scripts <= together for together in _WRITTEN_TOGETHER)
+        for scripts in map(_scripts, idna.decode(domain).split("."))
     )
+
+
+def _scripts(label: str) -> set[str]:
+    """The first word of a letter's name tells its script."""
+    return {unicodedata.name(char, "?").split()[0] for char in label if char.isalpha()}

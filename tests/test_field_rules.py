@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from smart_accounts.checks import oddities
 from smart_accounts.messages import ActionResult, FieldError, SmartAccountRequest, field_errors
 
 
@@ -172,3 +173,25 @@ def test_customer_among_the_added_users_is_not_added_twice(example: dict[str, An
         example | {"user_emails": ["ADA@acme.example", "bo@acme.example"]}
     )
     assert request.added_users == ("bo@acme.example",)
+
+
+@pytest.mark.parametrize(
+    ("domain", "is_odd"),
+    [
+        ("サーバー.jp", False),
+        ("日本のサイト.jp", False),
+        ("佐々木.jp", False),
+        ("大韓민국.example", False),
+        ("bücher.example", False),
+        ("аcme.example", True),  # noqa: RUF001 - a Cyrillic letter, to deceive
+        ("サイトacme.jp", True),
+        ("のの민국.example", True),
+    ],
+)
+def test_scripts_that_no_language_mixes_are_odd(
+    example: dict[str, Any], domain: str, is_odd: bool
+) -> None:
+    changes = {"account_domain": domain, "customer_email": f"ada@{domain}"}
+    request = SmartAccountRequest.model_validate(example | changes)
+    odd = ("A domain mixes scripts and may look like another one.",)
+    assert oddities(request) == (odd if is_odd else ())
