@@ -117,3 +117,16 @@ async def test_row_that_a_start_would_settle_does_not_count_against_it(
         other = opened("other", NOW, example | {"account_domain": "other.example"})
         assert "which is the most" in str(await store.refusal(other.request, NOW, ceilings))
         assert await store.open_request(again, (), ceilings) is None
+
+
+async def test_start_that_is_checked_late_counts_none_that_came_after_it(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    ceilings = Ceilings(open_per_customer=5, starts_per_requester_per_hour=1)
+    async with AccountStore.open(any_database_url) as store:
+        assert await store.open_request(opened("newer", NOW, example), (), ceilings) is None
+        other = example | {"account_domain": "other.example"}
+        request = opened("older", NOW, other).request
+        assert await store.refusal(request, NOW - timedelta(minutes=1), ceilings) is None
+        assert "within an hour" in str(await store.refusal(request, NOW, ceilings))
