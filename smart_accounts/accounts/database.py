@@ -23,10 +23,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from smart_accounts.errors import Unavailable
 
 SQLITE_BUSY_SECONDS = 10
+COMMAND_SECONDS = 10
 MIGRATION_LOCK = 0x536D4163  # any number that no one else takes on this database
 
 
-def create_engine(url: str) -> AsyncEngine:
+def create_engine(url: str, *, may_take_long: bool = False) -> AsyncEngine:
     """An engine that connects when it is first used; ``url`` is an SQLAlchemy async URL.
 
     Parameters stay out of errors: those reach logs and Temporal, and hold addresses.
@@ -38,7 +39,10 @@ def create_engine(url: str) -> AsyncEngine:
             url,
             hide_parameters=True,
             pool_pre_ping=True,
-            connect_args={"timeout": 5, "command_timeout": 10},
+            connect_args={
+                "timeout": 5,
+                "command_timeout": None if may_take_long else COMMAND_SECONDS,
+            },
         )
     engine = create_async_engine(
         url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS}
@@ -116,7 +120,7 @@ async def migrate(url: str) -> None:
     Raises:
         Unavailable: the database does not answer.
     """
-    engine = create_engine(url)
+    engine = create_engine(url, may_take_long=True)  # and waits for whoever migrates already
     try:
         async with transaction(engine, writes=True) as connection:
             if connection.dialect.name == "postgresql":

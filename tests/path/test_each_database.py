@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 
-from smart_accounts.accounts.database import migrate
+from smart_accounts.accounts import database
+from smart_accounts.accounts.database import create_engine, migrate
 from smart_accounts.accounts.records import Ceilings
 from smart_accounts.accounts.store import AccountStore
 from smart_accounts.errors import Unavailable
@@ -130,3 +132,20 @@ async def test_start_that_is_checked_late_counts_none_that_came_after_it(
         request = opened("older", NOW, other).request
         assert await store.refusal(request, NOW - timedelta(minutes=1), ceilings) is None
         assert "within an hour" in str(await store.refusal(request, NOW, ceilings))
+
+
+async def test_migration_takes_as_long_as_it_takes(
+    postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "COMMAND_SECONDS", 0.5)
+    url = postgres.new_database()
+    engine = create_engine(url)
+    async with engine.connect() as other:
+        await other.execute(text(f"SELECT pg_advisory_lock({database.MIGRATION_LOCK})"))
+        migrating = asyncio.create_task(migrate(url))
+        await asyncio.wait([migrating], timeout=1.5)
+        assert not migrating.done()
+    await engine.dispose()
+    await migrating
+    async with AccountStore.open(url) as store:
+        await store.ping()
