@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio.client import Client
@@ -92,7 +93,8 @@ async def _wait_for_services(
             await require_search_attributes(client)
         except Unavailable as error:
             log.warning("%s Trying again every %d s.", error, RETRY_EVERY.seconds)
-            await asyncio.wait([asyncio.create_task(stop.wait())], timeout=RETRY_EVERY.seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RETRY_EVERY.total_seconds())
         else:
             return client
     return None

@@ -14,8 +14,10 @@ import pytest
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 
+import worker
 from smart_accounts import client
 from smart_accounts.messages import Status
+from smart_accounts.settings import Settings
 
 
 async def events_of(service: Any, started: Any) -> list[HistoryEvent]:
@@ -211,3 +213,24 @@ async def test_bad_setting_stops_the_program_in_one_line(
     assert all(value not in lines[0] for value in changes.values() if len(value) > 4) or (
         named == "SmartAccountStatus"
     )
+
+
+async def test_waiting_for_services_leaves_no_task_behind(
+    free_port: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "RETRY_EVERY", timedelta(seconds=0.01))
+    nowhere = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing"
+    settings = Settings(
+        _env_file=None,
+        public_url="https://accounts.example",
+        secret_keys="k" * 32,
+        smtp_hostname="127.0.0.1",
+        mail_from="no-reply@accounts.example",
+        database_url=nowhere,
+    )
+    before, stop = len(asyncio.all_tasks()), asyncio.Event()
+    waiting = asyncio.create_task(worker._wait_for_services(settings, stop, None))
+    await asyncio.sleep(1)
+    assert len(asyncio.all_tasks()) <= before + 3, "its own, its pause, its try"
+    stop.set()
+    assert await waiting is None
