@@ -4,10 +4,10 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 
 from smart_accounts.errors import Refused
+from smart_accounts.web.issuer_keys import usable_keys
 
 LEEWAY_SECONDS = 60  # clocks differ
 
@@ -49,7 +49,7 @@ def verified_claims(
     )
     registry = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)
     try:
-        claims = jwt.decode(token, KeySet.import_key_set(keys), registry=registry).claims
+        claims = jwt.decode(token, usable_keys(keys), registry=registry).claims
         rules.validate(claims)
     except (JoseError, ValueError, KeyError, TypeError) as error:
         raise SignInFailed("token", f"{type(error).__name__} {error}") from error

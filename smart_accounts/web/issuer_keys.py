@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, JWKRegistry, Key, KeySet, RSAKey
+from joserfc.jwk import ECKey, JWKRegistry, Key, KeySet, OKPKey, RSAKey
 
 from smart_accounts.errors import Unavailable
 
@@ -63,20 +63,25 @@ class IssuerKeys:
                 if found["issuer"] != self._issuer:
                     raise ValueError("another issuer")  # noqa: TRY301 - one way to be no answer
                 listed = (await http.get(found["jwks_uri"])).raise_for_status().json()
-                keys = [key for each in listed["keys"] if (key := _public_key(each))]
+                keys = usable_keys(listed)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, LookupError, TypeError) as error:
             _log.warning("no keys from the identity provider: %s", type(error).__name__)
         except ValueError as error:
             _log.warning("the identity provider's answer makes no sense: %s", error)
         else:
             self._answered = True
-            self._keys = KeySet(keys)
+            self._keys = keys
+
+
+def usable_keys(listed: Any) -> KeySet:
+    """Of a provider's JSON Web Key Set those that can be used: one odd key spoils no other."""
+    return KeySet([key for each in listed["keys"] if (key := _public_key(each))])
 
 
 def _public_key(listed: Any) -> Key | None:
     """One of a kind that we verify with; what else is listed is for others."""
     with suppress(JoseError, ValueError, TypeError, KeyError):
         key = JWKRegistry.import_key(listed)
-        if isinstance(key, RSAKey | ECKey):
+        if isinstance(key, RSAKey | ECKey | OKPKey):
             return key
     return None

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from starlette.responses import JSONResponse
 
 LIES: list[dict[str, Any]] = [
@@ -101,4 +101,18 @@ async def test_the_provider_may_change_its_keys(visitor: Any) -> None:
     key = ECKey.generate_key("P-256", {"kid": "two"})
     visitor.provider.signing = visitor.provider.published = key
     visitor.provider.header = {"alg": "ES256", "kid": "two"}
+    assert (await visitor.signs_in()).status_code == 303
+
+
+async def test_a_key_that_we_do_not_know_spoils_no_other(visitor: Any) -> None:
+    odd = {"kty": "AKP", "alg": "ML-DSA-44", "kid": "odd", "pub": "AAAA"}
+    keys = [odd, {"kty": "RSA"}, visitor.provider.key.as_dict(private=False)]
+    visitor.provider.answers["/jwks"] = JSONResponse({"keys": keys})
+    assert (await visitor.signs_in()).status_code == 303
+
+
+async def test_an_edwards_curve_key_will_do(visitor: Any) -> None:
+    key = OKPKey.generate_key("Ed25519", {"kid": "two"})
+    visitor.provider.signing = visitor.provider.published = key
+    visitor.provider.header = {"alg": "Ed25519", "kid": "two"}
     assert (await visitor.signs_in()).status_code == 303
