@@ -31,7 +31,7 @@ async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A signed-in partner's HTTP client."""
     settings = Settings(
         _env_file=None,
-        public_url="http://localhost",
+        public_url="http://127.0.0.1",
         secret_keys=KEY,
         smtp_hostname="127.0.0.1",
         mail_from="accounts@service.example",

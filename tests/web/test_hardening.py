@@ -152,3 +152,19 @@ async def test_each_line_is_counted_by_itself(
     statuses = {await signs_in(first) for _ in range(31)}
     assert statuses == {501, 429}  # nobody can sign in here
     assert (await signs_in(second) == 429) is are_one
+
+
+async def test_another_loopback_name_leads_to_the_public_one(open_site: Any) -> None:
+    elsewhere = {"Host": "localhost:8000"}
+    async with open_site(public_url="http://127.0.0.1:8000") as site:
+        for method in ("GET", "HEAD"):
+            answer = await site.http.request(method, "/sign-in?next=%2Frequests", headers=elsewhere)
+            assert answer.is_redirect
+            assert answer.headers["Location"] == ("http://127.0.0.1:8000/sign-in?next=%2Frequests")
+        for path in ("/healthz", "/readyz", "/openapi.json", "/static/style.css"):
+            assert not (await site.http.get(path, headers=elsewhere)).is_redirect, path
+        assert (await site.http.get("/api/v1/requests", headers=elsewhere)).status_code == 401
+        assert not (await site.http.post("/requests", headers=elsewhere)).is_redirect
+        assert (await site.http.get("/", headers={"Host": "127.0.0.1:8000"})).status_code == 200
+    async with open_site(public_url="https://accounts.example") as site:
+        assert (await site.http.get("/", headers=elsewhere)).status_code == 200
