@@ -136,3 +136,14 @@ async def test_errors_do_not_quote_what_was_stored(
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is
         await store.activate(ACCEPTED_ONE)
     assert "ada@acme.example" not in f"{caught.value!s}{caught.value.__cause__!s}"
+
+
+async def test_idempotency_keys_are_forgotten_in_the_end(store: AccountStore) -> None:
+    old, young = "a" * 64, "b" * 64
+    await store.keys.claim(old, "call", NOW - timedelta(days=101))
+    await store.keys.claim(young, "call", NOW - timedelta(days=99))
+    await store.keys.claim("c" * 64, "call", NOW)
+    assert await store.keys.call_of(old) == "call"
+    await store.keys.claim("0" * 64, "call", NOW)
+    assert await store.keys.call_of(old) is None
+    assert await store.keys.call_of(young) == "call"
