@@ -29,12 +29,11 @@ from smart_accounts.web.hosts import TrustedHosts
 from smart_accounts.web.limits import RateLimits
 from smart_accounts.web.oidc import Provider, ProviderAway
 from smart_accounts.web.origins import asking_for_company, to_sign_in
-from smart_accounts.web.pages import Pages
+from smart_accounts.web.pages import RETRY_AFTER_SECONDS, Pages
 from smart_accounts.web.partner import NotSignedIn, Sessions, header_of, session_of
 from smart_accounts.web.requests.routes import request_pages
 from smart_accounts.web.sign_in import SignIn
 
-RETRY_AFTER_SECONDS = 10
 CHECK_SECONDS = 2
 
 SAFE_HEADERS = {

@@ -12,6 +12,8 @@ from markupsafe import Markup
 from smart_accounts.messages import time_left, utc
 from smart_accounts.settings import Settings
 
+RETRY_AFTER_SECONDS = 10  # in an outage; the API says the same
+
 
 def moment(at: datetime) -> Markup:
     """A moment in UTC, for people and for programs."""

@@ -3,7 +3,8 @@
 from http import HTTPStatus
 from typing import Any
 
-from smart_accounts.web.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS
+from smart_accounts.web.api.problems import MEDIA_TYPE
+from smart_accounts.web.pages import RETRY_AFTER_SECONDS
 
 Answers = dict[int | str, dict[str, Any]]
 

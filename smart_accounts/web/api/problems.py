@@ -14,10 +14,10 @@ from starlette.routing import Match
 
 from smart_accounts.errors import NotFound, Refused, Unavailable
 from smart_accounts.messages import BadInput, FieldError, described
+from smart_accounts.web.pages import RETRY_AFTER_SECONDS
 from smart_accounts.web.submission import KeyReused
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 10
 
 _log = logging.getLogger(__name__)
 

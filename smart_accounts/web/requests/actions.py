@@ -17,8 +17,9 @@ from smart_accounts.messages import (
     field_errors,
 )
 from smart_accounts.settings import Settings
+from smart_accounts.web.pages import RETRY_AFTER_SECONDS
 from smart_accounts.web.partner import Partner
-from smart_accounts.web.requests.new import RETRY_AFTER_SECONDS, SignedIn
+from smart_accounts.web.requests.new import SignedIn
 from smart_accounts.web.requests.one import NEWS, OneRequest
 from smart_accounts.web.requests.pages import PartnerPages
 

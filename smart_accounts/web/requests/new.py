@@ -13,12 +13,12 @@ from smart_accounts.checks import oddities
 from smart_accounts.client import Begun
 from smart_accounts.errors import Refused, Unavailable
 from smart_accounts.messages import BadInput, FieldError, SmartAccountRequest, Status, workflow_id
+from smart_accounts.web.pages import RETRY_AFTER_SECONDS
 from smart_accounts.web.partner import Partner, signed_in
 from smart_accounts.web.requests.form import LABELS, RequestForm
 from smart_accounts.web.requests.pages import OwnRequests, PartnerPages
 from smart_accounts.web.submission import Submission
 
-RETRY_AFTER_SECONDS = 10
 REFRESH_SECONDS = 2
 PATIENCE_SECONDS = 1.0  # a worker usually takes a request up in a tenth of that
 POLL_SECONDS = 0.1
