@@ -16,7 +16,7 @@ from smart_accounts.local.child import Child
 from smart_accounts.local.identity import provider_command
 from smart_accounts.local.mailbox_server import serve_mailbox
 from smart_accounts.local.plan import HOST, ROOT, Plan, check_ports
-from smart_accounts.messages import DEADLINE_ATTRIBUTE, DOMAIN_ATTRIBUTE, STATUS_ATTRIBUTE
+from smart_accounts.messages import SEARCH_ATTRIBUTES
 
 # Together with the mailbox's second less than the ten that a Ctrl-C may take.
 WEB_STOP_SECONDS = 1.5
@@ -111,18 +111,13 @@ async def _start_and_run(
 
 
 def _temporal_command(plan: Plan) -> list[str | Path]:
-    attributes = {
-        STATUS_ATTRIBUTE: "Keyword",
-        DOMAIN_ATTRIBUTE: "Keyword",
-        DEADLINE_ATTRIBUTE: "Datetime",
-    }
     return [
         _PYTHON.with_name("temporal"),
         *("server", "start-dev", "--ip", HOST, "--log-level", "error", "--ui-disable-news-fetch"),
         *("--db-filename", plan.data / "temporal.db"),
         *("--port", str(plan.ports["TEMPORAL_PORT"])),
         *("--ui-port", str(plan.ports["TEMPORAL_UI_PORT"])),
-        *(f"--search-attribute={name}={kind}" for name, kind in attributes.items()),
+        *(f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items()),
     ]
 
 
