@@ -16,6 +16,9 @@ import pytest
 from smart_accounts.local.plan import ROOT, free_ports
 
 DOCUMENT = (ROOT / "docs/api.md").read_text()
+LISTED = (
+    'curl -sS "$api/smart-account-acme.example" -H "Authorization: Bearer $TOKEN" | grep -q pending'
+)
 BACK = "http://127.0.0.1/"
 # The environment is there already, whatever its age: here it is that of the tests.
 MAKE = ("make", "--old-file=.venv/.ready", f"BIN={Path(sys.executable).parent}", "--silent")
@@ -54,8 +57,10 @@ async def test_the_document_s_lines_work_as_they_stand(stack: Any) -> None:
     script = (block("token") + block("api")).replace("make --silent", shlex.join(MAKE))
     script = script.replace("http://127.0.0.1:8000", stack.url("WEB_PORT"))
     # A person pauses between the lines, and the worker stores the request.
-    script = script.replace('curl -sS "$api?', 'sleep 3; curl -sS "$api?')
     script = script.replace("curl -sS", "curl -sS -w '\\n'")
+    listing = "curl -sS -w '\\n' \"$api?"
+    assert listing in script
+    script = script.replace(listing, f"until {LISTED}; do sleep 0.2; done; {listing}")
     status, out, err = await run(
         "bash", "-euc", script, OIDC_PORT=str(stack.ports["OIDC_PORT"]), MAKELEVEL="1"
     )

@@ -390,9 +390,9 @@ async def test_closing_needs_no_answer(server: Server, port: int, answer: str) -
 
 
 class Wary(SmtpSender):
-    COMMAND_TIMEOUT = timedelta(seconds=1)
-    HUNG = timedelta(seconds=0.5)
-    PAUSE_WHEN_HUNG = timedelta(seconds=1)
+    COMMAND_TIMEOUT = timedelta(seconds=1.5)
+    HUNG = timedelta(seconds=1)
+    PAUSE_WHEN_HUNG = timedelta(seconds=3)
 
 
 async def test_one_mail_waits_for_a_server_that_says_nothing_and_the_others_do_not(
@@ -409,11 +409,11 @@ async def test_one_mail_waits_for_a_server_that_says_nothing_and_the_others_do_n
         assert len(server.connections) == 4, "those that waited for a slot try no more"
         await refused(sender)
         assert len(server.connections) == 4, "nor does who comes soon after"
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(3.2)
         await asyncio.gather(*(refused(sender) for _ in range(40)))
         assert len(server.connections) == 5, "one tries for all"
         server.answers = {}
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(3.2)
         await sender.send(mail())
         await asyncio.gather(*(sender.send(mail(number)) for number in range(2, 6)))
     assert len(server.mails) == 5

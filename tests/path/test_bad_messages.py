@@ -277,11 +277,11 @@ async def test_dropped_signals_are_counted_where_operators_look(
     await service.until(started, Status.PENDING)
     await send(service, started, "accepted", BAD_SIGNALS["a number"])
     counted = r'^smart_accounts_dropped_signals\{[^}]*signal="accepted"[^}]*\} 1$'
-    async with httpx.AsyncClient(base_url=f"http://{address}") as http, asyncio.timeout(20):
+    async with httpx.AsyncClient(base_url=f"http://{address}") as http, asyncio.timeout(40):
         while not re.search(counted, (await http.get("/metrics")).text, re.MULTILINE):
             await asyncio.sleep(0.1)
 
     second = service.launch("worker.py", SMART_ACCOUNTS_METRICS_ADDRESS=address)
-    assert await asyncio.to_thread(second.wait, 20) == 2
+    assert await asyncio.to_thread(second.wait, 60) == 2
     named = "^bad settings: SMART_ACCOUNTS_METRICS_ADDRESS: .+$"
     assert re.search(named, service.log, re.MULTILINE)

@@ -40,10 +40,10 @@ async def test_reset_request_is_answered_by_the_link_it_had(
     await service.until(started, Status.PENDING, sent=2)
     link = link_in(await service.mail.wait_for("activation"))
     await reset(service, started)
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         assert (await http.post(link, data={"agree": "yes"})).status_code == 303
     newest = service.client.get_workflow_handle(started.workflow_id)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         assert (await newest.result())["status"] == "active"
     assert (await newest.describe()).run_id != started.request_id
     assert await ask_service("SELECT id, status FROM requests") == [
@@ -108,7 +108,7 @@ async def test_foreign_status_spoils_no_list(
         search_attributes=TypedSearchAttributes([SearchAttributePair(status, "open")]),
     )
     requests = RequestClient(temporal)
-    async with asyncio.timeout(20):  # Temporal's visibility is a moment behind
+    async with asyncio.timeout(40):  # Temporal's visibility is a moment behind
         while not (
             found := [each async for each in requests.list() if each.workflow_id == handle.id]
         ):
