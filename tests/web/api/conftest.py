@@ -26,6 +26,7 @@ from smart_accounts.messages import (
 )
 from smart_accounts.settings import Settings
 from smart_accounts.tokens import LinkTokens
+from smart_accounts.web.api import routes
 from smart_accounts.web.app import create_app
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
@@ -144,6 +145,21 @@ def open_http(app: Any, issuer: Any) -> httpx.AsyncClient:
         base_url="http://127.0.0.1",
         headers=issuer.headers(),
     )
+
+
+START_SECONDS = routes.START_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine's database may take longer than a start is waited for."""
+    monkeypatch.setattr(routes, "START_SECONDS", 40)
+
+
+@pytest.fixture
+def promised(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start is waited for as long as in production."""
+    monkeypatch.setattr(routes, "START_SECONDS", START_SECONDS)
 
 
 @pytest.fixture

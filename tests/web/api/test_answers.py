@@ -350,7 +350,7 @@ async def test_fault_is_told_without_its_secrets(api: Any, monkeypatch: Any) -> 
 
 @pytest.mark.parametrize("away", ["refuses", "hangs"])
 async def test_temporal_that_is_away_costs_two_seconds_at_most(
-    api: Any, api_on: Any, monkeypatch: Any, away: str
+    api: Any, api_on: Any, monkeypatch: Any, away: str, promised: None
 ) -> None:
     await api.http.post(REQUESTS, json=api.body)
     await api.worker_stores()
@@ -373,7 +373,7 @@ async def test_temporal_that_is_away_costs_two_seconds_at_most(
                 assert took < 5, took  # a busy machine's two
 
 
-async def test_start_that_hangs_is_given_up(api: Any, monkeypatch: Any) -> None:
+async def test_start_that_hangs_is_given_up(api: Any, monkeypatch: Any, promised: None) -> None:
     async def hangs(*_: Any, **__: Any) -> None:
         await asyncio.sleep(60)
 
