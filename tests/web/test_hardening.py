@@ -76,6 +76,7 @@ async def test_every_answer_tells_browsers_what_not_to_do(site: Any) -> None:
         assert headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.timeout(300)
 async def test_ten_thousand_random_links(site: Any) -> None:
     token = await site.issue()
     found, began = [], time.monotonic()
