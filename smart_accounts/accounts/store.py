@@ -167,9 +167,10 @@ class AccountStore:
     async def status(self, request_id: str) -> RequestStatus | None:
         """Where a request stands, also when Temporal has forgotten it."""
         request = await self.find_request(request_id)
-        if request is None:
-            return None
-        emails = await self.emails.of_request(request_id)
+        return await self.status_of(request) if request else None
+
+    async def status_of(self, request: StoredRequest) -> RequestStatus:
+        emails = await self.emails.of_request(request.id)
         return RequestStatus(
             status=request.status,
             account_name=request.account_name,

@@ -78,8 +78,9 @@ class Known:
     @classmethod
     async def load(cls, store: AccountStore, request_id: str) -> "Known | None":
         request = await store.find_request(request_id)
-        status = await store.status(request_id)
-        return cls(request=request, emails=status.emails) if request and status else None
+        if request is None:
+            return None
+        return cls(request=request, emails=(await store.status_of(request)).emails)
 
 
 def story(known: Known, live: RequestStatus | None) -> list[Step]:

@@ -227,6 +227,6 @@ async def test_a_stream_ends_quietly_when_the_database_is_away(
         raise Unavailable("no")
 
     run = await desk.open(wanted())
-    monkeypatch.setattr(desk.store, "status", fails)
+    monkeypatch.setattr(desk.store, "find_request", fails)
     stream = events.changes(desk.store, run, "", asyncio.Event())
     assert await collect(stream) == "retry: 2000\n\n"
