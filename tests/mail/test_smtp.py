@@ -50,6 +50,7 @@ class Hasty(SmtpSender):
 
     COMMAND_TIMEOUT = timedelta(seconds=1.5)
     FINAL_DOT_TIMEOUT = timedelta(seconds=5)
+    HUNG = timedelta(seconds=30)  # what it does then is ``Wary``'s
 
 
 class Probing(SmtpSender):
