@@ -338,7 +338,7 @@ class SmartAccountRequestWorkflow:
         return self._decision is not None or bool(self._due)
 
     def _mail_now(self, *emails: Email) -> None:
-        self._due = merged((*self._due, *emails))
+        self._due += emails
 
     # ---- the requester's actions -------------------------------------------------------
 
