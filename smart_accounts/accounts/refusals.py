@@ -53,8 +53,8 @@ async def customer_has_enough(
             func.lower(requests.c.customer_email) == request.customer_email.lower(),
             requests.c.status == Status.PENDING,
             requests.c.deadline > at,  # past it a pending row's run was terminated
-            requests.c.account_domain
-            != request.account_domain,  # settled by the start, or this one
+            # One of the same domain is settled by the start, or is this very request.
+            requests.c.account_domain != request.account_domain,
         )
     )
     if (count or 0) < ceilings.open_per_customer:
