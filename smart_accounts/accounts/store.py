@@ -32,10 +32,10 @@ from smart_accounts.messages import (
     Email,
     EmailKind,
     EmailState,
+    EmailStatus,
     IssueLink,
     OpenRequest,
     RecordDecision,
-    RequestStatus,
     SmartAccountRequest,
     Status,
     workflow_id,
@@ -164,29 +164,14 @@ class AccountStore:
         async with transaction(self._engine, writes=False) as connection:
             return await _find(connection, request_id)
 
-    async def status(self, request_id: str) -> RequestStatus | None:
-        """Where a request stands, also when Temporal has forgotten it."""
-        request = await self.find_request(request_id)
-        return await self.status_of(request) if request else None
-
-    async def status_of(self, request: StoredRequest) -> RequestStatus:
+    async def emails_of(self, request: StoredRequest) -> tuple[EmailStatus, ...]:
+        """How far each of its mails is, also when Temporal has forgotten it."""
         emails = await self.emails.of_request(request.id)
-        return RequestStatus(
-            status=request.status,
-            account_name=request.account_name,
-            account_domain=request.account_domain,
-            deadline=request.deadline,
-            requested_at=request.requested_at,
-            emails=tuple(
-                status
-                for email, status in emails
-                if status.state != EmailState.QUEUED
-                or not (request.makes_untrue(email) or _is_overtaken(email, emails))
-            ),
-            needs_attention=request.needs_attention,
-            reason=request.reason,
-            decided_by=request.decided_by,
-            decided_at=request.decided_at,
+        return tuple(
+            status
+            for email, status in emails
+            if status.state != EmailState.QUEUED
+            or not (request.makes_untrue(email) or _is_overtaken(email, emails))
         )
 
     async def refusal(

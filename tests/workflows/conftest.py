@@ -36,6 +36,7 @@ from smart_accounts.messages import (
 from smart_accounts.settings import SmtpTls
 from smart_accounts.temporal import GuardInterceptor, worker_data_converter
 from smart_accounts.tokens import LinkTokens
+from tests.read_model import status_in
 from tests.real_parts import PatientClient
 from workflows.remaining_mails import RemainingMailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
@@ -154,8 +155,7 @@ class Story:
     async def agreed(self) -> RequestStatus:
         """What the workflow says, once seen that the store says the same."""
         told = await self.status()
-        stored = await self.store.status(self.started.request_id)
-        assert stored
+        stored = await status_in(self.store, self.started.request_id)
 
         def facts(status: RequestStatus) -> tuple[RequestStatus, set[Any]]:
             emails = {

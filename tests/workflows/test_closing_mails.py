@@ -17,6 +17,7 @@ from smart_accounts.messages import (
     SendEmails,
     Status,
 )
+from tests.read_model import status_in
 
 MINUTE = timedelta(minutes=1)
 CUSTOMER, REQUESTER = "ada@acme.example", "pat@partner.example"
@@ -46,16 +47,16 @@ async def test_what_is_left_after_an_hour_goes_on_without_the_request(
         # The time-skipping server ends no child with its parent, so only this tells.
         assert child.parent_close_policy == ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON
         first = story.started
-        waiting = await story.store.status(first.request_id)
-        assert {mail.kind: mail.state for mail in waiting.emails}["declined"] == "queued"
+        waiting = await status_in(story.store, first.request_id)
+        assert {mail.kind: mail.state for mail in waiting.emails}[EmailKind.DECLINED] == "queued"
         del mail_server.refusals[REQUESTER]
         await story.start()  # the id is free again
         await story.until(Status.PENDING, sent=2)
         remaining = story.env.client.get_workflow_handle(f"smart-account-mails-{first.request_id}")
         await remaining.result()
         keep("remaining-mails", await remaining.fetch_history())
-        stored = await story.store.status(first.request_id)
-    assert {mail.kind: mail.state for mail in stored.emails}["declined"] == "sent"
+        stored = await status_in(story.store, first.request_id)
+    assert {mail.kind: mail.state for mail in stored.emails}[EmailKind.DECLINED] == "sent"
     assert mail_server.kinds(REQUESTER).count("declined") == 1
 
 

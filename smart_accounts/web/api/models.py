@@ -1,5 +1,6 @@
 """What the API takes and gives. It grows by optional fields only."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -17,7 +18,6 @@ from smart_accounts.messages import (
     EmailStatus,
     Message,
     NewApprover,
-    RequestStatus,
     Status,
     Withdrawal,
 )
@@ -186,8 +186,7 @@ class WholeRequest(GivenRequest):
     emails: tuple[GivenEmail, ...]
 
     @classmethod
-    def of(cls, stored: StoredRequest, status: RequestStatus | None) -> Self:
-        emails = status.emails if status else ()
+    def of(cls, stored: StoredRequest, emails: Sequence[EmailStatus]) -> Self:
         return cls._of(stored, emails=[each.model_dump() for each in emails])
 
 

@@ -207,8 +207,8 @@ class RequestRoutes:
 
     async def _whole(self, stored: StoredRequest) -> WholeRequest:
         if stored.status is Status.REQUESTED:  # the store has none of it yet
-            return WholeRequest.of(stored, None)
-        return WholeRequest.of(stored, await self._store.status(stored.id))
+            return WholeRequest.of(stored, ())
+        return WholeRequest.of(stored, await self._store.emails_of(stored))
 
     async def _act(
         self,

@@ -80,7 +80,7 @@ class Known:
         request = await store.find_request(request_id)
         if request is None:
             return None
-        return cls(request=request, emails=(await store.status_of(request)).emails)
+        return cls(request=request, emails=await store.emails_of(request))
 
 
 def story(known: Known, live: RequestStatus | None) -> list[Step]:

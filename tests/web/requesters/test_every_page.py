@@ -19,6 +19,7 @@ from smart_accounts.messages import (
 )
 from smart_accounts.web.requests import new as sending
 from tests.looks import look, stays
+from tests.read_model import status_in
 
 NOW = datetime.now(UTC)
 COMPANIES = [
@@ -142,7 +143,7 @@ async def some_days(desk: Any, wanted: Any) -> str:
 
 async def pending(page: Page, desk: Any, wanted: Any) -> None:
     run = await some_days(desk, wanted)
-    stored = await desk.store.status(run)
+    stored = await status_in(desk.store, run)
     new = EmailStatus(
         kind=EmailKind.ACTIVATION, recipient="ada@acme.example", state=EmailState.QUEUED, at=NOW
     )

@@ -20,6 +20,7 @@ from smart_accounts.messages import (
 )
 from smart_accounts.web.requests import live as events
 from smart_accounts.web.requests.story import Known, Step, story, untried
+from tests.read_model import status_in
 
 NOW = datetime.now(UTC)
 AT = NOW - timedelta(days=3)
@@ -38,7 +39,7 @@ async def told(desk: Any, run: str, live: RequestStatus | None = None) -> list[S
 
 
 async def live_status(desk: Any, run: str, **changes: Any) -> RequestStatus:
-    stored = await desk.store.status(run)
+    stored = await status_in(desk.store, run)
     return RequestStatus.model_validate(stored.model_dump() | changes)
 
 
