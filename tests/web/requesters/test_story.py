@@ -231,3 +231,16 @@ async def test_a_stream_ends_quietly_when_the_database_is_away(
     monkeypatch.setattr(desk.store, "find_request", fails)
     stream = events.changes(desk.store, run, "", asyncio.Event())
     assert await collect(stream) == "retry: 2000\n\n"
+
+
+async def test_a_mail_that_will_never_leave_is_not_shown(desk: Any, wanted: Any) -> None:
+    run = await desk.open(wanted(), at=AT)
+    for number in (1, 2):
+        await desk.mailed(run, EmailKind.REMINDER, EmailState.QUEUED, number=number, at=AT)
+
+    async def shown() -> int:
+        return len(await desk.store.emails_of(await desk.store.find_request(run)))
+
+    assert await shown() == 1  # the newer one took the place of the other
+    await desk.decide(run, Decision(status=Status.ACTIVE, at=AT))
+    assert await shown() == 0
