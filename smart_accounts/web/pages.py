@@ -26,29 +26,32 @@ def day(at: datetime) -> Markup:
     return Markup('<time datetime="{}">{:%Y-%m-%d}</time>').format(at.isoformat(), at)
 
 
+# Compiled once a process: it is the greater part of what a page costs.
+_templates = Environment(
+    loader=PackageLoader("smart_accounts.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {"day": day, "moment": moment, "time_left": time_left}
+
+
 class Pages:
     """Renders a template into an answer. Whatever it shows is escaped; its links are relative."""
 
     def __init__(self, settings: Settings) -> None:
         self.root = urlsplit(settings.base_url).path
         """What stands before every path where the public address has a path of its own."""
-        self._templates = Environment(
-            loader=PackageLoader("smart_accounts.web"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.globals |= {
+        self._everywhere = {
             "root": self.root,
             "organisation_name": settings.organisation_name,
             "support_url": settings.support_url,
         }
-        self._templates.filters |= {"day": day, "moment": moment, "time_left": time_left}
 
     def __call__(
         self, name: str, status: int = 200, headers: Mapping[str, str] | None = None, **shown: Any
     ) -> HTMLResponse:
         """The page ``name``, which is a template without its ending, with what it shows."""
-        text = self._templates.get_template(f"{name}.html").render(shown)
+        text = _templates.get_template(f"{name}.html").render(self._everywhere | shown)
         return HTMLResponse(text, status, headers)

@@ -27,4 +27,4 @@ def add_api(
     api.include_router(router)
     add_problems(api, router)
     app.mount(PATH, api)
-    app.include_router(description_routes(describe(api, PATH, settings), page))
+    app.include_router(description_routes(lambda: describe(api, PATH, settings), page))

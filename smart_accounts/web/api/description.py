@@ -1,6 +1,8 @@
 """The API's description: ``/openapi.json`` for programs, ``/docs`` for people."""
 
+import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -35,15 +37,18 @@ def describe(api: FastAPI, mounted_at: str, settings: Settings) -> dict[str, Any
     return document
 
 
-def description_routes(document: dict[str, Any], page: Pages) -> APIRouter:
+def description_routes(describe_api: Callable[[], dict[str, Any]], page: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
+    # Made when somebody asks for it: it would be the half of what the application takes to start.
+    document_once = functools.cache(describe_api)
 
     @router.api_route("/openapi.json", methods=["GET", "HEAD"])
     async def openapi() -> Response:
-        return JSONResponse(document)
+        return JSONResponse(document_once())
 
     @router.api_route("/docs", methods=["GET", "HEAD"])
     async def docs(request: Request) -> Response:
+        document = document_once()
         operations = _operations(document)
         return page("docs", **header_of(request), api=document, operations=operations, words=_words)
 
