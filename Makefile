@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 CLEANED := .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis test-output
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test faults bench check clean chromium npm curl
+.PHONY: help run token demo test unit faults bench check clean tools
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ token: $(READY) ## Print an access token for the API while make run runs; PERSON
 demo: $(READY) ## Drive one request to active and one to lapsed, on free ports, and print both
 	@exec $(BIN)/python -m smart_accounts.local demo
 
-test: check chromium npm curl ## Check, then run all tests; needs Chromium, npm and curl
-	@exec $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+test: tools check ## Check, then run all tests; needs Chromium, npm and curl
+	@exec $(BIN)/python -m pytest --numprocesses=4
+
+unit: $(READY) ## Run the tests that need no server and no browser, in seconds
+	@exec $(BIN)/python -m pytest -m 'not server' --numprocesses=2
 
 faults: $(READY) ## Run the fault tests in full: 200 requests under 18 kills; FAULTS_SEED repeats a run
 	@exec $(BIN)/python -m pytest tests/faults --full --timeout=600 --capture=no
@@ -56,11 +59,13 @@ $(READY): requirements.txt pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-chromium npm curl:
-	@command -v $@ >/dev/null || { \
+tools:
+	@missing=; \
+	for tool in chromium npm curl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -z "$$missing" || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
-			{ echo "The tests need Debian's package $@: apt-get install $@" >&2; exit 1; }; \
-		echo 'Installing $@ for the tests.'; \
+			{ echo "The tests need these programs: apt-get install$$missing" >&2; exit 1; }; \
+		echo "Installing$$missing for the tests."; \
 		apt-get update -qq && \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $@ >/dev/null; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	}

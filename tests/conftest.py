@@ -5,9 +5,11 @@ import contextlib
 import email
 import email.policy
 import functools
+import gc
 import json
 import os
 import re
+import shutil
 import socket
 import threading
 import time
@@ -28,11 +30,14 @@ from sqlalchemy import text
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
+from xdist.scheduler import LoadScopeScheduling
 
 from smart_accounts.accounts.database import create_engine, migrate, transaction
 from smart_accounts.accounts.store import AccountStore
 
-pytest_plugins = ["tests.real_parts"]  # for the tests on real parts: path, faults
+pytest_plugins = ["tests.real_parts", "tests.support.browser"]
+
+os.umask(0o022)  # PostgreSQL runs as another user, and reads the files that are copied for it
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 BASE_URL = "https://accounts.example"
@@ -185,11 +190,18 @@ async def mail_server() -> AsyncIterator[MailServer]:
     await server.down()
 
 
+@pytest.fixture(scope="session")
+async def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite file to copy: migrating one for each test takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "store.db"
+    await migrate(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-async def database_url(tmp_path: Path) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
-    await migrate(url)
-    return url
+def database_url(migrated_database: Path, tmp_path: Path) -> str:
+    shutil.copy(migrated_database, tmp_path / "store.db")
+    return f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
 
 
 @pytest.fixture
@@ -275,6 +287,50 @@ def _actions(events: Sequence[HistoryEvent]) -> int:
 def actions() -> Callable[[Sequence[HistoryEvent]], int]:
     """What Temporal Cloud bills for these events, as its pricing page counts Actions."""
     return _actions
+
+
+SERVERS = {
+    *("dev_server", "env", "postgres", "any_database_url", "chromium", "temporal_in"),
+    *("stack", "starter", "local_provider", "certified_provider"),
+    # In the process of the tests themselves:
+    *("mail_server", "issuer", "open_site", "desk", "api_on", "mailbox", "url"),
+}
+TOGETHER = {
+    "tests/local/test_whole_story.py": "stack",
+    "tests/local/test_access_token.py": "stack",
+    "tests/starter/test_requests.py": "starter",
+    "tests/starter/test_import.py": "starter",
+    "tests/web/sign_in/test_real_providers.py": "identity providers",
+}
+"""Files whose tests run in one process, because what they share takes seconds to start."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what needs a server; a test that starts one without a fixture has the mark already."""
+    if SERVERS.intersection(getattr(item, "fixturenames", ())):
+        item.add_marker(pytest.mark.server)
+
+
+# ``--dist=loadgroup`` does the same by marks, but pytest-xdist 3.8 fails to do so on pytest 9.2.
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # it ships no types
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: looking through it again and again takes minutes in all."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in ("faults", "local"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -32,6 +32,7 @@ from smart_accounts.messages import (
     Status,
     workflow_id,
 )
+from tests.support.programs import Program
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -133,7 +134,7 @@ class DevServer:
         )
 
 
-async def stop(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM) -> int:
+async def stop(process: subprocess.Popen[bytes] | Program, signum: int = signal.SIGTERM) -> int:
     process.send_signal(signum)
     # In a thread: the mail server in this process has to answer the worker's good-bye.
     return await asyncio.to_thread(process.wait, 30)
@@ -231,7 +232,7 @@ class Service:
     database_url: str
     web_port: int
     folder: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[Program] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     """What a test sets besides."""
 
@@ -251,27 +252,20 @@ class Service:
             "SMART_ACCOUNTS_MAIL_FROM": "no-reply@accounts.example",
         }
 
-    def launch(self, *command: str | Path, **changes: str) -> subprocess.Popen[bytes]:
-        with (self.folder / "log.txt").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *command],
-                cwd=ROOT,
-                env=self.environment | changes,
-                stdout=log,
-                stderr=log,
-            )
-        self.processes.append(process)
-        return process
+    def launch(self, *command: str | Path, **changes: str) -> Program:
+        environment, log = self.environment | changes, self.folder / "log.txt"
+        program = Program(*command, cwd=ROOT, env=environment, out=log, err=log)
+        self.processes.append(program)
+        return program
 
     @property
     def log(self) -> str:
         return (self.folder / "log.txt").read_text()
 
-    async def worker(
-        self, program: str | Path = "worker.py", **changes: str
-    ) -> subprocess.Popen[bytes]:
-        seen = self.log.count("worker ready") if (self.folder / "log.txt").exists() else 0
-        process = self.launch(program, **changes)
+    async def worker(self, *program: str | Path, **changes: str) -> Program:
+        """Start a worker, ``worker.py`` if no other program is named; return once it is ready."""
+        seen = self.log.count("worker ready") if self.processes else 0
+        process = self.launch(*program or ["worker.py"], **changes)
         async with asyncio.timeout(40):
             while self.log.count("worker ready") == seen:
                 assert process.poll() is None, self.log
@@ -289,7 +283,7 @@ class Service:
                         return address
                 await asyncio.sleep(0.05)
 
-    async def kill(self, worker: subprocess.Popen[bytes]) -> None:
+    async def kill(self, worker: Program) -> None:
         assert await stop(worker, signal.SIGKILL) == -signal.SIGKILL
 
     def requests(self) -> RequestClient:
@@ -331,6 +325,13 @@ def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return postgres.new_database()
 
 
+async def end_what_is_left(temporal: Client) -> None:
+    """Terminate open workflows: the next test's worker, on another database, would take them."""
+    async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
+        with suppress(RPCError):  # the list is a moment behind: it may have ended
+            await temporal.get_workflow_handle(left.id).terminate()
+
+
 @asynccontextmanager
 async def _service(
     dev_server: DevServer,
@@ -345,10 +346,7 @@ async def _service(
     for process in service.processes:
         if process.poll() is None:
             await stop(process)
-    # The next test's worker polls the same task queue, for another database.
-    async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
-        with suppress(RPCError):  # the list is a moment behind: it may have ended
-            await temporal.get_workflow_handle(left.id).terminate()
+    await end_what_is_left(temporal)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from random import Random, SystemRandom
@@ -13,6 +12,8 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+
+from tests.support.programs import Program
 
 
 @pytest.fixture
@@ -46,9 +47,9 @@ class Commits:
         self._folder = folder
         folder.mkdir()
 
-    async def worker(self, service: Any) -> subprocess.Popen[bytes]:
+    async def worker(self, service: Any) -> Program:
         program = Path(__file__).with_name("worker_that_stops_after_commit.py")
-        worker: subprocess.Popen[bytes] = await service.worker(program, COMMITS=str(self._folder))
+        worker: Program = await service.worker(program, COMMITS=str(self._folder))
         return worker
 
     def arm(self, *steps: str) -> None:

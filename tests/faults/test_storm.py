@@ -6,7 +6,6 @@ was cut off, or its worker was killed before the ledger had it.
 
 import asyncio
 import signal
-import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,6 +19,7 @@ import pytest
 from smart_accounts.client import RequestClient
 from smart_accounts.errors import Refused, Unavailable
 from smart_accounts.messages import EmailState, SmartAccountRequest, Status, workflow_id
+from tests.support.programs import Program
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Storm:
         self._ask = ask
         self._chance = chance
         self._commits = commits
-        self._worker: subprocess.Popen[bytes]
+        self._worker: Program
         self.kills = [kind for kind, number in kills.items() for _ in range(number)]
         chance.shuffle(self.kills)
         self.lost: Counter[str] = Counter()

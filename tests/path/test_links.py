@@ -4,23 +4,14 @@ import asyncio
 from typing import Any
 
 import httpx
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 
 from smart_accounts.messages import Status
-
-CHROMIUM = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.support.browser import OpenPage
 
 
 async def test_scanners_change_nothing_and_a_person_activates(
-    service: Any, fresh: dict[str, Any], link_in: Any, ask_service: Any
+    service: Any, fresh: dict[str, Any], link_in: Any, ask_service: Any, new_page: OpenPage
 ) -> None:
     await service.worker()
     await service.web()
@@ -33,20 +24,14 @@ async def test_scanners_change_nothing_and_a_person_activates(
         answers = await asyncio.gather(*looks)
     assert {answer.status_code for answer in answers} == {200}
 
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=CHROMIUM
-        )
-        page = await browser.new_page()
-        await page.goto(link)
-        await page.wait_for_timeout(500)
+    async with new_page() as page:
+        await page.goto(link, wait_until="networkidle")
         assert len((await service.handle(started).fetch_history()).events) == before
         assert await ask_service("SELECT signalled FROM requests") == [{"signalled": None}]
 
         await page.get_by_role("checkbox").check()
         await page.get_by_role("button", name="Accept").click()
         await expect(page.get_by_role("heading", name="is activated")).to_be_visible(timeout=40_000)
-        await browser.close()
     await service.until(started, Status.ACTIVE)
 
 
@@ -59,7 +44,7 @@ async def test_page_says_received_until_a_worker_has_activated(
     await service.until(started, Status.PENDING, sent=2)
     link = link_in(await service.mail.wait_for("activation"))
     worker.terminate()
-    await asyncio.to_thread(worker.wait)
+    await asyncio.to_thread(worker.wait, 40)
     async with httpx.AsyncClient(follow_redirects=True, timeout=30) as http:
         answer = await http.post(link, data={"agree": "yes"})
         assert answer.status_code == 200

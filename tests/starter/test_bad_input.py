@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.starter.conftest import Starter
+
+pytestmark = pytest.mark.server
 
 HEADER = "account_name,customer_email,requester_email,requester_name,requester_company"
 CELLS = "Acme Networks,ada@acme.example,pat@partner.example,Pat Lee,Partner Ltd"
@@ -18,8 +20,6 @@ GOOD = (
     "--requester-name=Pat Lee",
     "--requester-company=Partner Ltd",
 )
-
-Starter = Callable[..., Coroutine[Any, Any, Any]]
 
 
 async def test_all_missing_fields_are_named_at_once(alone: Starter) -> None:
@@ -113,7 +113,7 @@ async def test_the_interpreter_does_not_finalize(alone: Starter, tmp_path: Path)
     """The SDK's threads crash about one in nine that do, and the exit code is lost."""
     told = "import atexit, sys; atexit.register(print, 'finalizing', file=sys.stderr)"
     (tmp_path / "sitecustomize.py").write_text(told)
-    ended = await alone("list", PYTHONPATH=str(tmp_path))
+    ended = await alone.in_a_process_of_its_own("list", PYTHONPATH=str(tmp_path))
     assert ended.code == 3
     assert "finalizing" not in ended.err
 

@@ -3,15 +3,17 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-Starter = Callable[..., Coroutine[Any, Any, Any]]
+from smart_accounts.client import Listed
+from tests.starter.conftest import Starter
+
 TemporalIn = Callable[[], AbstractAsyncContextManager[tuple[str, Starter]]]
 WorkerAt = Callable[[str], AbstractAsyncContextManager[None]]
 
@@ -48,10 +50,7 @@ async def test_every_row_is_tried_and_told(starter: Starter, file: Path) -> None
     write(file, ["ada@owner.example"])
     assert (await starter("import", file)).code == 0
     assert (await starter("accept", "owner.example")).code == 0
-    for _ in range(40):  # until its closing mails are out
-        await asyncio.sleep(0.2)
-        if (await starter("accept", "owner.example")).code == 1:
-            break
+    await starter.is_closed("owner.example")
 
     write(file, ["ada@owner.example", "ada@fresh.example"])
     rejected = await starter("import", file, "--json")
@@ -87,12 +86,13 @@ async def test_a_server_that_goes_away_in_between(
     write(file, [f"ada@gone{number}.example" for number in range(40)])
     async with temporal_in() as (_, starter):
         run = asyncio.create_task(starter("import", file))
-        listed: list[dict[str, Any]] = []
+        client = await starter.requests()
+        listed: list[Listed] = []
         # No worker answers, so each start is followed by 5 s of waiting for one.
         while len(listed) < 8:
-            await asyncio.sleep(0.2)
-            listed = (await starter("list", "--json")).json
-        asked = [datetime.fromisoformat(each["requested_at"]) for each in listed[-8:]]
+            await asyncio.sleep(0.1)
+            listed = [each async for each in client.list()]
+        asked = [each.requested_at for each in listed[-8:]]
         assert max(asked) - min(asked) < timedelta(seconds=5)  # eight at a time
     stopped = time.monotonic()
     ended = await run
@@ -114,7 +114,9 @@ async def test_progress_on_a_terminal_only(starter: Starter, file: Path) -> None
     write(file, ["ada@progress.example"])
     for flags, shown in [((), True), (("--json",), False)]:
         terminal, end = os.openpty()
-        ended = await starter("import", file, *flags, stderr=end, TERM="xterm")
+        ended = await starter.in_a_process_of_its_own(
+            "import", file, *flags, stderr=end, TERM="xterm"
+        )
         os.close(end)
         assert ended.code == 0
         os.set_blocking(terminal, False)

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
-Starter = Callable[..., Coroutine[Any, Any, Any]]
+from smart_accounts.messages import Status
+from tests.starter.conftest import Starter
+
 TemporalIn = Callable[[], AbstractAsyncContextManager[tuple[str, Starter]]]
 WorkerAt = Callable[[str], AbstractAsyncContextManager[None]]
 
@@ -24,17 +25,6 @@ def asking_for(domain: str, *more: str) -> tuple[str, ...]:
     )
 
 
-async def becomes(starter: Starter, domain: str, status: str) -> dict[str, Any]:
-    ended = None
-    for _ in range(60):
-        ended = await starter("status", domain, "--json")
-        if ended.code == 0 and ended.json["status"]["status"] == status:
-            found: dict[str, Any] = ended.json["status"]
-            return found
-        await asyncio.sleep(0.2)
-    raise AssertionError(f"{domain} is not {status}: {ended}")
-
-
 async def test_from_request_to_active(starter: Starter) -> None:
     began = time.monotonic()
     ended = await starter(*asking_for("one.example", "--user-email=bo@one.example", "--json"))
@@ -43,7 +33,7 @@ async def test_from_request_to_active(starter: Starter) -> None:
     assert ended.json["workflow_id"] == "smart-account-one.example"
     assert ended.json["request_id"]
     assert ended.json["status"]["account_domain"] == "one.example"
-    await becomes(starter, "one.example", "pending")
+    await starter.becomes("one.example", Status.PENDING)
 
     shown = await starter("status", "One.Example")
     assert (shown.code, shown.err) == (0, "")
@@ -55,8 +45,8 @@ async def test_from_request_to_active(starter: Starter) -> None:
     accepted = await starter("accept", "smart-account-one.example", "--accepted-by=ada@one.example")
     assert (accepted.code, accepted.err) == (0, "")
     assert accepted.out.startswith("Received. The request of one.example is ")
-    status = await becomes(starter, "smart-account-one.example", "active")
-    assert status["decided_by"] == "ada@one.example"
+    status = await starter.becomes("one.example", Status.ACTIVE)
+    assert status.decided_by == "ada@one.example"
 
     late = await starter("decline", "one.example")
     assert (late.code, late.out) == (1, "")
@@ -77,22 +67,19 @@ async def test_a_second_request_is_refused(starter: Starter) -> None:
 async def test_a_domain_with_an_account_is_rejected(starter: Starter) -> None:
     assert (await starter(*asking_for("three.example"))).code == 0
     assert (await starter("accept", "three.example")).code == 0
-    await becomes(starter, "three.example", "active")
-    for _ in range(60):  # while its closing mails go out the answer is another
-        ended = await starter(*asking_for("three.example", "--json"))
-        assert ended.code == 1
-        if "already has" in ended.json["error"]["message"]:
-            return
-        await asyncio.sleep(0.2)
-    raise AssertionError(ended)
+    await starter.becomes("three.example", Status.ACTIVE)
+    await starter.is_closed("three.example")
+    ended = await starter(*asking_for("three.example", "--json"))
+    assert ended.code == 1
+    assert "already has" in ended.json["error"]["message"]
 
 
 async def test_decline(starter: Starter) -> None:
     assert (await starter(*asking_for("four.example"))).code == 0
     declined = await starter("decline", "four.example", "--reason=Not us.", "--json")
     assert (declined.code, declined.err) == (0, "")
-    status = await becomes(starter, "four.example", "declined")
-    assert status["reason"] == "Not us."
+    status = await starter.becomes("four.example", Status.DECLINED)
+    assert status.reason == "Not us."
     late = await starter("accept", "four.example", "--json")
     assert (late.code, late.err) == (1, "")
     assert late.json["error"]["message"]
@@ -116,7 +103,7 @@ async def test_without_a_worker_everything_is_recorded(
         assert "It may still be done" in unheard.err
 
         async with worker_at(address):
-            await becomes(starter, "later.example", "active")
+            await starter.becomes("later.example", Status.ACTIVE)
             # Its closing mails are not out yet, so it still takes signals, and ignores them.
             late = await starter("decline", "later.example")
             assert (late.code, late.out) == (1, "")
@@ -139,14 +126,14 @@ async def test_the_requesters_actions(starter: Starter) -> None:
     replaced = await starter("replace-approver", "eight.example", "cy@eight.example")
     assert (replaced.code, replaced.err) == (0, "")
     assert "The new approver is sent an activation mail" in replaced.out
-    status = await becomes(starter, "eight.example", "pending")
-    assert "cy@eight.example" in [mail["recipient"] for mail in status["emails"]]
+    status = await starter.becomes("eight.example", Status.PENDING)
+    assert "cy@eight.example" in [mail.recipient for mail in status.emails]
 
     withdrawn = await starter("withdraw", "eight.example", "--reason=Not needed.", "--json")
     assert (withdrawn.code, withdrawn.err) == (0, "")
     assert withdrawn.json["status"] == "withdrawn"
-    status = await becomes(starter, "eight.example", "withdrawn")
-    assert (status["reason"], status["decided_by"]) == ("Not needed.", "requester")
+    status = await starter.becomes("eight.example", Status.WITHDRAWN)
+    assert (status.reason, status.decided_by) == ("Not needed.", "requester")
 
 
 async def test_an_unknown_request(starter: Starter) -> None:
@@ -161,14 +148,13 @@ async def test_an_unknown_request(starter: Starter) -> None:
 async def test_list(starter: Starter) -> None:
     for domain in ("five.example", "six.example"):
         assert (await starter(*asking_for(domain))).code == 0
-    found: list[dict[str, Any]] = []
-    for _ in range(60):  # the list lags a little behind
-        ended = await starter("list", "--status=pending", "--json")
-        assert (ended.code, ended.err) == (0, "")
-        found = ended.json
-        if "six.example" in [each["account_domain"] for each in found]:
-            break
-        await asyncio.sleep(0.2)
+    client = await starter.requests()
+    async with asyncio.timeout(40):  # the list lags a little behind
+        while "six.example" not in [each.account_domain async for each in client.list()]:
+            await asyncio.sleep(0.05)
+    ended = await starter("list", "--status=pending", "--json")
+    assert (ended.code, ended.err) == (0, "")
+    found = ended.json
     domains = [each["account_domain"] for each in found]
     assert domains.index("six.example") < domains.index("five.example")
     assert {each["status"] for each in found} == {"pending"}
@@ -186,8 +172,10 @@ async def test_what_others_wrote_can_not_steer_the_terminal(starter: Starter) ->
     assert (await starter(*asking_for("seven.example", "--account-name=[red]Acme[/]"))).code == 0
     evil = "\x1b[2J\u202e[bold]eve"
     assert (await starter("accept", "seven.example", f"--accepted-by={evil}")).code == 0
-    await becomes(starter, "seven.example", "active")
-    shown = await starter("status", "seven.example", FORCE_COLOR="1", TERM="xterm")
+    await starter.becomes("seven.example", Status.ACTIVE)
+    shown = await starter.in_a_process_of_its_own(
+        "status", "seven.example", FORCE_COLOR="1", TERM="xterm"
+    )
     assert "[red]Acme[/] · seven.example" in shown.out
     assert "\x1b[2J" not in shown.out
     assert "\u202e" not in shown.out
@@ -195,10 +183,12 @@ async def test_what_others_wrote_can_not_steer_the_terminal(starter: Starter) ->
 
 
 async def test_a_reader_that_goes_away(starter: Starter) -> None:
-    assert (await starter(*asking_for("eight.example"))).code == 0
+    assert (await starter(*asking_for("nine.example"))).code == 0
     for flags in ((), ("--json",)):
         reading, writing = os.pipe()
         os.close(reading)
-        ended = await starter("status", "eight.example", *flags, stdout=writing)
+        ended = await starter.in_a_process_of_its_own(
+            "status", "nine.example", *flags, stdout=writing
+        )
         os.close(writing)
         assert ended.err == ""
