@@ -1,18 +1,15 @@
 """What happens while a step or a mail is under way: nothing is lost, torn or held back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
-from temporalio.common import SearchAttributeKey
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from smart_accounts.errors import Refused
 from smart_accounts.messages import (
-    SEARCH_ATTRIBUTES,
     Addressee,
     Bounce,
     Email,
@@ -21,26 +18,16 @@ from smart_accounts.messages import (
     Status,
     Withdrawal,
 )
+from tests.real_parts import end_what_is_left
 
 CUSTOMER, REQUESTER, OTHER = "ada@acme.example", "pat@partner.example", "cy@acme.example"
 
 
 @pytest.fixture
-async def env(
-    temporal_program: str, free_port: Callable[[], int]
-) -> AsyncIterator[WorkflowEnvironment]:
+async def env(temporal: Client) -> AsyncIterator[WorkflowEnvironment]:
     """The real server: the time-skipping one does not tell a running activity of its end."""
-    keys: dict[str, Callable[[str], SearchAttributeKey[Any]]] = {
-        "Keyword": SearchAttributeKey.for_keyword,
-        "Datetime": SearchAttributeKey.for_datetime,
-    }
-    async with await WorkflowEnvironment.start_local(
-        data_converter=pydantic_data_converter,
-        port=free_port(),
-        dev_server_existing_path=temporal_program,
-        search_attributes=[keys[kind](name) for name, kind in SEARCH_ATTRIBUTES.items()],
-    ) as running:
-        yield running
+    yield WorkflowEnvironment.from_client(temporal)
+    await end_what_is_left(temporal)
 
 
 async def in_flight(mail_server: Any, count: int) -> None:

@@ -4,10 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.common import RetryPolicy
 
 from smart_accounts.messages import Addressee, Bounce, Email, EmailKind, Status
+from workflows import mailing
 
-DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+DAY = timedelta(days=1)
 CUSTOMER, REQUESTER, USER = "ada@acme.example", "pat@partner.example", "bo@acme.example"
 
 
@@ -43,8 +45,15 @@ async def test_new_approver_who_does_not_exist_ends_it_too(story: Any, mail_serv
         assert (await story.handle.result())["status"] == "undeliverable"
 
 
+@pytest.fixture
+def rare_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tries a day: the pause is no promise, and five days of the real one are 700 tries."""
+    policy = RetryPolicy(initial_interval=timedelta(hours=12), backoff_coefficient=1)
+    monkeypatch.setitem(mailing.MAIL, "retry_policy", policy)
+
+
 async def test_refusals_for_now_count_as_for_good_after_five_days(
-    story: Any, mail_server: Any
+    story: Any, mail_server: Any, rare_retries: None
 ) -> None:
     mail_server.refusals[CUSTOMER] = "451 4.2.2 mailbox full"
     async with story.worker():
@@ -52,26 +61,26 @@ async def test_refusals_for_now_count_as_for_good_after_five_days(
         pending = await story.until(Status.PENDING, sent=1)
         await story.sleep_until(pending.requested_at + 4.9 * DAY)
         assert (await story.status()).status == Status.PENDING
-        await story.sleep_until(pending.requested_at + 5.1 * DAY)
+        await story.sleep_until(pending.requested_at + 5.6 * DAY)
         ended = await story.until(Status.UNDELIVERABLE)
         assert ended.reason == "451 4.2.2 mailbox full (for 5 days)"
 
 
 async def test_own_mail_server_down_for_days_is_nobody_elses_fault(
-    story: Any, mail_server: Any
+    story: Any, mail_server: Any, rare_retries: None
 ) -> None:
     await mail_server.down()
     async with story.worker():
         await story.start()
         await story.until(Status.PENDING)
-        await story.env.sleep(5.2 * DAY)
+        await story.env.sleep(5.6 * DAY)
         waiting = await story.status()
         assert waiting.status == Status.PENDING
         assert {mail.state for mail in waiting.emails} == {"queued"}
         [activity] = await story.pending_activities()
         assert "No mail server takes mails from us" in activity.last_failure.message
         await mail_server.up()
-        await story.env.sleep(11 * MINUTE)
+        await story.env.sleep(DAY / 2)
         await story.until(Status.PENDING, sent=2)
     assert sorted(mail_server.kinds()) == ["activation", "request-received"]
 
