@@ -1,17 +1,21 @@
-"""What is looked at on each page in a real browser, on a desk and on a phone, by day and by night.
+"""What is looked at on each page in a real browser: on a desk by day and on a phone by night.
 
 Screenshots are kept in ``test-output/``.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, Route
+from playwright.async_api import Page, Route, ViewportSize
 
 OUTPUT = Path(__file__).parents[1] / "test-output"
-SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+# Sizes differ in layout and schemes in colours alone, so each is looked at once.
+VIEWS: list[tuple[str, ViewportSize, Literal["light", "dark"]]] = [
+    ("desk", {"width": 1280, "height": 900}, "light"),
+    ("phone", {"width": 390, "height": 844}, "dark"),
+]
 LARGEST_PAGE = 60_000  # bytes, with all that it loads; what it frames is a page of its own
 WEIGHTS = """Object.fromEntries(
     ["navigation", "resource"].flatMap((type) => performance.getEntriesByType(type))
@@ -22,13 +26,12 @@ WEIGHTS = """Object.fromEntries(
 async def look(page: Page, name: str) -> None:
     """See that the page, as it is now, is accessible, fits the screen, is small and all ours."""
     OUTPUT.mkdir(exist_ok=True)
-    for size, viewport in SIZES.items():
-        await page.set_viewport_size(viewport)  # type: ignore[arg-type]  # it is one
-        for scheme in ("light", "dark"):
-            await page.emulate_media(color_scheme=scheme)
-            await page.screenshot(path=OUTPUT / f"{name}-{size}-{scheme}.png", full_page=True)
-            found = await Axe().run(page)
-            assert found.violations_count == 0, found.generate_report()
+    for size, viewport, scheme in VIEWS:
+        await page.set_viewport_size(viewport)
+        await page.emulate_media(color_scheme=scheme)
+        await page.screenshot(path=OUTPUT / f"{name}-{size}.png", full_page=True)
+        found = await Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width == viewport["width"], f"scrolls sideways: {width}"
     weights: dict[str, int] = await page.evaluate(WEIGHTS)

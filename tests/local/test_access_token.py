@@ -15,6 +15,8 @@ import pytest
 
 from smart_accounts.local.plan import ROOT, free_ports
 
+pytestmark = pytest.mark.server
+
 DOCUMENT = (ROOT / "docs/api.md").read_text()
 LISTED = (
     'curl -sS "$api/smart-account-acme.example" -H "Authorization: Bearer $TOKEN" | grep -q pending'
@@ -75,11 +77,11 @@ async def test_the_document_s_lines_work_as_they_stand(stack: Any) -> None:
 async def test_each_person_is_who_they_are(stack: Any, tmp_path: Path) -> None:
     pat, kim, oda = [await as_(tmp_path, stack, name) for name in ("Pat Lee", "Kim Roy", "Oda Ray")]
     url = f"{stack.url('WEB_PORT')}/api/v1/requests"
-    request = {"account_name": "Orchard Foods", "customer_email": "ada@orchard.example"}
+    request = {"account_name": "Quay Traders", "customer_email": "ada@quay.example"}
     async with httpx.AsyncClient() as http:
         made = await http.post(url, json=request, headers=kim)
         assert made.status_code == 201
-        one = f"{url}/smart-account-orchard.example"
+        one = f"{url}/smart-account-quay.example"
         nobody_named = await as_(tmp_path, stack)
         everyone = (pat, nobody_named, kim, oda)
         seen = [(await http.get(one, headers=each)).status_code for each in everyone]

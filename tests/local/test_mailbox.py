@@ -1,6 +1,5 @@
 import asyncio
 import json
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,12 +13,13 @@ import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Page
 
 from smart_accounts.local.mailbox import CAPACITY, MAX_MAIL_BYTES, Mail, Mailbox
 from smart_accounts.local.mailbox_server import serve_mailbox
 from smart_accounts.local.plan import free_ports
 from tests.looks import look
+from tests.support.browser import OpenPage
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,9 @@ async def mailbox() -> AsyncIterator[RunningMailbox]:
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        yield browser
-        await browser.close()
+async def page(new_page: OpenPage) -> AsyncIterator[Page]:
+    async with new_page() as opened:
+        yield opened
 
 
 def mail(subject: str = "Please accept", html: str | None = None) -> EmailMessage:
@@ -191,9 +189,8 @@ def hostile_html(site: str) -> str:
         <svg><script href="{site}/svg"></script></svg></body></html>"""
 
 
-async def test_hostile_html_is_inert(mailbox: RunningMailbox, browser: Browser) -> None:
+async def test_hostile_html_is_inert(mailbox: RunningMailbox, page: Page) -> None:
     requests: list[str] = []
-    page = await browser.new_page()
     async with web_server(requests) as site:
         hostile = f"{hostile_html(site)}<script>fetch('{site}/text')</script>"
         subject = f"<img src={site}/subject onerror=fetch('{site}/subject')>"
@@ -209,10 +206,9 @@ async def test_hostile_html_is_inert(mailbox: RunningMailbox, browser: Browser) 
 
 
 async def test_our_own_pages_show_no_markup_of_a_mail_and_load_nothing_foreign(
-    mailbox: RunningMailbox, browser: Browser
+    mailbox: RunningMailbox, page: Page
 ) -> None:
     requests: list[str] = []
-    page = await browser.new_page()
     async with web_server(requests) as site:
         markup = f"<img src={site}/image>"
         message = mail(f"Subject {markup}", "<p>Hello</p>")
@@ -235,10 +231,9 @@ async def test_our_own_pages_show_no_markup_of_a_mail_and_load_nothing_foreign(
 
 
 async def test_a_link_opens_in_a_tab_that_works_and_does_not_tell_where_it_was(
-    mailbox: RunningMailbox, browser: Browser
+    mailbox: RunningMailbox, page: Page
 ) -> None:
     requests: list[str] = []
-    page = await browser.new_page()
     async with web_server(requests) as site:
         mail_id = await mailbox.send(mail(html=f"<html><a href='{site}/activate'>Look</a></html>"))
         await page.goto(f"{mailbox.url}/view/{mail_id}")
@@ -251,8 +246,7 @@ async def test_a_link_opens_in_a_tab_that_works_and_does_not_tell_where_it_was(
     assert "referer" not in requests[0].lower()
 
 
-async def test_new_mails_appear_by_themselves(mailbox: RunningMailbox, browser: Browser) -> None:
-    page = await browser.new_page()
+async def test_new_mails_appear_by_themselves(mailbox: RunningMailbox, page: Page) -> None:
     await page.goto(mailbox.url)
     await page.get_by_text("No mail yet").wait_for()
 
@@ -281,10 +275,9 @@ PAGES: dict[str, tuple[str, list[EmailMessage]]] = {
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_the_page_is_accessible_small_and_all_ours(
-    mailbox: RunningMailbox, browser: Browser, name: str
+    mailbox: RunningMailbox, page: Page, name: str
 ) -> None:
     path, mails = PAGES[name]
     ids = [await mailbox.send(each) for each in mails]
-    page = await browser.new_page()
     await page.goto(mailbox.url + path.format(*ids), wait_until="networkidle")
     await look(page, f"mailbox-{name}")

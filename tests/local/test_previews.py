@@ -1,7 +1,6 @@
 """Every kind of mail can be looked at in the local stack, as it is really made."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +10,7 @@ from smart_accounts.local.plan import free_ports
 from smart_accounts.local.previews import previews
 from smart_accounts.messages import EmailKind
 from tests.looks import look, show
+from tests.support.browser import OpenPage
 
 
 @pytest.fixture
@@ -42,10 +42,9 @@ async def test_each_has_its_page(url: str) -> None:
 
 
 @pytest.mark.parametrize("name", previews())
-async def test_each_is_looked_at_in_a_browser(name: str, new_page: Any) -> None:
+async def test_each_is_looked_at_in_a_browser(name: str, new_page: OpenPage) -> None:
     request = httpx.Request("GET", "http://mail.example/")
     mail = httpx.Response(200, html=previews()[name].html, request=request)
-    async with httpx.AsyncClient() as nothing_else:
-        page = await new_page()
+    async with httpx.AsyncClient() as nothing_else, new_page() as page:
         await show(page, mail, nothing_else)
         await look(page, f"mail-{name}")

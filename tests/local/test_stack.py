@@ -23,6 +23,8 @@ from smart_accounts.local.plan import check_ports, free_ports, make_plan
 from smart_accounts.messages import Requester, SmartAccountRequest, Status
 from tests.real_parts import PatientClient
 
+pytestmark = pytest.mark.server
+
 REQUEST = SmartAccountRequest(
     account_name="Harbour Logistics",
     account_domain="harbour.example",
@@ -31,6 +33,12 @@ REQUEST = SmartAccountRequest(
 )
 NAMES = ("smart_accounts.web", "worker.py", "local.provider", "temporal")
 COMMAND = [sys.executable, "-m", "smart_accounts.local"]
+AS_A_BACKGROUND_COMMAND = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts a script's background command
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def environment(**values: str) -> dict[str, str]:
@@ -56,6 +64,7 @@ async def local(home: Path, command: str, **values: str) -> tuple[int, str, str]
 @dataclass(frozen=True)
 class Stack:
     process: Process
+    home: Path
     ports: dict[str, int]
 
     async def ready(self, within: float = 60) -> str:
@@ -96,8 +105,7 @@ async def wait_for_part(stack: Stack, name: str) -> psutil.Process:
 async def started(home: Path, ports: dict[str, int] | None = None) -> AsyncIterator[Stack]:
     ports = ports or free_ports()
     process = await asyncio.create_subprocess_exec(
-        # As a script's background command: with SIGINT ignored.
-        *("sh", "-c", 'trap "" INT; exec "$@"', "sh", *COMMAND, "run"),
+        *(sys.executable, "-c", AS_A_BACKGROUND_COMMAND, *COMMAND, "run"),
         cwd=home,
         env=environment(**{name: str(port) for name, port in ports.items()}),
         stdout=PIPE,
@@ -105,7 +113,7 @@ async def started(home: Path, ports: dict[str, int] | None = None) -> AsyncItera
         start_new_session=True,
     )
     try:
-        yield Stack(process, ports)
+        yield Stack(process, home, ports)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
@@ -113,9 +121,63 @@ async def started(home: Path, ports: dict[str, int] | None = None) -> AsyncItera
         sys.stderr.write(err.decode())  # shown with a test that failed
 
 
-async def test_ready_means_that_all_parts_answer(tmp_path: Path) -> None:
-    async with started(tmp_path) as stack, httpx.AsyncClient(follow_redirects=True) as client:
-        line = (await stack.ready()).splitlines()[0]
+async def test_from_the_first_start_to_the_second_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = free_ports()
+    monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports['TEMPORAL_PORT']}")
+    async with started(tmp_path, ports) as stack:
+        text = await ready_only_once_the_web_goes_on(stack, tmp_path)
+        await all_parts_answer(stack, text)
+        await the_command_it_shows_starts_a_request(stack, text)
+        await another_stack_does_not_share_its_data(tmp_path)
+        workflow_id = (await (await PatientClient.connect()).start(REQUEST)).workflow_id
+        await ends_in_order_by(signal.SIGINT, stack)
+    async with started(tmp_path, ports) as stack:
+        await ready_only_once_the_worker_goes_on(stack)
+        client = await PatientClient.connect()
+        async with asyncio.timeout(40):
+            while await status(client, workflow_id) is not Status.PENDING:
+                await asyncio.sleep(0.1)
+        await ends_in_order_by(signal.SIGHUP, stack)
+
+
+async def ready_only_once_the_web_goes_on(stack: Stack, home: Path) -> str:
+    web = await wait_for_part(stack, "smart_accounts.web")
+    web.suspend()
+    log = home / ".local/logs/worker.log"
+    async with asyncio.timeout(40):
+        while not log.exists() or "worker ready" not in log.read_text():
+            await asyncio.sleep(0.05)
+    with pytest.raises(TimeoutError):
+        await stack.ready(within=0.5)
+    web.resume()
+    return await stack.ready()
+
+
+async def ready_only_once_the_worker_goes_on(stack: Stack) -> None:
+    worker = await wait_for_part(stack, "worker.py")
+    worker.suspend()
+    url = f"http://127.0.0.1:{stack.ports['WEB_PORT']}/readyz"
+    async with httpx.AsyncClient() as http, asyncio.timeout(40):
+        while not await answers_ok(http, url):  # the first start has migrated the database
+            await asyncio.sleep(0.05)
+    with pytest.raises(TimeoutError):
+        await stack.ready(within=0.5)
+    worker.resume()
+    await stack.ready()
+
+
+async def answers_ok(http: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(url)).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def all_parts_answer(stack: Stack, text: str) -> None:
+    line = text.splitlines()[0]
+    async with httpx.AsyncClient(follow_redirects=True) as client:
         for name, path in (
             ("WEB_PORT", "/readyz"),
             ("TEMPORAL_UI_PORT", "/"),
@@ -125,35 +187,37 @@ async def test_ready_means_that_all_parts_answer(tmp_path: Path) -> None:
             url = f"http://127.0.0.1:{stack.ports[name]}"
             assert url in line
             assert (await client.get(url + path)).status_code == 200
-        for name in ("TEMPORAL_PORT", "SMTP_PORT"):
-            assert f"127.0.0.1:{stack.ports[name]}" in line
-            socket.create_connection(("127.0.0.1", stack.ports[name])).close()
-        parts = stack.parts()
-        stack.process.terminate()
-        assert await stack.end(parts) == (0, "")
+    for name in ("TEMPORAL_PORT", "SMTP_PORT"):
+        assert f"127.0.0.1:{stack.ports[name]}" in line
+        socket.create_connection(("127.0.0.1", stack.ports[name])).close()
 
 
-@pytest.mark.parametrize("name", ["smart_accounts.web", "worker.py"])
-async def test_it_is_not_ready_while_a_part_is_not(tmp_path: Path, name: str) -> None:
-    async with started(tmp_path) as stack:
-        part = await wait_for_part(stack, name)
-        part.suspend()
-        with pytest.raises(TimeoutError):
-            await stack.ready(within=6)
-        part.resume()
-        await stack.ready()
+async def the_command_it_shows_starts_a_request(stack: Stack, text: str) -> None:
+    command = text.partition("Start a request:\n")[2].partition("\n  Read the mails")[0]
+    shell = await asyncio.create_subprocess_shell(command, cwd=stack.home, env=environment())
+    assert await shell.wait() == 0
+    url = f"http://127.0.0.1:{stack.ports['MAILBOX_PORT']}/api/v1/messages"
+    async with httpx.AsyncClient() as client, asyncio.timeout(40):
+        while (await client.get(url)).json()["total"] < 2:
+            await asyncio.sleep(0.1)
 
 
-async def test_the_command_it_shows_starts_a_request(tmp_path: Path) -> None:
-    async with started(tmp_path) as stack, httpx.AsyncClient() as client:
-        text = await stack.ready()
-        command = text.partition("Start a request:\n")[2].partition("\n  Read the mails")[0]
-        shell = await asyncio.create_subprocess_shell(command, cwd=tmp_path, env=environment())
-        assert await shell.wait() == 0
-        url = f"http://127.0.0.1:{stack.ports['MAILBOX_PORT']}/api/v1/messages"
-        async with asyncio.timeout(40):
-            while (await client.get(url)).json()["total"] < 2:
-                await asyncio.sleep(0.1)
+async def another_stack_does_not_share_its_data(home: Path) -> None:
+    ports = {name: str(port) for name, port in free_ports().items()}
+    status, out, err = await local(home, "run", **ports)
+    assert (status, out) == (1, "")
+    assert err == f"another local stack is using {home}/.local; stop it first\n"
+
+
+async def ends_in_order_by(which: signal.Signals, stack: Stack) -> None:
+    parts = stack.parts()
+    # Sessions of their own: what the terminal sends reaches the supervisor alone.
+    assert [os.getsid(each.pid) for each in parts] == [each.pid for each in parts]
+    began = time.monotonic()
+    os.killpg(stack.process.pid, which)
+    await see_them_end_in_order(parts)
+    assert await stack.end(parts) == (0, "")
+    assert time.monotonic() - began < 20
 
 
 async def see_them_end_in_order(parts: list[psutil.Process]) -> None:
@@ -168,18 +232,12 @@ async def see_them_end_in_order(parts: list[psutil.Process]) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGHUP])
-async def test_ctrl_c_ends_it_all(tmp_path: Path, which: signal.Signals) -> None:
-    async with started(tmp_path) as stack:
-        await stack.ready()
-        parts = stack.parts()
-        # Sessions of their own: what the terminal sends reaches the supervisor alone.
-        assert [os.getsid(each.pid) for each in parts] == [each.pid for each in parts]
-        began = time.monotonic()
-        os.killpg(stack.process.pid, which)
-        await see_them_end_in_order(parts)
-        assert await stack.end(parts) == (0, "")
-        assert time.monotonic() - began < 20
+async def status(client: RequestClient, workflow_id: str) -> Status | None:
+    """None while the worker, just started, does not answer for the request yet."""
+    try:
+        return (await client.status(workflow_id)).status
+    except Unavailable:
+        return None
 
 
 async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
@@ -189,31 +247,6 @@ async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
         os.killpg(stack.process.pid, signal.SIGINT)
         assert await stack.end(parts) == (0, "")
-
-
-async def status(client: RequestClient, workflow_id: str) -> Status | None:
-    """None while the worker, just started, does not answer for the request yet."""
-    try:
-        return (await client.status(workflow_id)).status
-    except Unavailable:
-        return None
-
-
-async def test_requests_outlive_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ports = free_ports()
-    monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports['TEMPORAL_PORT']}")
-    async with started(tmp_path, ports) as stack:
-        await stack.ready()
-        client = await PatientClient.connect()
-        workflow_id = (await client.start(REQUEST)).workflow_id
-        stack.process.terminate()
-        await stack.end(stack.parts())
-    async with started(tmp_path, ports) as stack:
-        await stack.ready()
-        client = await PatientClient.connect()
-        async with asyncio.timeout(40):
-            while await status(client, workflow_id) is not Status.PENDING:
-                await asyncio.sleep(0.1)
 
 
 async def test_a_part_that_dies_takes_the_rest_with_it_and_is_named(tmp_path: Path) -> None:
@@ -244,15 +277,6 @@ async def test_a_taken_port_starts_nothing(tmp_path: Path) -> None:
         f"port {ports['WEB_PORT']} for the web pages is taken; set WEB_PORT to use another one\n"
     )
     assert not (tmp_path / ".local/logs").exists()
-
-
-async def test_two_stacks_do_not_share_their_data(tmp_path: Path) -> None:
-    async with started(tmp_path) as stack:
-        await stack.ready()
-        ports = {name: str(port) for name, port in free_ports().items()}
-        status, out, err = await local(tmp_path, "run", **ports)
-    assert (status, out) == (1, "")
-    assert err == f"another local stack is using {tmp_path}/.local; stop it first\n"
 
 
 async def test_what_does_not_end_is_killed_with_all_it_started(tmp_path: Path) -> None:

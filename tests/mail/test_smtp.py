@@ -25,6 +25,8 @@ from smart_accounts.mail.smtp import (
 )
 from smart_accounts.settings import SmtpTls
 
+pytestmark = pytest.mark.server
+
 CUT = "cut the connection"
 SILENT = "say nothing"
 ANSWERS = {

@@ -16,7 +16,6 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Response
 from limits.storage import memory
-from playwright.async_api import Browser, Page, async_playwright, expect
 from sqlalchemy import insert, select, update
 
 from smart_accounts.accounts import tables
@@ -34,10 +33,6 @@ from smart_accounts.web.partner import Partner
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 PARTNER = Partner(subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
-CHROMIUM = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
 
 
 class RememberingClient(RequestClient):
@@ -255,30 +250,3 @@ def serve(open_site: OpenSite) -> OpenSite:
 async def served(serve: OpenSite) -> AsyncIterator[Site]:
     async with serve() as site:
         yield site
-
-
-@pytest.fixture(scope="session")
-async def chromium() -> AsyncIterator[Browser]:
-    expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=CHROMIUM
-        )
-        yield browser
-        await browser.close()
-
-
-OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
-
-
-@pytest.fixture
-def new_page(chromium: Browser) -> OpenPage:
-    @asynccontextmanager
-    async def opened(**options: Any) -> AsyncIterator[Page]:
-        context = await chromium.new_context(**options)
-        try:
-            yield await context.new_page()
-        finally:
-            await context.close()
-
-    return opened

@@ -15,7 +15,6 @@ HERE = "/requests/smart-account-acme.example"
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 BROWSERS: dict[str, dict[str, Any]] = {
     "desk": {},
-    "phone": PHONE,
     "no scripts": {"java_script_enabled": False},
     "phone without scripts": PHONE | {"java_script_enabled": False},
 }
@@ -29,7 +28,7 @@ def button(page: Page, name: str) -> Any:
     return page.get_by_role("button", name=name, exact=True)
 
 
-@pytest.mark.parametrize("browser", BROWSERS)
+@pytest.mark.parametrize("browser", ["desk", "phone without scripts"])
 async def test_from_the_start_page_to_withdrawn(
     served_desk: Any, new_page: Any, browser: str
 ) -> None:
