@@ -61,7 +61,9 @@ $(READY): requirements.txt pyproject.toml
 
 tools:
 	@missing=; \
-	for tool in chromium npm curl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || \
+		missing=" chromium-headless-shell"; \
+	for tool in npm curl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	test -z "$$missing" || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
 			{ echo "The tests need these programs: apt-get install$$missing" >&2; exit 1; }; \

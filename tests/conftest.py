@@ -192,7 +192,7 @@ async def mail_server() -> AsyncIterator[MailServer]:
 
 @pytest.fixture(scope="session")
 async def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite file to copy: migrating one for each test takes longer than most tests."""
+    """An empty SQLite file to copy. Migrating one takes longer than most tests do."""
     path = tmp_path_factory.mktemp("migrated") / "store.db"
     await migrate(f"sqlite+aiosqlite:///{path}")
     return path
@@ -302,16 +302,16 @@ TOGETHER = {
     "tests/starter/test_import.py": "starter",
     "tests/web/sign_in/test_real_providers.py": "identity providers",
 }
-"""Files whose tests run in one process, because what they share takes seconds to start."""
+"""Files whose tests run in one process, because the servers they share take seconds to start."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what needs a server; a test that starts one without a fixture has the mark already."""
+    """Mark tests that need a server. A test that starts one without a fixture is marked by hand."""
     if SERVERS.intersection(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.server)
 
 
-# ``--dist=loadgroup`` does the same by marks, but pytest-xdist 3.8 fails to do so on pytest 9.2.
+# pytest-xdist 3.8 has ``--dist=loadgroup`` for this, but it has no effect on pytest 9.2.
 class Together(LoadScopeScheduling):  # type: ignore[misc]  # it ships no types
     def _split_scope(self, nodeid: str) -> str:
         return TOGETHER.get(nodeid.partition("::")[0], nodeid)
@@ -322,14 +322,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: looking through it again and again takes minutes in all."""
+    """Keep the garbage collector from walking through all imported modules again and again."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest first, so that no process is left with one of them at the end."""
+    """Put the longest tests first, so that they run beside others and not alone at the end."""
     items.sort(key=lambda item: item.path.parent.name not in ("faults", "local"))
 
 

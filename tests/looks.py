@@ -11,7 +11,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, Route, ViewportSize
 
 OUTPUT = Path(__file__).parents[1] / "test-output"
-# Sizes differ in layout and schemes in colours alone, so each is looked at once.
+# Sizes change only the layout and schemes only the colours, so each is looked at once.
 VIEWS: list[tuple[str, ViewportSize, Literal["light", "dark"]]] = [
     ("desk", {"width": 1280, "height": 900}, "light"),
     ("phone", {"width": 390, "height": 844}, "dark"),

@@ -326,7 +326,7 @@ def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 async def end_what_is_left(temporal: Client) -> None:
-    """Terminate open workflows: the next test's worker, on another database, would take them."""
+    """Terminate open workflows, because the next worker would run them on another database."""
     async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
         with suppress(RPCError):  # the list is a moment behind: it may have ended
             await temporal.get_workflow_handle(left.id).terminate()

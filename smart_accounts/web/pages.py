@@ -26,7 +26,7 @@ def day(at: datetime) -> Markup:
     return Markup('<time datetime="{}">{:%Y-%m-%d}</time>').format(at.isoformat(), at)
 
 
-# Compiled once a process: it is the greater part of what a page costs.
+# Templates are compiled once per process, because compiling one takes longer than rendering it.
 _templates = Environment(
     loader=PackageLoader("smart_accounts.web"),
     autoescape=True,

@@ -36,7 +36,7 @@ async def test_fifty_acceptances_at_once(
 
         answers = await asyncio.gather(*map(accept, range(50)))
     assert set(answers) <= {200, 303}
-    # The page signals no more once it has noted an acceptance; a Temporal client may.
+    # After the first acceptance the page sends no more signals, but a Temporal client can.
     requests = service.requests()
     await asyncio.gather(*(requests.accept(started.workflow_id) for _ in range(10)))
     await requests.decline(started.workflow_id)

@@ -129,7 +129,7 @@ async def person(new_page: OpenPage) -> AsyncIterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="module")
 async def session(stack: Any, chromium: Browser) -> StorageState:
-    """Pat's cookie, after one sign-in: the tests of the sign-in itself begin without it."""
+    """Pat's cookies after one sign-in. The tests of the sign-in itself start without them."""
     context = await chromium.new_context()
     page = await context.new_page()
     await page.goto(f"{stack.url('WEB_PORT')}/sign-in", wait_until="domcontentloaded")

@@ -1,4 +1,4 @@
-"""worker.py, which says so if its own last line did not end the process."""
+"""Run worker.py, and say so if its own last line did not end the process."""
 
 import runpy
 

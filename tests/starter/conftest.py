@@ -61,7 +61,7 @@ class Starter:
         self._folder = folder
 
     async def __call__(self, *args: str | Path) -> Ended:
-        """Run the client as its users do, but for the start of Python."""
+        """Run the client as its users do, but without the time that Python takes to start."""
         folder = Path(mkdtemp(dir=self._folder))
         out, err = folder / "out", folder / "err"
         env = environment(TEMPORAL_ADDRESS=self._address)
@@ -72,7 +72,7 @@ class Starter:
     async def in_a_process_of_its_own(
         self, *args: str | Path, stdout: int = PIPE, stderr: int = PIPE, **more: str
     ) -> Ended:
-        """Run it where its output goes elsewhere, or with other variables."""
+        """Run the client with its output elsewhere, or with more environment variables."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             ROOT / "starter.py",
@@ -90,7 +90,7 @@ class Starter:
         return Ended(code, out, err)
 
     async def becomes(self, domain: str, status: Status) -> RequestStatus:
-        """Wait until the newest request for the domain stands there."""
+        """Wait until the newest request for the domain has this status."""
         client = await self.requests()
         async with asyncio.timeout(40):
             while True:
@@ -101,7 +101,7 @@ class Starter:
                 await asyncio.sleep(0.05)
 
     async def is_closed(self, domain: str) -> None:
-        """Wait until the closing emails are out too, and nothing runs for the domain."""
+        """Wait until the closing emails are sent too, so that the domain's workflow has ended."""
         handle = (await self._connect()).get_workflow_handle(workflow_id(domain))
         async with asyncio.timeout(40):
             while (await handle.describe()).status == WorkflowExecutionStatus.RUNNING:

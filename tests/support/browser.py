@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-# Debian packages both; the shell opens a page with 0.4 of the CPU time of the whole browser.
+# Both are Debian packages. The shell needs 0.4 of the full browser's CPU time to open a page.
 PROGRAM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
 PATIENCE_SECONDS = 20
-"""How long a page on a busy machine may take to show what is expected."""
+"""How long to wait until a page shows what is expected, on a busy machine."""
 
 OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
 

@@ -1,7 +1,7 @@
 """Our programs as processes of their own, without the wait for Python and its imports.
 
 They are forked from a process that has imported them already, which saves 1.7 s of CPU time for
-each start. ``tests/local`` and the tests of bad settings start them as a user does.
+each start. The tests in ``tests/local`` start them as a user does.
 """
 
 import multiprocessing
@@ -19,12 +19,12 @@ _context.set_forkserver_preload(
 
 
 class Program:
-    """One run of a program, with the part of ``subprocess.Popen`` that the tests use."""
+    """One run of a program, with the methods of ``subprocess.Popen`` that the tests use."""
 
     def __init__(
         self, *command: str | Path, cwd: Path, env: dict[str, str], out: Path, err: Path
     ) -> None:
-        """``out`` and ``err`` name files, which may be the same; its output is added there."""
+        """Start it. The files ``out`` and ``err`` get its output; they may be the same file."""
         out.touch()
         err.touch()
         words = [str(word) for word in command]
@@ -33,13 +33,14 @@ class Program:
         self._words = words
 
     def poll(self) -> int | None:
-        """The exit status, negative for a signal; ``None`` while it runs."""
+        """Return the exit status (negative for a signal), or ``None`` while the program runs."""
         return self._process.exitcode
 
     def wait(self, seconds: float) -> int:
-        """
+        """Return the exit status.
+
         Raises:
-            subprocess.TimeoutExpired: it still runs.
+            subprocess.TimeoutExpired: the program still runs after so many seconds.
         """
         self._process.join(seconds)
         status = self._process.exitcode

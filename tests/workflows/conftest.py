@@ -171,9 +171,9 @@ class Story:
 
 @pytest.fixture
 async def env(free_port: Callable[[], int]) -> AsyncIterator[WorkflowEnvironment]:
-    """A time-skipping server for each test, which takes 0.2 s.
+    """A time-skipping server for each test. It starts in 0.2 s.
 
-    Tests cannot share one: a workflow that is terminated while it waits, or a child that
+    Tests cannot share one, because a workflow that is terminated while it waits, or a child that
     outlives its parent, leaves the server's clock locked.
     """
     path = shutil.which("temporal-test-server", path=str(Path(sys.executable).parent))

@@ -47,7 +47,7 @@ async def test_new_approver_who_does_not_exist_ends_it_too(story: Any, mail_serv
 
 @pytest.fixture
 def rare_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two tries a day: the pause is no promise, and five days of the real one are 700 tries."""
+    """Try twice a day. With the real pause of ten minutes, five days are 700 tries."""
     policy = RetryPolicy(initial_interval=timedelta(hours=12), backoff_coefficient=1)
     monkeypatch.setitem(mailing.MAIL, "retry_policy", policy)
 

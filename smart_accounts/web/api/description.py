@@ -39,7 +39,7 @@ def describe(api: FastAPI, mounted_at: str, settings: Settings) -> dict[str, Any
 
 def description_routes(describe_api: Callable[[], dict[str, Any]], page: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
-    # Made when somebody asks for it: it would be the half of what the application takes to start.
+    # Built on the first request, because building it takes half of the application's start-up time.
     document_once = functools.cache(describe_api)
 
     @router.api_route("/openapi.json", methods=["GET", "HEAD"])
