@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from smart_accounts import fields
 from smart_accounts.messages import workflow_id
@@ -15,7 +16,8 @@ from smart_accounts.temporal import GuardInterceptor, worker_data_converter
 from workflows.remaining_mails import RemainingMailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
-HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+HISTORY_FOLDER = Path(__file__).parent / "histories"
+HISTORIES = sorted(HISTORY_FOLDER.glob("*.json"))
 
 
 def test_there_are_histories() -> None:
@@ -42,6 +44,15 @@ async def test_history_replays(path: Path) -> None:
     await replay(path)
 
 
+@pytest.mark.parametrize(
+    "name", ["accepted", "lapsed-with-reminders", "declined-with-remaining-mails"]
+)
+async def test_workflow_code_passes_the_sandbox(name: str) -> None:
+    """Production runs without the sandbox, which stops calls that are not deterministic."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules("email_validator", "idna")
+    await replay(HISTORY_FOLDER / f"{name}.json", SandboxedWorkflowRunner(restrictions))
+
+
 @pytest.mark.parametrize("name", ["accepted", "accepted-by-a-new-approver"])
 async def test_domain_that_came_onto_a_list_meanwhile(
     monkeypatch: pytest.MonkeyPatch, name: str
@@ -49,19 +60,19 @@ async def test_domain_that_came_onto_a_list_meanwhile(
     monkeypatch.setattr(fields, "FREE_MAIL_DOMAINS", {"acme.example"})
     with pytest.raises(ValueError, match="free-mail"):
         NewRequest(account_domain="acme.example")
-    await replay(Path(__file__).parent / "histories" / f"{name}.json")
+    await replay(HISTORY_FOLDER / f"{name}.json")
 
 
 class NewRequest(BaseModel):
     account_domain: fields.AccountDomain
 
 
-async def replay(path: Path) -> None:
+async def replay(path: Path, runner: WorkflowRunner | None = None) -> None:
     replayer = Replayer(
         workflows=[SmartAccountRequestWorkflow, RemainingMailsWorkflow],
         interceptors=[GuardInterceptor()],
         data_converter=worker_data_converter,
-        workflow_runner=UnsandboxedWorkflowRunner(),  # as in production
+        workflow_runner=runner or UnsandboxedWorkflowRunner(),  # as in production
     )
     history = json.loads(path.read_text())
     started = history["events"][0]["workflowExecutionStartedEventAttributes"]
