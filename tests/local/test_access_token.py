@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from smart_accounts.local.plan import ROOT, free_ports
+from smart_accounts.local.access_token import access_token
+from smart_accounts.local.plan import ROOT, free_ports, make_plan
 
 pytestmark = pytest.mark.server
 
@@ -48,11 +49,9 @@ async def token(home: Path, *person: str, **values: str) -> tuple[int, str, str]
     return await run(*command, cwd=home, **values)
 
 
-async def as_(home: Path, stack: Any, *person: str) -> dict[str, str]:
-    status, printed, err = await token(home, *person, OIDC_PORT=str(stack.ports["OIDC_PORT"]))
-    assert (status, err) == (0, "")
-    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", printed)
-    return {"Authorization": f"Bearer {printed.strip()}"}
+def bearer(printed: str) -> dict[str, str]:
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", printed)
+    return {"Authorization": f"Bearer {printed}"}
 
 
 async def test_the_document_s_lines_work_as_they_stand(stack: Any) -> None:
@@ -75,14 +74,20 @@ async def test_the_document_s_lines_work_as_they_stand(stack: Any) -> None:
 
 
 async def test_each_person_is_who_they_are(stack: Any, tmp_path: Path) -> None:
-    pat, kim, oda = [await as_(tmp_path, stack, name) for name in ("Pat Lee", "Kim Roy", "Oda Ray")]
+    at_the_stack = {"OIDC_PORT": str(stack.ports["OIDC_PORT"])}
+    plan = make_plan(tmp_path, at_the_stack)
+    pat, kim, oda = [
+        bearer(await access_token(plan, name)) for name in ("Pat Lee", "Kim Roy", "Oda Ray")
+    ]
+    status, printed, err = await token(tmp_path, **at_the_stack)
+    assert (status, err) == (0, "")
+    nobody_named = bearer(printed.removesuffix("\n"))
     url = f"{stack.url('WEB_PORT')}/api/v1/requests"
     request = {"account_name": "Quay Traders", "customer_email": "ada@quay.example"}
     async with httpx.AsyncClient() as http:
         made = await http.post(url, json=request, headers=kim)
         assert made.status_code == 201
         one = f"{url}/smart-account-quay.example"
-        nobody_named = await as_(tmp_path, stack)
         everyone = (pat, nobody_named, kim, oda)
         seen = [(await http.get(one, headers=each)).status_code for each in everyone]
         assert seen == [404, 404, 200, 200]

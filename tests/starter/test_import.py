@@ -102,11 +102,13 @@ async def test_a_server_that_goes_away_in_between(
     assert ended.out.splitlines()[-1] == "Run it again to go on; open requests are left alone."
 
     async with temporal_in() as (address, starter), worker_at(address):
-        ended = await starter("import", file, "--json")
+        first = ended = await starter("import", file, "--json")
+        while ended.code == 3:  # a busy server does not answer each call within two seconds
+            ended = await starter("import", file, "--json")
         assert ended.code == 0
+        assert first.json["counts"]["already-open"] >= 8
+        assert first.json["counts"]["started"] > 0
         counts = ended.json["counts"]
-        assert counts["already-open"] >= 8
-        assert counts["started"] > 0
         assert counts["already-open"] + counts["started"] == 40
 
 
