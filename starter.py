@@ -14,22 +14,20 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from smart_accounts import terminal
-from smart_accounts.bulk import Report, Result, Row, read_rows, start_all
-from smart_accounts.client import RequestClient
-from smart_accounts.errors import Refused, SmartAccountsError, Unavailable
-from smart_accounts.fields import AccountDomain
-from smart_accounts.messages import (
+from smart_accounts.cli import output
+from smart_accounts.cli.csv_import import Report, Result, Row, read_rows, start_all
+from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
+from smart_accounts.contract.fields import AccountDomain
+from smart_accounts.contract.messages import (
     ActionResult,
-    BadInput,
-    FieldError,
     NewApprover,
     SmartAccountRequest,
     Status,
     Withdrawal,
-    field_errors,
-    workflow_id,
 )
+from smart_accounts.contract.names import workflow_id
+from smart_accounts.errors import Refused, SmartAccountsError, Unavailable
+from smart_accounts.temporal.client import RequestClient
 
 
 class ExitCode(IntEnum):
@@ -115,14 +113,14 @@ async def _request(request: SmartAccountRequest, *, as_json: bool) -> None:
         raise Refused(status.reason or "The request is rejected.")
     if as_json:
         ids = {"workflow_id": started.workflow_id, "request_id": started.request_id}
-        terminal.show_json(ids | {"status": terminal.status_json(status)})
+        output.show_json(ids | {"status": output.status_json(status)})
     elif status is None:
-        terminal.show(
+        output.show(
             f"Recorded as {started.workflow_id}; no worker has answered yet."
             " It goes on as soon as one runs."
         )
     else:
-        terminal.show(terminal.status_panel(status))
+        output.show(output.status_panel(status))
 
 
 @app.command()
@@ -135,9 +133,9 @@ async def _status(workflow_id: str, *, as_json: bool) -> None:
     client = await RequestClient.connect()
     status = await client.status(workflow_id)
     if as_json:
-        terminal.show_json({"workflow_id": workflow_id, "status": terminal.status_json(status)})
+        output.show_json({"workflow_id": workflow_id, "status": output.status_json(status)})
     else:
-        terminal.show(terminal.status_panel(status))
+        output.show(output.status_panel(status))
 
 
 @app.command("list")
@@ -153,11 +151,11 @@ async def _list(status: Status | None, *, as_json: bool) -> None:
     client = await RequestClient.connect()
     found = [listed async for listed in client.list(status)]
     if as_json:
-        terminal.show_json([terminal.listed_json(each) for each in found])
+        output.show_json([output.listed_json(each) for each in found])
     elif found:
-        terminal.show(terminal.requests_table(found))
+        output.show(output.requests_table(found))
     else:
-        terminal.show("No requests.")
+        output.show("No requests.")
 
 
 @app.command()
@@ -211,11 +209,11 @@ async def _decide(
     if status is not None and status.status not in (*leads_to, Status.REQUESTED, Status.PENDING):
         raise Refused(f"Another decision was made before: the request is {status.status}.")
     if as_json:
-        terminal.show_json({"workflow_id": workflow_id, "status": terminal.status_json(status)})
+        output.show_json({"workflow_id": workflow_id, "status": output.status_json(status)})
     elif status is None:
-        terminal.show("Received. No worker has answered yet; it goes on as soon as one runs.")
+        output.show("Received. No worker has answered yet; it goes on as soon as one runs.")
     else:
-        terminal.show(f"Received. The request of {status.account_domain} is {status.status}.")
+        output.show(f"Received. The request of {status.account_domain} is {status.status}.")
 
 
 @app.command()
@@ -253,9 +251,9 @@ async def _act(
 ) -> None:
     answer = await act(await RequestClient.connect())
     if as_json:
-        terminal.show_json({"workflow_id": workflow_id} | answer.model_dump(mode="json"))
+        output.show_json({"workflow_id": workflow_id} | answer.model_dump(mode="json"))
     else:
-        terminal.show(answer.message)
+        output.show(answer.message)
 
 
 @app.command("import")
@@ -278,9 +276,9 @@ def import_file(
     rows = read_rows(file)
     report = asyncio.run(_import(rows, as_json=as_json))
     if as_json:
-        terminal.show_json(terminal.report_json(report))
+        output.show_json(output.report_json(report))
     else:
-        terminal.show(terminal.report_table(report), terminal.report_line(report))
+        output.show(output.report_table(report), output.report_line(report))
     raise typer.Exit(_report_code(report))
 
 
@@ -314,12 +312,12 @@ def main() -> int:
         code, message, fields = _told(error)
     if as_json:
         kind = code.name.lower().replace("_", "-")
-        told = {"kind": kind, "message": message, "fields": terminal.fields_json(fields)}
-        terminal.show_json({"error": told})
+        told = {"kind": kind, "message": message, "fields": output.fields_json(fields)}
+        output.show_json({"error": told})
     else:
         console = Console(stderr=True, highlight=False)
         for line in [message, *(f"{_option(each.field)}: {each.message}" for each in fields)]:
-            console.print(terminal.text(line), soft_wrap=True)
+            console.print(output.text(line), soft_wrap=True)
     return code
 
 

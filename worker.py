@@ -15,18 +15,17 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.accounts import AccountActivities
 from activities.emails import HEARTBEAT_EVERY, EmailActivities
-from smart_accounts.accounts.database import migrate
-from smart_accounts.accounts.records import Ceilings
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import connect
+from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.errors import BadSetting, Unavailable
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
-from smart_accounts.messages import TASK_QUEUE
 from smart_accounts.settings import PREFIX, Settings, load_settings
-from smart_accounts.temporal import (
+from smart_accounts.store.database import migrate
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.connection import connect, require_search_attributes
+from smart_accounts.temporal.guard import (
     GuardInterceptor,
-    require_search_attributes,
     worker_data_converter,
 )
 from smart_accounts.tokens import LinkTokens

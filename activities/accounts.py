@@ -3,18 +3,12 @@
 from pydantic import ValidationError
 from temporalio import activity
 
-from smart_accounts.accounts.records import Ceilings
-from smart_accounts.accounts.store import AccountStore
 from smart_accounts.checks import oddities
-from smart_accounts.messages import (
-    Checked,
-    Decision,
-    IssueLink,
-    OpenRequest,
-    RecordDecision,
-    SmartAccountRequest,
-    field_errors,
-)
+from smart_accounts.contract.field_errors import field_errors
+from smart_accounts.contract.messages import SmartAccountRequest
+from smart_accounts.contract.steps import Checked, Decision, IssueLink, OpenRequest, RecordDecision
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
 
 
 class AccountActivities:

@@ -11,8 +11,8 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from smart_accounts.accounts.records import StoredRequest
-from smart_accounts.accounts.store import AccountStore
+from smart_accounts.contract.messages import Addressee, Email, EmailKind, EmailState, EmailStatus
+from smart_accounts.contract.steps import EmailOutcome, SendEmails
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.bounces import return_path
 from smart_accounts.mail.compose import Composer, recipient
@@ -24,15 +24,8 @@ from smart_accounts.mail.smtp import (
     SmtpSender,
     Unreachable,
 )
-from smart_accounts.messages import (
-    Addressee,
-    Email,
-    EmailKind,
-    EmailOutcome,
-    EmailState,
-    EmailStatus,
-    SendEmails,
-)
+from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens, token_hash
 
 HEARTBEAT_EVERY = timedelta(seconds=3)

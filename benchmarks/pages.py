@@ -16,25 +16,24 @@ from uuid import uuid4
 import httpx
 from fastapi import Response
 
-from smart_accounts.accounts.database import migrate
-from smart_accounts.accounts.records import Ceilings
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.local.plan import Plan, free_ports, make_plan
-from smart_accounts.local.stack import supervise
-from smart_accounts.messages import (
+from smart_accounts.contract.messages import (
     Addressee,
     Email,
     EmailKind,
-    EmailOutcome,
     EmailState,
-    OpenRequest,
     Requester,
     SmartAccountRequest,
 )
+from smart_accounts.contract.steps import EmailOutcome, OpenRequest
+from smart_accounts.local.configuration import Plan, free_ports, make_plan
+from smart_accounts.local.stack import supervise
 from smart_accounts.settings import PREFIX
+from smart_accounts.store.database import migrate
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens, token_hash
-from smart_accounts.web.cookies import SignedCookies
-from smart_accounts.web.partner import Partner, Sessions
+from smart_accounts.web.auth.cookies import SignedCookies
+from smart_accounts.web.auth.session import Partner, Sessions
 
 REQUESTS = 10_000
 PARTNERS = 10

@@ -4,7 +4,7 @@ import unicodedata
 
 import idna
 
-from smart_accounts.messages import SmartAccountRequest
+from smart_accounts.contract.messages import SmartAccountRequest
 
 _WRITTEN_TOGETHER = (
     # Japanese; the last two are the prolonged sound mark and the mark that repeats a character.

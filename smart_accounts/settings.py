@@ -9,8 +9,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from smart_accounts.contract.fields import AccountDomain, EmailAddress
 from smart_accounts.errors import BadSetting
-from smart_accounts.fields import AccountDomain, EmailAddress
 
 PREFIX = "SMART_ACCOUNTS_"
 MIN_KEY_LENGTH = 32

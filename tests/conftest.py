@@ -32,10 +32,10 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from xdist.scheduler import LoadScopeScheduling
 
-from smart_accounts.accounts.database import create_engine, migrate, transaction
-from smart_accounts.accounts.store import AccountStore
+from smart_accounts.store.database import create_engine, migrate, transaction
+from smart_accounts.store.store import AccountStore
 
-pytest_plugins = ["tests.real_parts", "tests.support.browser"]
+pytest_plugins = ["tests.support.real_parts", "tests.support.browser"]
 
 os.umask(0o022)  # PostgreSQL runs as another user, and reads the files that are copied for it
 
@@ -298,9 +298,9 @@ SERVERS = {
 TOGETHER = {
     "tests/local/test_whole_story.py": "stack",
     "tests/local/test_access_token.py": "stack",
-    "tests/starter/test_requests.py": "starter",
-    "tests/starter/test_import.py": "starter",
-    "tests/web/sign_in/test_real_providers.py": "identity providers",
+    "tests/cli/test_requests.py": "starter",
+    "tests/cli/test_import.py": "starter",
+    "tests/web/auth/test_real_providers.py": "identity providers",
 }
 """Files whose tests run in one process, because the servers they share take seconds to start."""
 

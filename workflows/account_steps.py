@@ -7,7 +7,13 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.accounts import AccountActivities
-    from smart_accounts.messages import Checked, Decision, IssueLink, OpenRequest, RecordDecision
+    from smart_accounts.contract.steps import (
+        Checked,
+        Decision,
+        IssueLink,
+        OpenRequest,
+        RecordDecision,
+    )
 
 DATABASE = workflow.LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),

@@ -6,7 +6,8 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.messages import ACTION_REFUSED, utc
+    from smart_accounts.contract.names import ACTION_REFUSED
+    from smart_accounts.text import utc
 
 RESEND_COOL_DOWN = timedelta(minutes=5)
 RESENDS_IN_A_WINDOW = 100  # at most: a request of ten minutes can be resent after six seconds

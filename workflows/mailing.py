@@ -10,17 +10,16 @@ from temporalio.exceptions import ActivityError, RetryState, is_cancelled_except
 
 with workflow.unsafe.imports_passed_through():
     from activities.emails import EmailActivities
-    from smart_accounts.messages import (
+    from smart_accounts.contract.messages import (
         Addressee,
         Email,
         EmailKind,
-        EmailOutcome,
         EmailState,
         EmailStatus,
-        SendEmails,
         SmartAccountRequest,
         Status,
     )
+    from smart_accounts.contract.steps import EmailOutcome, SendEmails
 
 EXPIRING_BEFORE = timedelta(days=7)
 FIRST_MAIL_RETRY = timedelta(seconds=1)

@@ -3,7 +3,8 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.messages import REMAINING_MAILS_TYPE, SendEmails
+    from smart_accounts.contract.names import REMAINING_MAILS_TYPE
+    from smart_accounts.contract.steps import SendEmails
     from workflows.mailing import send
 
 

@@ -10,36 +10,39 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.fields import without_lists
-    from smart_accounts.messages import (
+    from smart_accounts.contract.field_errors import FieldError, field_errors
+    from smart_accounts.contract.fields import without_lists
+    from smart_accounts.contract.messages import (
+        Acceptance,
+        ActionResult,
+        Bounce,
+        Email,
+        NewApprover,
+        Refusal,
+        RequestResult,
+        RequestStatus,
+        SmartAccountRequest,
+        Status,
+        Withdrawal,
+    )
+    from smart_accounts.contract.names import (
         DEADLINE_ATTRIBUTE,
         DOMAIN_ATTRIBUTE,
         IDEMPOTENCY_KEY,
         MAX_KEY,
         STATUS_ATTRIBUTE,
         WORKFLOW_TYPE,
-        Acceptance,
-        ActionResult,
-        Bounce,
-        Decision,
-        Email,
-        FieldError,
-        IssueLink,
-        NewApprover,
-        OpenRequest,
-        RecordDecision,
-        Refusal,
-        RequestResult,
-        RequestStatus,
-        SendEmails,
-        SmartAccountRequest,
-        Status,
-        Withdrawal,
-        field_errors,
-        utc,
         workflow_id,
     )
-    from smart_accounts.temporal import invalid_request
+    from smart_accounts.contract.steps import (
+        Decision,
+        IssueLink,
+        OpenRequest,
+        RecordDecision,
+        SendEmails,
+    )
+    from smart_accounts.temporal.guard import invalid_request
+    from smart_accounts.text import utc
     from workflows import account_steps
     from workflows.links import Links, action_refused
     from workflows.mailing import (

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from smart_accounts.errors import BadSetting, SmartAccountsError, Unavailable
 from smart_accounts.local.access_token import UnknownPerson, access_token
+from smart_accounts.local.configuration import HOST, ROOT, Plan, make_plan
 from smart_accounts.local.demo import demo
-from smart_accounts.local.identity import PEOPLE
-from smart_accounts.local.plan import HOST, ROOT, Plan, make_plan
+from smart_accounts.local.people import PEOPLE
 from smart_accounts.local.stack import supervise
 
 

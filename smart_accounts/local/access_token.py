@@ -3,9 +3,9 @@
 import httpx
 
 from smart_accounts.errors import SmartAccountsError, Unavailable
-from smart_accounts.local.identity import PEOPLE, name_of
-from smart_accounts.local.plan import Plan
-from smart_accounts.web.bearer import SCOPE
+from smart_accounts.local.configuration import Plan
+from smart_accounts.local.people import PEOPLE, name_of
+from smart_accounts.web.api.bearer import SCOPE
 
 _WANTED = f"openid email profile {SCOPE}"
 _REDIRECT_URI = "http://127.0.0.1/"  # nothing is opened there: the code is read off the redirect

@@ -11,13 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from smart_accounts.client import RequestClient
-from smart_accounts.errors import SmartAccountsError
-from smart_accounts.local.calls import call
-from smart_accounts.local.plan import Plan, free_ports, make_plan
-from smart_accounts.local.stack import supervise
-from smart_accounts.local.timeline import timeline
-from smart_accounts.messages import (
+from smart_accounts.contract.messages import (
     EmailKind,
     EmailState,
     Requester,
@@ -25,7 +19,13 @@ from smart_accounts.messages import (
     SmartAccountRequest,
     Status,
 )
+from smart_accounts.errors import SmartAccountsError
+from smart_accounts.local.configuration import Plan, free_ports, make_plan
+from smart_accounts.local.http_client import call
+from smart_accounts.local.stack import supervise
+from smart_accounts.local.timeline import timeline
 from smart_accounts.settings import PREFIX
+from smart_accounts.temporal.client import RequestClient
 
 _Mails = set[tuple[str, str]]
 """Kind and recipient of each."""

@@ -4,10 +4,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from smart_accounts.accounts.records import StoredRequest
+from smart_accounts.contract.messages import (
+    Addressee,
+    Email,
+    EmailKind,
+    EmailState,
+    EmailStatus,
+    Status,
+)
 from smart_accounts.local.mailbox import Mail
 from smart_accounts.mail.compose import Composer, Site, recipient
-from smart_accounts.messages import Addressee, Email, EmailKind, EmailState, EmailStatus, Status
+from smart_accounts.store.records import StoredRequest
 
 _CUSTOMER, _REQUESTER, _USER = Addressee.CUSTOMER, Addressee.REQUESTER, Addressee.ADDED_USER
 _DAY = timedelta(days=1)

@@ -16,8 +16,8 @@ import uvicorn
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from smart_accounts.local.identity import PEOPLE, name_of
-from smart_accounts.local.plan import CLIENT_ID, HOST
+from smart_accounts.local.configuration import CLIENT_ID, HOST
+from smart_accounts.local.people import PEOPLE, name_of
 
 LIFETIME_SECONDS = 3600  # as the mock says in its answer
 

@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
+from smart_accounts.contract.names import SEARCH_ATTRIBUTES
 from smart_accounts.errors import SmartAccountsError
-from smart_accounts.local.calls import call
-from smart_accounts.local.child import Child
-from smart_accounts.local.identity import provider_command
+from smart_accounts.local.configuration import HOST, ROOT, Plan, check_ports
+from smart_accounts.local.http_client import call
 from smart_accounts.local.mailbox_server import serve_mailbox
-from smart_accounts.local.plan import HOST, ROOT, Plan, check_ports
-from smart_accounts.messages import SEARCH_ATTRIBUTES
+from smart_accounts.local.people import provider_command
+from smart_accounts.local.program import Child
 
 # Together with the mailbox's second less than the ten that a Ctrl-C may take.
 WEB_STOP_SECONDS = 1.5

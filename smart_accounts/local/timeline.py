@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from smart_accounts.messages import EmailKind, RequestStatus, Status
+from smart_accounts.contract.messages import EmailKind, RequestStatus, Status
 
 _AFTER_ACTIVATION = (EmailKind.ACTIVATED, EmailKind.WELCOME, EmailKind.ACCESS_GRANTED)
 

@@ -15,8 +15,9 @@ from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from smart_accounts.accounts.records import StoredRequest
-from smart_accounts.messages import Addressee, Email, EmailStatus, Status, time_left, utc
+from smart_accounts.contract.messages import Addressee, Email, EmailStatus, Status
+from smart_accounts.store.records import StoredRequest
+from smart_accounts.text import time_left, utc
 
 TEXT_WIDTH = 72
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")

@@ -8,14 +8,14 @@ import sys
 
 import uvicorn
 
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import RequestClient
 from smart_accounts.errors import BadSetting
 from smart_accounts.settings import Settings, load_settings
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
-from smart_accounts.web.oidc import open_provider
-from smart_accounts.web.server import Server
+from smart_accounts.web.auth.provider import open_provider
+from smart_accounts.web.http.server import Server
 
 SHUTDOWN_SECONDS = 5
 

@@ -14,16 +14,17 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
-from smart_accounts.accounts.records import ActivationLink, StoredRequest
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import RequestClient
+from smart_accounts.contract.field_errors import field_errors
+from smart_accounts.contract.messages import Refusal, Status
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.messages import Refusal, Status, field_errors
 from smart_accounts.settings import Settings
+from smart_accounts.store.records import ActivationLink, StoredRequest
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
 from smart_accounts.tokens import LinkTokens, token_hash
-from smart_accounts.web.bodies import read_form
-from smart_accounts.web.origins import comes_from_elsewhere
-from smart_accounts.web.pages import Pages
+from smart_accounts.web.http.forms import read_form
+from smart_accounts.web.http.origins import comes_from_elsewhere
+from smart_accounts.web.rendering import Pages
 
 REFRESH_SECONDS = 2
 

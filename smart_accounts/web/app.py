@@ -13,26 +13,26 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from smart_accounts.accounts.partners import Partners
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import RequestClient
 from smart_accounts.errors import Unavailable
 from smart_accounts.settings import Settings
+from smart_accounts.store.partners import Partners
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.activation import Activation
 from smart_accounts.web.api.app import add_api
-from smart_accounts.web.attempts import Attempts
-from smart_accounts.web.company import CompanyForm
-from smart_accounts.web.cookies import SignedCookies
-from smart_accounts.web.hooks import bounce_hook
-from smart_accounts.web.hosts import TrustedHosts
-from smart_accounts.web.limits import RateLimits
-from smart_accounts.web.oidc import Provider, ProviderAway
-from smart_accounts.web.origins import asking_for_company, to_sign_in
-from smart_accounts.web.pages import RETRY_AFTER_SECONDS, Pages
-from smart_accounts.web.partner import NotSignedIn, Sessions, header_of, session_of
+from smart_accounts.web.auth.company import CompanyForm
+from smart_accounts.web.auth.cookies import SignedCookies
+from smart_accounts.web.auth.login_attempt import Attempts
+from smart_accounts.web.auth.provider import Provider, ProviderAway
+from smart_accounts.web.auth.session import NotSignedIn, Sessions, header_of, session_of
+from smart_accounts.web.auth.sign_in import SignIn
+from smart_accounts.web.bounces import bounce_hook
+from smart_accounts.web.http.origins import asking_for_company, to_sign_in
+from smart_accounts.web.http.rate_limits import RateLimits
+from smart_accounts.web.http.trusted_hosts import TrustedHosts
+from smart_accounts.web.rendering import RETRY_AFTER_SECONDS, Pages
 from smart_accounts.web.requests.routes import request_pages
-from smart_accounts.web.sign_in import SignIn
 
 CHECK_SECONDS = 2
 

@@ -2,12 +2,12 @@
 
 import re
 
-from smart_accounts.accounts.records import StoredRequest
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import Begun, RequestClient
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound
-from smart_accounts.messages import Status
-from smart_accounts.web.partner import Partner
+from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import Begun, RequestClient
+from smart_accounts.web.auth.session import Partner
 
 _WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

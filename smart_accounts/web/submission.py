@@ -3,11 +3,11 @@
 import hashlib
 from datetime import UTC, datetime
 
-from smart_accounts.accounts.records import Ceilings
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import RequestClient, Started
+from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.errors import Refused
-from smart_accounts.messages import SmartAccountRequest
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient, Started
 
 
 class KeyReused(Refused):

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from smart_accounts.client import Started
+from smart_accounts.contract.messages import Status, Withdrawal
 from smart_accounts.errors import Refused
-from smart_accounts.messages import Status, Withdrawal
+from smart_accounts.temporal.client import Started
 
 
 async def test_fifty_acceptances_at_once(

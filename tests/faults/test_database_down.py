@@ -11,7 +11,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 
-from smart_accounts.messages import EmailState, Status
+from smart_accounts.contract.messages import EmailState, Status
 
 
 def is_failed_task(event: HistoryEvent) -> bool:

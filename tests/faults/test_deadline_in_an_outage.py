@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import Unavailable
-from smart_accounts.messages import Status
 
 
 async def until_past(deadline: datetime) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from smart_accounts.client import RequestClient
+from smart_accounts.contract.messages import EmailState, SmartAccountRequest, Status
+from smart_accounts.contract.names import workflow_id
 from smart_accounts.errors import Refused, Unavailable
-from smart_accounts.messages import EmailState, SmartAccountRequest, Status, workflow_id
+from smart_accounts.temporal.client import RequestClient
 from tests.support.programs import Program
 
 

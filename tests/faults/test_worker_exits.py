@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from smart_accounts.messages import Status
-from tests.real_parts import ROOT, stop
+from smart_accounts.contract.messages import Status
+from tests.support.real_parts import ROOT, stop
 
 
 @pytest.mark.timeout(300)

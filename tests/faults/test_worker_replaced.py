@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from smart_accounts.messages import EmailState, Status
+from smart_accounts.contract.messages import EmailState, Status
 
 
 @pytest.mark.parametrize("replaced", ["before", "after"])

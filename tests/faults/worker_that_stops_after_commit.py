@@ -9,8 +9,8 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from smart_accounts.accounts.ledger import EmailLedger
-from smart_accounts.accounts.store import AccountStore
+from smart_accounts.store.emails import EmailLedger
+from smart_accounts.store.store import AccountStore
 
 COMMITS = Path(os.environ["COMMITS"])
 

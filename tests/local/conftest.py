@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from smart_accounts.local.plan import free_ports
+from smart_accounts.local.configuration import free_ports
 from tests.support.browser import PATIENCE_SECONDS
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from smart_accounts.local.access_token import access_token
-from smart_accounts.local.plan import ROOT, free_ports, make_plan
+from smart_accounts.local.configuration import ROOT, free_ports, make_plan
 
 pytestmark = pytest.mark.server
 

@@ -15,11 +15,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from playwright.async_api import Page
 
+from smart_accounts.local.configuration import free_ports
 from smart_accounts.local.mailbox import CAPACITY, MAX_MAIL_BYTES, Mail, Mailbox
 from smart_accounts.local.mailbox_server import serve_mailbox
-from smart_accounts.local.plan import free_ports
-from tests.looks import look
 from tests.support.browser import OpenPage
+from tests.support.looks import look
 
 
 @dataclass(frozen=True)

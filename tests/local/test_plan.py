@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smart_accounts.errors import BadSetting
-from smart_accounts.local.plan import PortTaken, check_ports, free_ports, make_plan
+from smart_accounts.local.configuration import PortTaken, check_ports, free_ports, make_plan
 from smart_accounts.settings import PREFIX
 
 ALL = {"WEB_PORT", "TEMPORAL_PORT", "TEMPORAL_UI_PORT", "SMTP_PORT", "MAILBOX_PORT", "OIDC_PORT"}

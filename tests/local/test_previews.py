@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from smart_accounts.contract.messages import EmailKind
+from smart_accounts.local.configuration import free_ports
 from smart_accounts.local.mailbox_server import serve_mailbox
-from smart_accounts.local.plan import free_ports
 from smart_accounts.local.previews import previews
-from smart_accounts.messages import EmailKind
-from tests.looks import look, show
 from tests.support.browser import OpenPage
+from tests.support.looks import look, show
 
 
 @pytest.fixture

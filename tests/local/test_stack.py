@@ -16,12 +16,12 @@ import httpx
 import psutil
 import pytest
 
-from smart_accounts.client import RequestClient
+from smart_accounts.contract.messages import Requester, SmartAccountRequest, Status
 from smart_accounts.errors import Unavailable
-from smart_accounts.local.child import Child
-from smart_accounts.local.plan import check_ports, free_ports, make_plan
-from smart_accounts.messages import Requester, SmartAccountRequest, Status
-from tests.real_parts import PatientClient
+from smart_accounts.local.configuration import check_ports, free_ports, make_plan
+from smart_accounts.local.program import Child
+from smart_accounts.temporal.client import RequestClient
+from tests.support.real_parts import PatientClient
 
 pytestmark = pytest.mark.server
 

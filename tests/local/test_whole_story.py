@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Locator, Page, StorageState, expect
 
-from smart_accounts.client import RequestClient
-from smart_accounts.local.plan import ROOT
-from smart_accounts.messages import Requester, SmartAccountRequest
+from smart_accounts.contract.messages import Requester, SmartAccountRequest
+from smart_accounts.local.configuration import ROOT
+from smart_accounts.temporal.client import RequestClient
 from tests.support.browser import OpenPage
 
 DESK = {"viewport": {"width": 1280, "height": 800}}

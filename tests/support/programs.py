@@ -14,7 +14,7 @@ from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["worker", "smart_accounts.web.app", "smart_accounts.web.server", "starter"]
+    ["worker", "smart_accounts.web.app", "smart_accounts.web.http.server", "starter"]
 )
 
 

@@ -18,18 +18,18 @@ from fastapi import FastAPI, Response
 from limits.storage import memory
 from sqlalchemy import insert, select, update
 
-from smart_accounts.accounts import tables
-from smart_accounts.accounts.database import migrate
-from smart_accounts.accounts.records import ActivationLink, StoredRequest
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import RequestClient
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import SmartAccountsError
-from smart_accounts.messages import Status
 from smart_accounts.settings import Settings
+from smart_accounts.store import tables
+from smart_accounts.store.database import migrate
+from smart_accounts.store.records import ActivationLink, StoredRequest
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
 from smart_accounts.tokens import LinkTokens, token_hash
 from smart_accounts.web.app import create_app
-from smart_accounts.web.oidc import open_provider
-from smart_accounts.web.partner import Partner
+from smart_accounts.web.auth.provider import open_provider
+from smart_accounts.web.auth.session import Partner
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 PARTNER = Partner(subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd")

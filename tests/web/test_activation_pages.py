@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.messages import Status
 from smart_accounts.tokens import LinkTokens
 
 YES = {"agree": "yes"}

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.messages import Status
-from tests.looks import look, show
+from tests.support.looks import look, show
 
 NOW = datetime.now(UTC)
 BARE: dict[str, Any] = {"note_to_customer": None, "note_to_added_users": None, "added_users": ()}

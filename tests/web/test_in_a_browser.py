@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import Unavailable
-from smart_accounts.messages import Status
 
 BUTTON = "Accept the account"
 

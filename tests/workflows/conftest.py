@@ -19,24 +19,24 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.accounts import AccountActivities
 from activities.emails import EmailActivities
-from smart_accounts.accounts.records import Ceilings
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import Started
-from smart_accounts.mail.compose import Composer, Site
-from smart_accounts.mail.smtp import SmtpSender
-from smart_accounts.messages import (
-    TASK_QUEUE,
+from smart_accounts.contract.messages import (
     ActionResult,
     NewApprover,
     RequestStatus,
     SmartAccountRequest,
     Status,
 )
+from smart_accounts.contract.names import TASK_QUEUE
+from smart_accounts.mail.compose import Composer, Site
+from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import SmtpTls
-from smart_accounts.temporal import GuardInterceptor, worker_data_converter
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import Started
+from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from smart_accounts.tokens import LinkTokens
-from tests.read_model import status_in
-from tests.real_parts import PatientClient
+from tests.support.read_model import status_in
+from tests.support.real_parts import PatientClient
 from workflows.remaining_mails import RemainingMailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 

@@ -23,10 +23,9 @@ from hypothesis.stateful import (
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from smart_accounts.errors import NotFound, Refused
-from smart_accounts.messages import (
+from smart_accounts.contract.field_errors import BadInput
+from smart_accounts.contract.messages import (
     Addressee,
-    BadInput,
     Bounce,
     Email,
     EmailKind,
@@ -34,7 +33,8 @@ from smart_accounts.messages import (
     Status,
     Withdrawal,
 )
-from smart_accounts.temporal import GuardInterceptor, worker_data_converter
+from smart_accounts.errors import NotFound, Refused
+from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "20"))

@@ -8,17 +8,11 @@ from temporalio.api.enums.v1 import EventType, ParentClosePolicy
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import RetryPolicy
 
+from smart_accounts.contract.messages import Addressee, Email, EmailKind, Status
+from smart_accounts.contract.names import REMAINING_MAILS_TYPE, TASK_QUEUE
+from smart_accounts.contract.steps import SendEmails
 from smart_accounts.errors import Refused
-from smart_accounts.messages import (
-    REMAINING_MAILS_TYPE,
-    TASK_QUEUE,
-    Addressee,
-    Email,
-    EmailKind,
-    SendEmails,
-    Status,
-)
-from tests.read_model import status_in
+from tests.support.read_model import status_in
 from workflows import mailing
 
 MINUTE = timedelta(minutes=1)

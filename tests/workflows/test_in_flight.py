@@ -8,8 +8,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from smart_accounts.errors import Refused
-from smart_accounts.messages import (
+from smart_accounts.contract.messages import (
     Addressee,
     Bounce,
     Email,
@@ -18,7 +17,8 @@ from smart_accounts.messages import (
     Status,
     Withdrawal,
 )
-from tests.real_parts import end_what_is_left
+from smart_accounts.errors import Refused
+from tests.support.real_parts import end_what_is_left
 
 CUSTOMER, REQUESTER, OTHER = "ada@acme.example", "pat@partner.example", "cy@acme.example"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from smart_accounts.messages import Status
+from smart_accounts.contract.messages import Status
 
 ROOT = Path(__file__).parents[2]
 DAY = timedelta(days=1)

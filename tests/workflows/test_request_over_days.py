@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
+from smart_accounts.contract.messages import RequestStatus, Status
 from smart_accounts.errors import NotFound, Refused, Unavailable
-from smart_accounts.messages import RequestStatus, Status
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)

@@ -8,8 +8,9 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from smart_accounts.contract.field_errors import BadInput
+from smart_accounts.contract.messages import NewApprover, Status, Withdrawal
 from smart_accounts.errors import NotFound, Refused
-from smart_accounts.messages import BadInput, NewApprover, Status, Withdrawal
 from smart_accounts.tokens import token_hash
 
 MINUTE = timedelta(minutes=1)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from temporalio.common import RetryPolicy
 
-from smart_accounts.messages import Addressee, Bounce, Email, EmailKind, Status
+from smart_accounts.contract.messages import Addressee, Bounce, Email, EmailKind, Status
 from workflows import mailing
 
 DAY = timedelta(days=1)

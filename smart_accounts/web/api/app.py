@@ -2,15 +2,15 @@
 
 from fastapi import FastAPI
 
-from smart_accounts.accounts.records import Ceilings
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import RequestClient
 from smart_accounts.settings import Settings
-from smart_accounts.web.api.description import describe, description_routes
-from smart_accounts.web.api.problems import add_problems
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
+from smart_accounts.web.api.bearer import Bearer
+from smart_accounts.web.api.openapi import describe, description_routes
 from smart_accounts.web.api.routes import RequestRoutes
-from smart_accounts.web.bearer import Bearer
-from smart_accounts.web.pages import Pages
+from smart_accounts.web.http.problem import add_problems
+from smart_accounts.web.rendering import Pages
 from smart_accounts.web.submission import Submission
 
 PATH = "/api"

@@ -7,9 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from smart_accounts.accounts.listing import Listed
-from smart_accounts.accounts.records import StoredRequest
-from smart_accounts.messages import (
+from smart_accounts.contract.messages import (
     MAX_USERS,
     AccountWish,
     ActionResult,
@@ -21,6 +19,8 @@ from smart_accounts.messages import (
     Status,
     Withdrawal,
 )
+from smart_accounts.store.listing import Listed
+from smart_accounts.store.records import StoredRequest
 
 MAX_PAGE = 100_000
 MAX_LIMIT = 100

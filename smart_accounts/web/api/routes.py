@@ -10,20 +10,15 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from pydantic import ValidationError, WithJsonSchema
 
-from smart_accounts.accounts.records import StoredRequest
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import Begun, RequestClient
+from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
+from smart_accounts.contract.messages import ActionResult, SmartAccountRequest, Status
 from smart_accounts.errors import NotFound, Refused, Unavailable
-from smart_accounts.messages import (
-    ActionResult,
-    BadInput,
-    FieldError,
-    SmartAccountRequest,
-    Status,
-    field_errors,
-)
-from smart_accounts.web.api import answers
-from smart_accounts.web.api.bodies import JsonRoute
+from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import Begun, RequestClient
+from smart_accounts.web.api import responses
+from smart_accounts.web.api.bearer import Bearer, Credentials
+from smart_accounts.web.api.json_bodies import JsonRoute
 from smart_accounts.web.api.models import (
     ActionTaken,
     Approver,
@@ -35,9 +30,8 @@ from smart_accounts.web.api.models import (
     Run,
     WholeRequest,
 )
-from smart_accounts.web.bearer import Bearer, Credentials
+from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.lookup import find_request, not_stored_yet, visible_to
-from smart_accounts.web.partner import Partner
 from smart_accounts.web.submission import Submission
 
 START_SECONDS = 1.8  # with Temporal away the answer is there within two
@@ -85,14 +79,14 @@ class RequestRoutes:
             route_class=JsonRoute,
             generate_unique_id_function=lambda route: route.name,
         )
-        self._add("POST", "", "Make a request", self.create, answers.CREATE, status_code=201)
-        self._add("GET", "", "List requests", self.list, answers.LIST)
+        self._add("POST", "", "Make a request", self.create, responses.CREATE, status_code=201)
+        self._add("GET", "", "List requests", self.list, responses.LIST)
         one = "/{workflow_id}"
-        self._add("GET", one, "Show a request", self.show, answers.SHOW)
+        self._add("GET", one, "Show a request", self.show, responses.SHOW)
         resend, replace, withdraw = self.resend, self.replace_approver, self.withdraw
-        self._add("POST", f"{one}/resend", "Resend the mail", resend, answers.RESEND)
-        self._add("POST", f"{one}/replace-approver", "Replace the approver", replace, answers.ACT)
-        self._add("POST", f"{one}/withdraw", "Withdraw a request", withdraw, answers.ACT)
+        self._add("POST", f"{one}/resend", "Resend the mail", resend, responses.RESEND)
+        self._add("POST", f"{one}/replace-approver", "Replace the approver", replace, responses.ACT)
+        self._add("POST", f"{one}/withdraw", "Withdraw a request", withdraw, responses.ACT)
 
     def _add(
         self,
@@ -100,7 +94,7 @@ class RequestRoutes:
         path: str,
         summary: str,
         answer: Callable[..., Awaitable[Any]],
-        described: answers.Answers,
+        described: responses.Answers,
         status_code: int = 200,
     ) -> None:
         self.router.add_api_route(

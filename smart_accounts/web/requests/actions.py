@@ -6,22 +6,17 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
-from smart_accounts.accounts.records import StoredRequest
-from smart_accounts.client import RequestClient
+from smart_accounts.contract.field_errors import BadInput, field_errors
+from smart_accounts.contract.messages import ActionResult, NewApprover, Withdrawal
 from smart_accounts.errors import Refused, SmartAccountsError, Unavailable
-from smart_accounts.messages import (
-    ActionResult,
-    BadInput,
-    NewApprover,
-    Withdrawal,
-    field_errors,
-)
 from smart_accounts.settings import Settings
-from smart_accounts.web.pages import RETRY_AFTER_SECONDS
-from smart_accounts.web.partner import Partner
-from smart_accounts.web.requests.new import SignedIn
-from smart_accounts.web.requests.one import NEWS, OneRequest
-from smart_accounts.web.requests.pages import PartnerPages
+from smart_accounts.store.records import StoredRequest
+from smart_accounts.temporal.client import RequestClient
+from smart_accounts.web.auth.session import Partner
+from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
+from smart_accounts.web.requests.create import SignedIn
+from smart_accounts.web.requests.detail import NEWS, OneRequest
+from smart_accounts.web.requests.templating import PartnerPages
 
 NEWS_SECONDS = 60
 

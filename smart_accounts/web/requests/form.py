@@ -8,13 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from smart_accounts.messages import (
-    BadInput,
-    FieldError,
-    Requester,
-    SmartAccountRequest,
-    field_errors,
-)
+from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
+from smart_accounts.contract.messages import Requester, SmartAccountRequest
 
 LABELS = {
     "account_name": "Account name",

@@ -4,16 +4,16 @@ import asyncio
 
 from fastapi import APIRouter
 
-from smart_accounts.accounts.records import Ceilings
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import RequestClient
 from smart_accounts.settings import Settings
-from smart_accounts.web.pages import Pages
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
+from smart_accounts.web.rendering import Pages
 from smart_accounts.web.requests.actions import Actions
-from smart_accounts.web.requests.mine import MyRequests
-from smart_accounts.web.requests.new import NewRequest
-from smart_accounts.web.requests.one import OneRequest
-from smart_accounts.web.requests.pages import OwnRequests, PartnerPages
+from smart_accounts.web.requests.create import NewRequest
+from smart_accounts.web.requests.detail import OneRequest
+from smart_accounts.web.requests.listing import MyRequests
+from smart_accounts.web.requests.templating import OwnRequests, PartnerPages
 from smart_accounts.web.submission import Submission
 
 

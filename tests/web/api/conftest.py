@@ -9,22 +9,20 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from smart_accounts.accounts.records import Ceilings
-from smart_accounts.accounts.store import AccountStore
-from smart_accounts.client import Begun, RequestClient, Started
-from smart_accounts.errors import NotFound, Refused, SmartAccountsError
-from smart_accounts.messages import (
+from smart_accounts.contract.messages import (
     ActionResult,
-    Decision,
     NewApprover,
-    OpenRequest,
-    RecordDecision,
     SmartAccountRequest,
     Status,
     Withdrawal,
-    workflow_id,
 )
+from smart_accounts.contract.names import workflow_id
+from smart_accounts.contract.steps import Decision, OpenRequest, RecordDecision
+from smart_accounts.errors import NotFound, Refused, SmartAccountsError
 from smart_accounts.settings import Settings
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import Begun, RequestClient, Started
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.api import routes
 from smart_accounts.web.app import create_app

@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from smart_accounts.client import RPC_TIMEOUT, RequestClient
+from smart_accounts.contract.field_errors import BadInput, FieldError
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound, Refused, Unavailable
-from smart_accounts.messages import BadInput, FieldError, Status
+from smart_accounts.temporal.client import RPC_TIMEOUT, RequestClient
 from smart_accounts.web.api import routes
 
 REQUESTS = "/api/v1/requests"

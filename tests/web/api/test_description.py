@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from smart_accounts.messages import AccountWish, NewApprover, Withdrawal
+from smart_accounts.contract.messages import AccountWish, NewApprover, Withdrawal
 
 OPERATIONS = {
     ("post", "/api/v1/requests"),

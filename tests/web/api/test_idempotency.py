@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from smart_accounts.messages import Status
+from smart_accounts.contract.messages import Status
 
 REQUESTS = "/api/v1/requests"
 KEY = {"Idempotency-Key": "a-key"}

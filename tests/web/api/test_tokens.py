@@ -11,7 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from smart_accounts.web import issuer_keys
+from smart_accounts.web.auth import issuer as issuer_keys
 
 REQUESTS = "/api/v1/requests"
 

@@ -1,0 +1,193 @@
+"""Many requests from one CSV file: read its rows, start each, say what became of it."""
+
+import asyncio
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from smart_accounts.contract.field_errors import FieldError, field_errors
+from smart_accounts.contract.messages import Requester, SmartAccountRequest, Status
+from smart_accounts.errors import Refused, SmartAccountsError, Unavailable
+from smart_accounts.temporal.client import RequestClient
+
+IN_FLIGHT = 8
+
+_OF_THE_REQUESTER = "requester_"
+COLUMNS = {
+    name: field.is_required()
+    for name, field in SmartAccountRequest.model_fields.items()
+    if name not in ("requester", "reminders")  # one has columns of its own, one needs a list
+} | {_OF_THE_REQUESTER + name: True for name in Requester.model_fields}
+"""Each column a file may have, and whether it must."""
+
+
+class BadFile(SmartAccountsError):
+    """The file is no table of requests; nothing of it was started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row, numbered as spreadsheet programs do: the header row is 1."""
+
+    number: int
+    request: SmartAccountRequest | None = None
+    errors: tuple[FieldError, ...] = ()
+
+    @property
+    def account_domain(self) -> str | None:
+        return self.request.account_domain if self.request is not None else None
+
+
+class Result(StrEnum):
+    STARTED = "started"
+    ALREADY_OPEN = "already-open"
+    REJECTED = "rejected"
+    BAD_INPUT = "bad-input"
+    UNFINISHED = "unfinished"
+
+    @property
+    def words(self) -> str:
+        return self.replace("-", " ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a row; ``unfinished`` ones were not tried, or their answer is missing."""
+
+    row: Row
+    result: Result
+    request_id: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    outcomes: tuple[Outcome, ...]
+    fault: Unavailable | None
+    """Why it stopped before the end."""
+
+    def counts(self) -> Counter[Result]:
+        return Counter(outcome.result for outcome in self.outcomes)
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Read a CSV file in UTF-8, with or without a byte order mark, cells parted by , ; or tab.
+
+    Raises:
+        BadFile: one line that says what is wrong with the file as a whole.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadFile(f"{file.name} is not UTF-8 text; save it as CSV in UTF-8.") from None
+    # Strict: in a lenient reading one forgotten quote swallows all rows below it in silence.
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=_delimiter(text), strict=True)
+    try:
+        table = list(reader)
+    except csv.Error as error:
+        raise BadFile(f"{file.name}, line {reader.line_num}: {error}.") from None
+    columns = [name.strip().lower() for name in table[0]] if table else []
+    _check_header(file.name, columns)
+    return [
+        _row(number, columns, cells)
+        for number, cells in enumerate(table[1:], start=2)
+        if any(cell.strip() for cell in cells)
+    ]
+
+
+def _delimiter(text: str) -> str:
+    header = text.partition("\n")[0]
+    return max(",;\t", key=header.count)
+
+
+def _check_header(name: str, columns: Sequence[str]) -> None:
+    missing = [column for column, required in COLUMNS.items() if required and column not in columns]
+    if missing:
+        raise BadFile(f"{name} lacks in its first row: {', '.join(missing)}.")
+    # A misspelt optional column would be left out of every request unseen.
+    if unknown := [column for column in columns if column not in COLUMNS]:
+        named = ", ".join(column if column.isidentifier() else "a blank one" for column in unknown)
+        raise BadFile(f"{name} has unknown columns: {named}. Known: {', '.join(COLUMNS)}.")
+    if len(set(columns)) < len(columns):
+        raise BadFile(f"{name} has a column twice.")
+
+
+def _row(number: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        error = FieldError(field="row", message="has more cells than the first row")
+        return Row(number=number, errors=(error,))
+    values = {name: cell for name, cell in zip(columns, cells, strict=False) if cell.strip()}
+    try:
+        return Row(number=number, request=SmartAccountRequest.model_validate(_start_input(values)))
+    except ValidationError as error:
+        errors = (
+            each.model_copy(update={"field": each.field.replace(".", "_")})
+            for each in field_errors(error)
+        )
+        return Row(number=number, errors=tuple(errors))
+
+
+def _start_input(values: dict[str, str]) -> dict[str, Any]:
+    own = {name: cell for name, cell in values.items() if not name.startswith(_OF_THE_REQUESTER)}
+    requester = {
+        name.removeprefix(_OF_THE_REQUESTER): cell
+        for name, cell in values.items()
+        if name.startswith(_OF_THE_REQUESTER)
+    }
+    emails = [email for email in re.split(r"[,;\s]+", own.pop("user_emails", "")) if email]
+    return {**own, "user_emails": emails, "requester": requester}
+
+
+async def start_all(
+    client: RequestClient, rows: Iterable[Row], on_progress: Callable[[], None]
+) -> Report:
+    """Start each row's request, a few at a time; stop when the service is out of reach."""
+    every = list(rows)
+    waiting: Iterator[Row] = iter(every)
+    outcomes: dict[int, Outcome] = {}
+    faults: list[Unavailable] = []
+
+    async def lane() -> None:
+        while not faults and (row := next(waiting, None)):
+            try:
+                outcomes[row.number] = await _start(client, row)
+            except Unavailable as fault:
+                # The other lanes end what they have begun: a cut call may start a request unseen.
+                faults.append(fault)
+            else:
+                on_progress()
+
+    async with asyncio.TaskGroup() as lanes:
+        for _ in range(IN_FLIGHT):
+            lanes.create_task(lane())
+    return Report(
+        outcomes=tuple(
+            outcomes.get(row.number) or Outcome(row=row, result=Result.UNFINISHED) for row in every
+        ),
+        fault=faults[0] if faults else None,
+    )
+
+
+async def _start(client: RequestClient, row: Row) -> Outcome:
+    if row.request is None:
+        return Outcome(row=row, result=Result.BAD_INPUT)
+    try:
+        started = await client.start(row.request)
+    except Refused as refusal:
+        return Outcome(row=row, result=Result.ALREADY_OPEN, message=str(refusal))
+    status = await client.outcome(started)
+    rejected = status is not None and status.status is Status.REJECTED
+    return Outcome(
+        row=row,
+        result=Result.REJECTED if rejected else Result.STARTED,
+        request_id=started.request_id,
+        message=status.reason if status is not None else "no worker has answered yet",
+    )

@@ -1,0 +1,60 @@
+"""Field errors: what is wrong with an input, one message per field, without quoting values."""
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from smart_accounts.contract.messages import OwnMessage
+from smart_accounts.errors import SmartAccountsError
+
+
+class FieldError(OwnMessage):
+    """One message for one field; never quotes the value."""
+
+    field: str
+    message: str
+
+
+class BadInput(SmartAccountsError):
+    """Input broke field rules; nothing was done."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.errors = tuple(errors)
+
+
+_PLAIN = {
+    "missing": "is required",
+    "json_invalid": "is not valid JSON",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "too_long": "has too many entries",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "extra_forbidden": "is not a field of a request",
+    "uuid_parsing": "must be the id of a request",
+    "time_delta_parsing": "must be an ISO 8601 duration in days or less, such as P90D",
+}
+
+
+def _field_error(error: ErrorDetails) -> FieldError:
+    names = [str(part) for part in error["loc"] if isinstance(part, str)]
+    entry = next((part + 1 for part in error["loc"] if isinstance(part, int)), None)
+    message = _PLAIN.get(error["type"], error["msg"].replace("Input should be", "must be"))
+    own: str = error.get("ctx", {}).get("field", "request")
+    field = ".".join(name if name.isidentifier() else "?" for name in names) or own
+    return FieldError(field=field, message=f"entry {entry} {message}" if entry else message)
+
+
+def described(errors: Sequence[ErrorDetails]) -> list[FieldError]:
+    """One plain message for each thing wrong, in the order of the fields."""
+    return [
+        _field_error(each)
+        for each in errors
+        if each["type"] != "default_factory_not_called"  # the field it waits for has its own
+    ]
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    return described(error.errors(include_url=False, include_input=False))

@@ -1,0 +1,94 @@
+"""The requests of one partner, or of all, a page at a time."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from smart_accounts.contract.messages import EmailStatus, Status
+from smart_accounts.store import tables
+from smart_accounts.store.database import transaction
+from smart_accounts.store.emails import email_status
+from smart_accounts.store.records import StoredRequest, stored_request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One line of a list; ``last_email`` is the mail that something last happened to."""
+
+    request: StoredRequest
+    last_email: EmailStatus | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """``total`` counts what was asked for on all pages."""
+
+    items: tuple[Listed, ...]
+    total: int
+
+
+class RequestListing:
+    """Each method is one transaction and raises ``Unavailable`` if the database does not answer."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def page(
+        self,
+        *,
+        requester_email: str | None,
+        status: Status | None = None,
+        search: str = "",
+        offset: int = 0,
+        limit: int = 25,
+    ) -> Page:
+        """Newest first; without ``requester_email`` everybody's. ``search`` is a part of the
+        account's name or domain or of the customer's address, in any letter case.
+        """
+        wanted = _wanted(requester_email, status, search)
+        requests = tables.requests.c
+        async with transaction(self._engine, writes=False) as connection:
+            total = await connection.scalar(
+                select(func.count()).select_from(wanted.with_only_columns(requests.id).subquery())
+            )
+            newest = wanted.order_by(requests.requested_at.desc(), requests.id)
+            rows = (await connection.execute(newest.offset(offset).limit(limit))).all()
+            emails = await connection.execute(
+                select(tables.emails)
+                .where(tables.emails.c.request_id.in_([row.id for row in rows]))
+                .order_by(tables.emails.c.at)
+            )
+            last = {email.request_id: email_status(email) for email in emails}
+        items = tuple(
+            Listed(request=stored_request(row), last_email=last.get(row.id)) for row in rows
+        )
+        return Page(items=items, total=total or 0)
+
+    async def newest(
+        self, workflow_id: str, *, requester_email: str | None, run_id: str | None = None
+    ) -> StoredRequest | None:
+        """The newest request of that workflow id, or the one of that run."""
+        requests = tables.requests.c
+        wanted = _wanted(requester_email, None, "").where(requests.workflow_id == workflow_id)
+        if run_id:
+            wanted = wanted.where(requests.id == run_id)
+        async with transaction(self._engine, writes=False) as connection:
+            newest = wanted.order_by(requests.requested_at.desc()).limit(1)
+            row = (await connection.execute(newest)).one_or_none()
+            return stored_request(row) if row else None
+
+
+def _wanted(
+    requester_email: str | None, status: Status | None, search: str
+) -> Select[tuple[object]]:
+    requests = tables.requests.c
+    wanted = select(tables.requests)
+    if requester_email is not None:
+        wanted = wanted.where(func.lower(requests.requester_email) == requester_email.lower())
+    if status is not None:
+        wanted = wanted.where(requests.status == status)
+    if search:
+        columns = (requests.account_name, requests.account_domain, requests.customer_email)
+        wanted = wanted.where(or_(*(each.icontains(search, autoescape=True) for each in columns)))
+    return wanted

@@ -1,0 +1,31 @@
+"""JSON bodies: how long they may be and what they are called."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+
+from smart_accounts.web.http.forms import read_body
+
+MAX_BODY = 16 * 1024  # bytes; two notes of the longest kind and fifty usual addresses
+
+
+class JsonRoute(APIRoute):
+    """A route that reads no more than ``MAX_BODY``, and only what says that it is JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            body = await read_body(request, MAX_BODY)
+            media_type = request.headers.get("content-type", "").partition(";")[0]
+            if body and self.body_field and media_type.strip().lower() != "application/json":
+                raise HTTPException(415, "The body must be application/json.")
+
+            async def read_already() -> dict[str, Any]:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            return await handle(Request(request.scope, read_already))
+
+        return limited

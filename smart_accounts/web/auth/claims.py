@@ -1,0 +1,72 @@
+"""From what the provider says about a person to a partner of ours."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from smart_accounts.contract.field_errors import field_errors
+from smart_accounts.contract.fields import EmailAddress, Name
+from smart_accounts.settings import Settings
+from smart_accounts.web.auth.id_tokens import SignInFailed
+from smart_accounts.web.auth.session import Partner
+
+_LABELS = {
+    "subject": "identifier",
+    "email": "e-mail address",
+    "name": "name",
+    "company": "company",
+}
+
+
+class _Person(BaseModel):
+    """The field rules of a requester; who has no company yet is asked."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    subject: str = Field(min_length=1, max_length=255)
+    email: EmailAddress
+    name: Name
+    company: Name | None
+
+
+def wanted_claims(settings: Settings) -> set[str]:
+    return {
+        *("email", "email_verified", "name"),
+        *(settings.oidc_company_claim, settings.oidc_operator_claim),
+    }
+
+
+def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
+    """The partner whom the claims describe; ``company`` is empty where they name none.
+
+    Raises:
+        SignInFailed: a claim is missing or breaks a field rule, or the address is not verified.
+    """
+    given: dict[str, Any] = {
+        "subject": claims.get("sub"),
+        "company": claims.get(settings.oidc_company_claim) or None,
+        **{name: claims[name] for name in ("email", "name") if name in claims},
+    }
+    try:
+        person = _Person.model_validate(given, strict=True)
+    except ValidationError as error:
+        wrong = field_errors(error)
+        raise SignInFailed(
+            "claims",
+            "; ".join(str(each.field) for each in wrong),
+            tuple(f"Your {_LABELS[each.field]} {each.message}." for each in wrong),
+        ) from None
+    if claims.get("email_verified") is not True:
+        # Mails would go to, and requests be made in the name of, an address of somebody else.
+        raise SignInFailed("email", "the address is not verified")
+    return Partner(
+        subject=person.subject,
+        email=person.email,
+        name=person.name,
+        company=person.company or "",
+        is_operator=_has(claims.get(settings.oidc_operator_claim), settings.oidc_operator_role),
+    )
+
+
+def _has(roles: object, role: str) -> bool:
+    return role in roles if isinstance(roles, list) else roles == role

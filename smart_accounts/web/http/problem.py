@@ -1,0 +1,122 @@
+"""Every error of the API as a problem of RFC 9457."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from smart_accounts.contract.field_errors import BadInput, FieldError, described
+from smart_accounts.errors import NotFound, Refused, Unavailable
+from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
+from smart_accounts.web.submission import KeyReused
+
+MEDIA_TYPE = "application/problem+json"
+
+_log = logging.getLogger(__name__)
+
+
+class WrongField(BaseModel):
+    """`field` is `request` where the whole of it is wrong."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457); `errors` has one entry for each field that is wrong."""
+
+    type: str = Field("about:blank", description="Always so: `status` tells the kind.")
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[WrongField] | None = None
+
+
+def problem(
+    status: int,
+    detail: str | None = None,
+    errors: Sequence[FieldError] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    title = HTTPStatus(status).phrase
+    shown = Problem(
+        type="about:blank",
+        title=title,
+        status=status,
+        detail=None if detail == title else detail,
+        errors=[WrongField(**each.model_dump()) for each in errors] if errors else None,
+    )
+    content = shown.model_dump(exclude_none=True)
+    return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
+
+
+def add_problems(api: FastAPI, router: APIRouter) -> None:
+    """Answer each error so; ``router`` has the routes."""
+    _add_those_of_http(api, router)
+    _add_those_of_ours(api)
+
+
+def _add_those_of_http(api: FastAPI, router: APIRouter) -> None:
+    @api.exception_handler(HTTPException)
+    async def refused_http(request: Request, error: HTTPException) -> Response:
+        headers = error.headers
+        if error.status_code == 405:  # the framework names the methods of one route alone
+            headers = {"Allow": ", ".join(sorted(_methods(router, request)))}
+        return problem(error.status_code, error.detail, headers=headers)
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        found = error.errors()
+        if any(each["type"] == "json_invalid" for each in found):
+            return problem(400, "The body is not valid JSON.")
+        # Each place begins with where it is: the body, the query.
+        return _wrong(described([each | {"loc": each["loc"][1:]} for each in found]))
+
+    @api.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:
+        return problem(500, "It is our fault and is recorded.")
+
+
+def _add_those_of_ours(api: FastAPI) -> None:
+    @api.exception_handler(BadInput)
+    async def bad_input(_: Request, error: BadInput) -> Response:
+        return _wrong(error.errors)
+
+    @api.exception_handler(KeyReused)
+    async def reused(_: Request, error: KeyReused) -> Response:
+        return _wrong([FieldError(field="Idempotency-Key", message=str(error))])
+
+    @api.exception_handler(NotFound)
+    async def not_found(_: Request, error: NotFound) -> Response:
+        return problem(404, str(error))
+
+    @api.exception_handler(Refused)
+    async def refused(_: Request, error: Refused) -> Response:
+        return problem(409, str(error))
+
+    @api.exception_handler(Unavailable)
+    async def unavailable(_: Request, error: Unavailable) -> Response:
+        _log.warning("answered 503: %s", error)
+        return problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def _methods(router: APIRouter, request: Request) -> set[str]:
+    """Those that the path has."""
+    routes = [route for route in router.routes if isinstance(route, APIRoute)]
+    return {
+        method
+        for route in routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+
+
+def _wrong(errors: Sequence[FieldError]) -> Response:
+    return problem(422, "Nothing was done: see the errors.", errors)

@@ -1,0 +1,66 @@
+"""Which names the web answers to, and over what."""
+
+from ipaddress import ip_address
+from urllib.parse import quote, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from smart_accounts.web.http.problem import problem
+
+_FROM_INSIDE = ("/healthz", "/readyz", "/hooks/bounces")  # by whatever name we have there
+_FOR_PROGRAMS = ("/api/", "/openapi.json", "/static/")
+
+
+class TrustedHosts:
+    """Answers under the public address and loopback addresses alone.
+
+    Under another name a page may be cached or shown as somebody else's. On a developer's machine
+    pages send a browser from ``localhost`` to ``127.0.0.1``, or the other way, whichever the
+    public address names: forms and sign-ins work at that one only.
+    """
+
+    def __init__(self, app: ASGIApp, base_url: str) -> None:
+        self._app = app
+        self._base_url = base_url
+        self._host = urlsplit(base_url).hostname or ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in _FROM_INSIDE:
+            host = _name(Headers(scope=scope).get("host", ""))
+            if host != self._host:
+                answer = self._answer_elsewhere(host, scope)
+                if answer:
+                    await answer(scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+    def _answer_elsewhere(self, host: str, scope: Scope) -> Response | None:
+        path = scope["path"]
+        if not _is_loopback(host):
+            return _refusal(path)
+        is_page = scope["method"] in ("GET", "HEAD") and not path.startswith(_FOR_PROGRAMS)
+        if not is_page or not _is_loopback(self._host):
+            return None
+        query = scope["query_string"].decode("latin-1")
+        return RedirectResponse(self._base_url + quote(path) + (f"?{query}" if query else ""))
+
+
+def _refusal(path: str) -> Response:
+    words = "This is not the address of this service."
+    return problem(421, words) if path.startswith("/api/") else PlainTextResponse(words, 421)
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,152 @@
+"""What SQLite and PostgreSQL must hold true alike."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
+
+from smart_accounts.contract.messages import SmartAccountRequest, Status
+from smart_accounts.contract.steps import OpenRequest
+from smart_accounts.errors import Unavailable
+from smart_accounts.store import database
+from smart_accounts.store.database import create_engine, migrate
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
+
+
+async def test_ceilings_hold_for_starts_at_once(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    now = datetime.now(UTC)
+
+    def opening(number: int) -> OpenRequest:
+        request = SmartAccountRequest.model_validate(
+            example | {"account_domain": f"acme-{number}.example"}
+        )
+        deadline = now + timedelta(days=90)
+        return OpenRequest(
+            request_id=str(number), request=request, requested_at=now, deadline=deadline
+        )
+
+    async with AccountStore.open(any_database_url) as store:
+        ceilings = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+        refusals = await asyncio.gather(
+            *(store.open_request(opening(number), (), ceilings) for number in range(12))
+        )
+    assert refusals.count(None) == 5
+
+
+@pytest.mark.parametrize("by", ["a\u0000b", "\ud800"], ids=["NUL", "lone surrogate"])
+async def test_what_no_database_takes_wedges_nothing(
+    service_on_any_database: Any, fresh: dict[str, Any], by: str
+) -> None:
+    service = service_on_any_database
+    await service.worker()
+    started = await service.start(fresh)
+    await service.until(started, Status.PENDING, sent=2)
+    body = json.dumps({"accepted_by": by}).encode()
+    await service.client.workflow_service.signal_workflow_execution(
+        SignalWorkflowExecutionRequest(
+            namespace="default",
+            workflow_execution=WorkflowExecution(workflow_id=started.workflow_id),
+            signal_name="accepted",
+            input=Payloads(payloads=[Payload(metadata={"encoding": b"json/plain"}, data=body)]),
+        )
+    )
+    if "\ud800" in by:  # no JSON: it is dropped
+        await asyncio.sleep(0.5)
+        await service.until(started, Status.PENDING)
+        await service.requests().accept(started.workflow_id)
+    await service.until(started, Status.ACTIVE)
+
+
+async def test_database_is_ready_once_it_is_migrated(
+    any_database_url: str, query_rows: Any
+) -> None:
+    async with AccountStore.open(any_database_url) as store:
+        with pytest.raises(Unavailable, match="not migrated"):
+            await store.ping()
+        await migrate(any_database_url)
+        await store.ping()
+        await query_rows(any_database_url, "UPDATE alembic_version SET version_num = '0003'")
+        with pytest.raises(Unavailable, match="not migrated"):
+            await store.ping()
+        await query_rows(any_database_url, "UPDATE alembic_version SET version_num = '9999'")
+        await store.ping()  # a newer release's: this one still runs on it
+
+
+NOW = datetime.now(UTC)
+CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+
+
+def opened(request_id: str, at: datetime, example: dict[str, Any]) -> OpenRequest:
+    request = SmartAccountRequest.model_validate(example)
+    deadline = at + timedelta(days=90)
+    return OpenRequest(request_id=request_id, request=request, requested_at=at, deadline=deadline)
+
+
+async def test_late_step_of_a_terminated_run_leaves_the_newer_request_alone(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    async with AccountStore.open(any_database_url) as store:
+        assert await store.open_request(opened("newer", NOW, example), (), CEILINGS) is None
+        late = opened("terminated", NOW - timedelta(seconds=1), example)
+        with pytest.raises(IntegrityError):  # one open account a domain; nobody waits for it
+            await store.open_request(late, (), CEILINGS)
+        newer = await store.find_request("newer")
+        assert newer
+        assert newer.status == Status.PENDING
+        assert await store.find_request("terminated") is None
+
+
+async def test_row_that_a_start_would_settle_does_not_count_against_it(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    ceilings = Ceilings(open_per_customer=1, starts_per_requester_per_hour=500)
+    async with AccountStore.open(any_database_url) as store:
+        terminated = opened("terminated", NOW - timedelta(days=1), example)
+        assert await store.open_request(terminated, (), ceilings) is None
+        again = opened("again", NOW, example)
+        assert await store.refusal(again.request, NOW, ceilings) is None
+        other = opened("other", NOW, example | {"account_domain": "other.example"})
+        assert "which is the most" in str(await store.refusal(other.request, NOW, ceilings))
+        assert await store.open_request(again, (), ceilings) is None
+
+
+async def test_start_that_is_checked_late_counts_none_that_came_after_it(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    ceilings = Ceilings(open_per_customer=5, starts_per_requester_per_hour=1)
+    async with AccountStore.open(any_database_url) as store:
+        assert await store.open_request(opened("newer", NOW, example), (), ceilings) is None
+        other = example | {"account_domain": "other.example"}
+        request = opened("older", NOW, other).request
+        assert await store.refusal(request, NOW - timedelta(minutes=1), ceilings) is None
+        assert "within an hour" in str(await store.refusal(request, NOW, ceilings))
+
+
+async def test_migration_takes_as_long_as_it_takes(
+    postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "COMMAND_SECONDS", 1.5)
+    url = postgres.new_database()
+    engine = create_engine(url)
+    async with engine.connect() as other:
+        await other.execute(text(f"SELECT pg_advisory_lock({database.MIGRATION_LOCK})"))
+        migrating = asyncio.create_task(migrate(url))
+        await asyncio.wait([migrating], timeout=4)
+        assert not migrating.done()
+    await engine.dispose()
+    await migrating
+    async with AccountStore.open(url) as store:
+        await store.ping()

@@ -1,0 +1,66 @@
+"""A mail in flight when the customer decides; a Temporal that says nothing."""
+
+import asyncio
+from typing import Any
+
+from smart_accounts.contract.messages import EmailKind, EmailState, Status
+from smart_accounts.errors import Unavailable
+from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.connection import connect
+
+
+async def test_decision_while_a_mail_is_in_flight(service: Any, fresh: dict[str, Any]) -> None:
+    service.mail.holds = True
+    await service.worker()
+    started = await service.start(fresh)
+    async with asyncio.timeout(40):
+        while service.mail.held < 2:
+            await asyncio.sleep(0.02)
+    await service.requests().accept(started.workflow_id)
+    await service.until(started, Status.ACTIVE)
+    await asyncio.sleep(13)  # heartbeats told the activity, and kept it; it finishes all the same
+    service.mail.holds = False
+    await service.handle(started).result()
+    final = await service.requests().status(started.workflow_id)
+    states = {mail.kind: mail.state for mail in final.emails}
+    assert states[EmailKind.ACTIVATION] == EmailState.SENT
+    assert service.mail.kinds().count("activation") == 1
+
+
+async def test_temporal_that_accepts_and_stays_silent(free_port: Any, monkeypatch: Any) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", free_port())
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{port}")
+    client = RequestClient(await connect(lazy=True))
+    try:
+        async with asyncio.timeout(10):  # two are promised
+            await client.accept("smart-account-acme.example")
+    except Unavailable:
+        pass
+    else:
+        raise AssertionError("nobody answered")
+    finally:
+        server.close()
+
+
+async def test_every_heartbeat_of_a_mail_in_flight_reaches_temporal(
+    service: Any, fresh: dict[str, Any]
+) -> None:
+    service.mail.holds = True
+    await service.worker()
+    started = await service.start(fresh)
+    beats: set[float] = set()
+    async with asyncio.timeout(60):
+        while len(beats) < 3:
+            description = (await service.handle(started).describe()).raw_description
+            [mailing] = description.pending_activities or [None]
+            if mailing and mailing.HasField("last_heartbeat_time"):
+                beats.add(mailing.last_heartbeat_time.ToMilliseconds() / 1000)
+            await asyncio.sleep(0.1)
+    service.mail.holds = False
+    first, second, third = sorted(beats)
+    assert max(second - first, third - second) < 7, "of the ten seconds that it may say nothing"

@@ -1,0 +1,149 @@
+"""The list of requests on both databases: filter, search, pages, and whose it is."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from smart_accounts.contract.messages import (
+    Addressee,
+    Email,
+    EmailKind,
+    EmailState,
+    SmartAccountRequest,
+    Status,
+)
+from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
+from smart_accounts.store.database import migrate
+from smart_accounts.store.listing import Page, RequestListing
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+CEILINGS = Ceilings(open_per_customer=100, starts_per_requester_per_hour=500)
+PAT, KIM = "Pat@partner.example", "kim@reseller.example"
+# By age, the oldest first: name, domain, requester.
+MADE = [
+    ("100% Pure", "pure.example", PAT),
+    ("100 Pure", "hundred.example", PAT),
+    ("snake_case", "snake.example", PAT),
+    ("snakeXcase", "snake-x.example", KIM),
+    ("Back\\slash", "back.example", PAT),
+    ("Acme", "pure.example", PAT),  # again, after the first one ended
+]
+
+
+@pytest.fixture
+async def listed(
+    any_database_url: str, example: dict[str, Any]
+) -> AsyncIterator[tuple[AccountStore, RequestListing]]:
+    await migrate(any_database_url)
+    async with AccountStore.open(any_database_url) as store:
+        for age, (name, domain, requester) in enumerate(MADE):
+            wish = example | {"account_name": name, "account_domain": domain}
+            wish["requester"] = example["requester"] | {"email": requester}
+            wish["customer_email"] = f"Ada.{age}@firm.example"
+            if age == len(MADE) - 1:
+                lapsed = Decision(status=Status.LAPSED, at=NOW)
+                await store.close(RecordDecision(request_id="0", decision=lapsed))
+            refused = await store.open_request(
+                OpenRequest(
+                    request_id=str(age),
+                    request=SmartAccountRequest.model_validate(wish),
+                    requested_at=NOW + timedelta(minutes=age),
+                    deadline=NOW + timedelta(days=90),
+                ),
+                (),
+                CEILINGS,
+            )
+            assert refused is None
+        yield store, store.requests
+
+
+def ids(page: Page) -> str:
+    return "".join(each.request.id for each in page.items)
+
+
+async def test_list(listed: tuple[AccountStore, RequestListing]) -> None:
+    _, requests = listed
+
+    async def found(requester: str | None = PAT, **wanted: Any) -> str:
+        page = await requests.page(requester_email=requester, **wanted)
+        assert page.total == len(page.items)
+        return ids(page)
+
+    # Whose: in any letter case; without one, as an operator's, everybody's.
+    assert await found() == "54210"
+    assert await found(PAT.upper()) == "54210"
+    assert await found(KIM) == "3"
+    assert await found("nobody@partner.example") == ""
+    assert await found("%@partner.example") == ""
+    assert await found(None) == "543210"
+
+    assert await found(status=Status.PENDING) == "5421"
+    assert await found(status=Status.LAPSED) == "0"
+    assert await found(status=Status.ACTIVE) == ""
+
+    # Searched: name, domain, customer; a part, in any letter case; nothing stands for others.
+    assert await found(search="PURE") == "510"
+    assert await found(search="hundred.ex") == "1"
+    assert await found(search="ada.4@FIRM") == "4"
+    assert await found(search="100%") == "0"
+    assert await found(search="%") == "0"
+    assert await found(None, search="snake_") == "2"
+    assert await found(search="_") == "2"
+    assert await found(search="\\") == "4"
+    assert await found(search="\\s") == "4"
+    assert await found(search="'; DROP TABLE requests; --") == ""
+    assert await found(search="pat@partner") == ""  # one's own address is on all of them
+    assert await found(search="pure", status=Status.LAPSED) == "0"
+
+
+async def test_pages(listed: tuple[AccountStore, RequestListing]) -> None:
+    _, requests = listed
+    pages = [
+        await requests.page(requester_email=PAT, offset=offset, limit=2)
+        for offset in range(0, 8, 2)
+    ]
+    assert [ids(page) for page in pages] == ["54", "21", "0", ""]
+    assert {page.total for page in pages} == {5}
+
+
+async def test_last_mail_of_each(listed: tuple[AccountStore, RequestListing]) -> None:
+    store, requests = listed
+    for request_id, kind, minute in [
+        ("4", EmailKind.ACTIVATION, 2),
+        ("4", EmailKind.REQUEST_RECEIVED, 1),
+        ("5", EmailKind.REQUEST_RECEIVED, 3),
+    ]:
+        at = NOW + timedelta(minutes=minute)
+        email = Email(kind=kind, to=Addressee.CUSTOMER)
+        outcome = EmailOutcome(state=EmailState.SENT, at=at)
+        token = f"{request_id}-{kind}"
+        await store.emails.record(request_id, email, "a@b.example", token, token, outcome)
+    page = await requests.page(requester_email=PAT, limit=3)
+    last = [each.last_email and (each.last_email.kind, each.last_email.at) for each in page.items]
+    assert last == [
+        (EmailKind.REQUEST_RECEIVED, NOW + timedelta(minutes=3)),
+        (EmailKind.ACTIVATION, NOW + timedelta(minutes=2)),
+        None,
+    ]
+
+
+async def test_newest_of_a_domain(listed: tuple[AccountStore, RequestListing]) -> None:
+    _, requests = listed
+
+    async def newest(workflow_id: str, whose: str | None, run: str | None = None) -> str | None:
+        found = await requests.newest(workflow_id, requester_email=whose, run_id=run)
+        return found.id if found else None
+
+    pure, snake = "smart-account-pure.example", "smart-account-snake-x.example"
+    assert await newest(pure, PAT) == "5"
+    assert await newest(pure, PAT, "0") == "0"
+    assert await newest(pure, PAT, "1") is None  # another domain's
+    assert await newest(pure, KIM) is None
+    assert await newest(pure, KIM, "0") is None
+    assert await newest(snake, KIM) == "3"
+    assert await newest(snake, None) == "3"
+    assert await newest("smart-account-%", None) is None

@@ -1,0 +1,104 @@
+"""The partner's pages against a real worker: from the form to the withdrawal, mails included."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from html import unescape
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Response
+
+from smart_accounts.settings import Settings
+from smart_accounts.store.database import migrate
+from smart_accounts.store.store import AccountStore
+from smart_accounts.tokens import LinkTokens
+from smart_accounts.web.app import create_app
+from smart_accounts.web.auth.session import Partner
+
+KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
+PAT = Partner(subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
+
+
+def hidden(page: httpx.Response) -> dict[str, str]:
+    found = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text)
+    return {name: unescape(value) for name, value in found}
+
+
+@pytest.fixture
+async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A signed-in partner's HTTP client."""
+    settings = Settings(
+        _env_file=None,
+        public_url="http://127.0.0.1",
+        secret_keys=KEY,
+        smtp_hostname="127.0.0.1",
+        mail_from="accounts@service.example",
+    )
+    await migrate(service.database_url)
+    async with AccountStore.open(service.database_url) as store:
+        app = create_app(store, service.requests(), LinkTokens([KEY]), settings)
+        signed_in = Response()
+        app.state.sessions.begin(signed_in, PAT)
+        name, _, cookie = signed_in.headers["set-cookie"].partition(";")[0].partition("=")
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://127.0.0.1",
+            follow_redirects=True,
+        ) as http:
+            http.cookies.set(name, cookie, domain="127.0.0.1")
+            yield http
+
+
+async def until(http: httpx.AsyncClient, url: httpx.URL | str, *words: str) -> str:
+    """Look at a page until it says all of it."""
+    async with asyncio.timeout(40):
+        while True:
+            page = (await http.get(url)).text
+            if all(each in page for each in words):
+                return page
+            await asyncio.sleep(0.1)
+
+
+async def test_from_the_form_to_the_withdrawal(
+    service: Any, fresh: dict[str, Any], pat: httpx.AsyncClient
+) -> None:
+    domain = fresh["account_domain"]
+    form = hidden(await pat.get("/requests/new")) | {
+        "account_name": "Acme Networks",
+        "customer_email": f"ada@{domain}",
+        "user_emails": f"bo@{domain}, cy@{domain}",
+    }
+    review = await pat.post("/requests/review", data=form)
+    waiting = await pat.post("/requests", data=hidden(review))
+    assert "We have your request" in waiting.text  # no worker yet: Temporal has it
+    again = await pat.post("/requests", data=hidden(review))
+    assert again.url == waiting.url
+
+    await service.worker()
+    complete = await until(pat, waiting.url, "Smart Account Request Complete")
+    here = unescape(re.findall(r'href="([^"]+)">Follow the request', complete)[0])
+    await service.mail.wait_for("activation", f"ada@{domain}")
+    page = await until(pat, here, "Activation e-mail sent", "Next reminder")
+    token, action = hidden(httpx.Response(200, text=page)), here.replace("?", "/{}?")
+
+    refused = await pat.post(action.format("resend"), data=token)
+    assert (refused.status_code, "has just been sent" in refused.text) == (409, True)
+    bad = token | {"customer_email": "pat@partner.example"}
+    wrong = await pat.post(action.format("replace-approver"), data=bad)
+    assert (wrong.status_code, "must differ from the requester" in wrong.text) == (422, True)
+    new = token | {"customer_email": f"eve@{domain}"}
+    replaced = await pat.post(action.format("replace-approver"), data=new)
+    assert "The new approver is sent an activation e-mail" in replaced.text
+    await service.mail.wait_for("activation", f"eve@{domain}")
+
+    reason = token | {"reason": "Wrong company."}
+    withdrawn = await pat.post(action.format("withdraw"), data=reason)
+    assert withdrawn.status_code == 200
+    page = await until(pat, here, "Notice of the withdrawal sent", "Wrong company.")
+    assert "By Pat Lee, Partner Ltd." in page
+    assert "<details" not in page
+    late = await pat.post(action.format("withdraw"), data=reason)
+    assert (late.status_code, "That was not done" in late.text) == (409, True)
+    assert "Withdrawn" in (await pat.get("/requests")).text

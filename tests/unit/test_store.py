@@ -1,0 +1,146 @@
+"""What the database itself holds true, whatever the code above it does."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from smart_accounts.contract.messages import (
+    Addressee,
+    Email,
+    EmailKind,
+    EmailState,
+    SmartAccountRequest,
+    Status,
+)
+from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
+from smart_accounts.errors import Unavailable
+from smart_accounts.store.database import migrate
+from smart_accounts.store.records import Ceilings
+from smart_accounts.store.store import AccountStore
+
+NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
+CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+ACCEPTED = Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example")
+ACCEPTED_ONE = RecordDecision(request_id="one", decision=ACCEPTED)
+LAPSED_ONE = RecordDecision(request_id="one", decision=Decision(status=Status.LAPSED, at=NOW))
+
+
+@pytest.fixture
+def opening(example: dict[str, Any]) -> Any:
+    def named(request_id: str) -> OpenRequest:
+        return OpenRequest(
+            request_id=request_id,
+            request=SmartAccountRequest.model_validate(example),
+            requested_at=NOW,
+            deadline=NOW + timedelta(days=90),
+        )
+
+    return named
+
+
+async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: Any) -> None:
+    for _ in range(2):
+        assert await store.open_request(opening("one"), (), CEILINGS) is None
+    for _ in range(2):
+        assert await store.activate(ACCEPTED_ONE) == ACCEPTED
+    assert await store.close(LAPSED_ONE) == ACCEPTED
+    assert await ask("SELECT status FROM requests") == [{"status": "active"}]
+    assert await ask("SELECT state FROM accounts") == [{"state": "active"}]
+    assert len(await ask("SELECT * FROM account_users")) == 2
+
+
+async def test_rejection_says_the_same_again(store: AccountStore, opening: Any) -> None:
+    await store.open_request(opening("one"), (), CEILINGS)
+    await store.activate(ACCEPTED_ONE)
+    first = await store.open_request(opening("two"), (), CEILINGS)
+    assert first
+    assert await store.open_request(opening("two"), (), CEILINGS) == first
+
+
+async def test_database_refuses_a_second_open_account_of_a_domain(
+    store: AccountStore, opening: Any, ask: Any
+) -> None:
+    await store.open_request(opening("one"), (), CEILINGS)
+    await ask("INSERT INTO requests SELECT 'two', " + ALL_BUT_ID + " FROM requests")
+    account = "INSERT INTO accounts VALUES ('two', 'acme.example', 'Acme', '{}', NULL)"
+    with pytest.raises(IntegrityError):
+        await ask(account.format("provisional"))
+    await ask(account.format("closed"))
+
+
+ALL_BUT_ID = (
+    "workflow_id, status, account_name, account_domain, customer_email, requester_email,"
+    " requester_name, requester_company, note_to_customer, note_to_added_users, added_users,"
+    " needs_attention, requested_at, deadline, link_ordinal, idempotency_key, signalled,"
+    " decided_at, decided_by, reason"
+)
+
+
+async def test_first_outcome_of_a_mail_stays(store: AccountStore, opening: Any) -> None:
+    await store.open_request(opening("one"), (), CEILINGS)
+    email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
+    assert await store.emails.outcome("one", email) is None
+
+    async def record(state: EmailState, answer: str | None = None) -> EmailOutcome:
+        outcome = EmailOutcome(state=state, at=NOW, answer=answer)
+        await store.emails.record("one", email, "ada@acme.example", "<id>", "token", outcome)
+        return outcome
+
+    for answer in ("451 one", "451 two"):
+        queued = await record(EmailState.QUEUED, answer)
+        assert await store.emails.outcome("one", email) == queued
+    sent = await record(EmailState.SENT)
+    await record(EmailState.FAILED, "550")
+    assert await store.emails.outcome("one", email) == sent
+
+
+async def test_times_come_back_in_utc(store: AccountStore, opening: Any) -> None:
+    await store.open_request(opening("one"), (), CEILINGS)
+    found = await store.find_request("one")
+    assert found
+    assert found.requested_at == NOW
+    assert found.requested_at.tzinfo == UTC
+
+
+async def test_first_signal_stays(store: AccountStore, opening: Any) -> None:
+    await store.open_request(opening("one"), (), CEILINGS)
+    await store.note_signalled("one", "declined")
+    await store.note_signalled("one", "accepted")
+    found = await store.find_request("one")
+    assert found
+    assert found.signalled == "declined"
+
+
+async def test_migrating_again_changes_nothing(database_url: str, store: AccountStore) -> None:
+    await migrate(database_url)
+    await store.ping()
+
+
+async def test_database_that_is_away_is_an_outage(free_port: Any) -> None:
+    url = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing"
+    async with AccountStore.open(url) as away:
+        with pytest.raises(Unavailable):
+            await away.ping()
+
+
+async def test_errors_do_not_quote_what_was_stored(
+    store: AccountStore, opening: Any, ask: Any
+) -> None:
+    await ask("DROP TABLE account_users")
+    await store.open_request(opening("one"), (), CEILINGS)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is
+        await store.activate(ACCEPTED_ONE)
+    assert "ada@acme.example" not in f"{caught.value!s}{caught.value.__cause__!s}"
+
+
+async def test_idempotency_keys_are_forgotten_in_the_end(store: AccountStore) -> None:
+    old, young = "a" * 64, "b" * 64
+    await store.keys.claim(old, "call", NOW - timedelta(days=101))
+    await store.keys.claim(young, "call", NOW - timedelta(days=99))
+    await store.keys.claim("c" * 64, "call", NOW)
+    assert await store.keys.call_of(old) == "call"
+    await store.keys.claim("0" * 64, "call", NOW)
+    assert await store.keys.call_of(old) is None
+    assert await store.keys.call_of(young) == "call"

@@ -1,0 +1,256 @@
+"""Sign-in at providers that other people wrote: the one of ``make run``, and a certified one."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from smart_accounts.local.people import provider_command
+
+HERE = Path(__file__).parent
+LOCAL = {"oidc_client_id": "smart-accounts", "oidc_client_secret": "any"}
+CERTIFIED_SITE = "https://accounts.example"  # as provider.mjs has registered it
+
+
+@contextmanager
+def running(command: list[str | Path], url: str, **options: Any) -> Iterator[str]:
+    """A provider's program, until the block ends."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet | options) as process:
+        give_up_at = time.monotonic() + 60
+        try:
+            while not answers(f"{url}/.well-known/openid-configuration"):
+                assert process.poll() is None, "the provider ended"
+                assert time.monotonic() < give_up_at, "the provider does not answer"
+                time.sleep(0.05)
+            yield url
+        finally:
+            process.kill()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def local_provider(free_port: Callable[[], int]) -> Iterator[str]:
+    port = free_port()
+    with running(provider_command(port), f"http://127.0.0.1:{port}") as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="session")
+def certified_provider(
+    free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """npm's ``oidc-provider``: it insists on PKCE, registered addresses and the right secret."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    assert npm, "needs node and npm: make test installs them for root, or apt-get install npm"
+    assert node
+    folder = tmp_path_factory.mktemp("provider")
+    for name in ("package.json", "package-lock.json", "provider.mjs"):
+        shutil.copy(HERE / name, folder)
+    subprocess.run([npm, "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = os.environ | {"PORT": str(port), "ISSUER": url}
+    with running([node, "provider.mjs"], url, cwd=folder, env=environment) as issuer:
+        yield issuer
+
+
+@pytest.fixture
+async def person() -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody's browser, at the provider."""
+    async with httpx.AsyncClient(timeout=30) as browser:
+        yield browser
+
+
+async def session_at(site: Any) -> Any:
+    """What the layout says of the session: whose it is, and the token of its form."""
+    page = (await site.http.get("/")).text
+    name, csrf = re.search(r"<p>([^<]*)<small>", page), re.search(r'"csrf" value="(.*)"', page)
+    return (unescape(name[1]), csrf[1]) if name and csrf else None
+
+
+# ---- the local one -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["Pat Lee", "Kim Roy", "Oda Ray (operator)"])
+async def test_the_people_of_make_run_sign_in(
+    open_site: Any, local_provider: str, person: httpx.AsyncClient, who: str
+) -> None:
+    async with open_site(oidc_issuer=local_provider, **LOCAL) as site:
+        sent = await site.http.get("/sign-in?next=/requests")
+        back = await person.post(sent.headers["location"], data={"sub": who})
+        assert back.next_request
+        done = await site.http.get("/sign-in/callback", params=back.next_request.url.params)
+        assert (done.status_code, done.headers["location"]) == (303, "/requests")
+        assert (await session_at(site))[0] == who.partition(" (")[0]
+
+
+async def test_somebody_unknown_to_it_has_no_verified_address(
+    open_site: Any, local_provider: str, person: httpx.AsyncClient
+) -> None:
+    async with open_site(oidc_issuer=local_provider, **LOCAL) as site:
+        sent = await site.http.get("/sign-in")
+        back = await person.post(sent.headers["location"], data={"sub": "eve@evil.example"})
+        assert back.next_request
+        done = await site.http.get("/sign-in/callback", params=back.next_request.url.params)
+        assert done.status_code == 403
+        assert await session_at(site) is None
+
+
+# ---- the certified one ---------------------------------------------------------------------
+
+
+async def through_its_pages(person: httpx.AsyncClient, url: str, login: str) -> httpx.URL:
+    """Sign in and consent; answers where the provider sends the browser in the end."""
+    answer = await person.get(url)
+    for _ in range(20):
+        if answer.next_request and str(answer.next_request.url).startswith(CERTIFIED_SITE):
+            return answer.next_request.url
+        if answer.next_request:
+            answer = await person.send(answer.next_request)
+            continue
+        assert answer.status_code == 200, answer.text
+        action = re.search(r'<form[^>]* action="([^"]+)"', answer.text)
+        assert action
+        hidden = re.findall(r'type="hidden" name="(\w+)" value="(\w*)"', answer.text)
+        form = dict(hidden) | {"login": login, "password": "any"}
+        answer = await person.post(urljoin(str(answer.url), unescape(action[1])), data=form)
+    raise AssertionError("the provider sends nobody back")
+
+
+@pytest.mark.parametrize("secret", ["a secret: 100% ours", None])
+async def test_a_certified_provider_signs_in_and_out(
+    open_site: Any, certified_provider: str, person: httpx.AsyncClient, secret: str | None
+) -> None:
+    client = "confidential" if secret else "public"
+    async with open_site(
+        public_url=CERTIFIED_SITE,
+        oidc_issuer=certified_provider,
+        oidc_client_id=client,
+        oidc_client_secret=secret,
+    ) as site:
+        sent = await site.http.get("/sign-in?next=/requests")
+        back = await through_its_pages(person, sent.headers["location"], "pat")
+        assert back.params["iss"] == certified_provider
+        done = await site.http.get("/sign-in/callback", params=back.params)
+        assert (done.status_code, done.headers["location"]) == (303, "/requests"), done.text
+        name, csrf = await session_at(site)
+        assert name == "Pat Lee"
+
+        out = await site.http.post("/sign-out", data={"csrf": csrf})
+        assert await session_at(site) is None
+        there = out.headers["refresh"].partition("url=")[2]
+        assert str(await through_its_pages(person, there, "pat")) == f"{CERTIFIED_SITE}/"
+
+
+async def test_a_certified_provider_with_an_address_it_did_not_verify(
+    open_site: Any, certified_provider: str, person: httpx.AsyncClient
+) -> None:
+    settings = {"oidc_issuer": certified_provider, "oidc_client_id": "public"}
+    async with open_site(public_url=CERTIFIED_SITE, **settings) as site:
+        sent = await site.http.get("/sign-in")
+        back = await through_its_pages(person, sent.headers["location"], "unverified")
+        done = await site.http.get("/sign-in/callback", params=back.params)
+        assert done.status_code == 403
+        assert "has not verified your e-mail address" in done.text
+
+
+async def test_a_wrong_secret_is_told_to_the_operator(
+    open_site: Any,
+    certified_provider: str,
+    person: httpx.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_site(
+        public_url=CERTIFIED_SITE,
+        oidc_issuer=certified_provider,
+        oidc_client_id="confidential",
+        oidc_client_secret="wrong",
+    ) as site:
+        sent = await site.http.get("/sign-in")
+        back = await through_its_pages(person, sent.headers["location"], "pat")
+        done = await site.http.get("/sign-in/callback", params=back.params)
+        assert done.status_code == 400
+    assert "the code was refused: invalid_client" in caplog.text
+
+
+# ---- in a browser --------------------------------------------------------------------------
+
+
+async def only_here(page: Page) -> None:
+    """The local provider's pages load a style sheet from afar; tests stay on this machine."""
+
+    async def decide(route: Route) -> None:
+        near = route.request.url.startswith("http://127.0.0.1:")
+        await (route.continue_() if near else route.abort())
+
+    await page.route("**", decide)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_in_a_browser_from_the_start_page_and_out_again(
+    serve: Any, local_provider: str, new_page: Any, scripts: bool
+) -> None:
+    async with (
+        serve(oidc_issuer=local_provider, **LOCAL) as site,
+        new_page(java_script_enabled=scripts) as page,
+    ):
+        await only_here(page)
+        problems: list[str] = []
+        page.on("console", lambda message: problems.append(message.text))
+        await page.goto(site.url)
+        await page.get_by_role("link", name="Sign in").click()
+        await page.get_by_role("button", name="Pat Lee").click()
+        await expect(page.get_by_text("Pat Lee")).to_be_visible()
+        assert page.url == f"{site.url}/"
+        [cookie] = await page.context.cookies(site.url)
+        assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == ("session", True, "Lax")
+
+        await page.get_by_role("button", name="Sign out").click()
+        # Through our policy's form-action 'self', by way of our own page, to the provider's.
+        await page.get_by_role("button", name="End session").click()
+        await expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+        assert page.url == f"{site.url}/"
+        assert await page.context.cookies(site.url) == []
+        assert [each for each in problems if "Content Security Policy" in each] == []
+
+
+async def test_in_a_browser_the_question_for_the_company(
+    serve: Any, local_provider: str, new_page: Any
+) -> None:
+    claims = {"email": "new@partner.example", "email_verified": True, "name": "Ny Partner"}
+    httpx.put(f"{local_provider}/users/new", json=claims).raise_for_status()
+    async with (
+        serve(oidc_issuer=local_provider, **LOCAL) as site,
+        new_page(viewport={"width": 390, "height": 800}) as page,
+    ):
+        await only_here(page)
+        await page.goto(f"{site.url}/sign-in")
+        await page.get_by_placeholder("sub").fill("new")
+        await page.get_by_role("button", name="Authorize").click()
+        await page.get_by_label("Company").fill("<Ltd>")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("must not contain < or >")).to_be_visible()
+        await expect(page.get_by_label("Company")).to_be_focused()
+        assert await page.evaluate("document.documentElement.scrollWidth") == 390
+        await page.get_by_label("Company").fill("Ny Ltd")
+        await page.get_by_role("button", name="Continue").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Smart Account requests")
+        assert await page.evaluate("document.documentElement.scrollWidth") == 390
