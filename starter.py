@@ -26,7 +26,7 @@ from smart_accounts.contract.messages import (
     Withdrawal,
 )
 from smart_accounts.contract.names import workflow_id
-from smart_accounts.errors import Refused, SmartAccountsError, Unavailable
+from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.temporal.client import RequestClient
 
 
@@ -110,7 +110,7 @@ async def _request(request: SmartAccountRequest, *, as_json: bool) -> None:
     started = await client.start(request)
     status = await client.outcome(started)
     if status is not None and status.status is Status.REJECTED:
-        raise Refused(status.reason or "The request is rejected.")
+        raise Rejected(status.reason or "The request is rejected.")
     if as_json:
         ids = {"workflow_id": started.workflow_id, "request_id": started.request_id}
         output.show_json(ids | {"status": output.status_json(status)})
@@ -207,7 +207,7 @@ async def _decide(
         status = None  # the signal is recorded; there is only nobody to ask
     # A signal that comes after another decision is taken too, and changes nothing.
     if status is not None and status.status not in (*leads_to, Status.REQUESTED, Status.PENDING):
-        raise Refused(f"Another decision was made before: the request is {status.status}.")
+        raise Rejected(f"Another decision was made before: the request is {status.status}.")
     if as_json:
         output.show_json({"workflow_id": workflow_id, "status": output.status_json(status)})
     elif status is None:
@@ -218,7 +218,7 @@ async def _decide(
 
 @app.command()
 def resend(request: WorkflowId, as_json: Json = False) -> None:
-    """Send the customer a new activation mail; the link before it is dead."""
+    """Send the customer a new activation email; the link before it is dead."""
     asyncio.run(_act(request, lambda client: client.resend(request), as_json=as_json))
 
 
@@ -338,7 +338,7 @@ def _told(error: Exception) -> tuple[ExitCode, str, Sequence[FieldError]]:
 def _code(error: SmartAccountsError) -> ExitCode:
     if isinstance(error, Unavailable):
         return ExitCode.UNAVAILABLE
-    return ExitCode.REFUSED if isinstance(error, Refused) else ExitCode.BAD_INPUT
+    return ExitCode.REFUSED if isinstance(error, Rejected) else ExitCode.BAD_INPUT
 
 
 def _option(field: str) -> str:

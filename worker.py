@@ -21,7 +21,7 @@ from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import PREFIX, Settings, load_settings
 from smart_accounts.store.database import migrate
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.connection import connect, require_search_attributes
 from smart_accounts.temporal.guard import (
@@ -29,11 +29,11 @@ from smart_accounts.temporal.guard import (
     worker_data_converter,
 )
 from smart_accounts.tokens import LinkTokens
-from workflows.remaining_mails import RemainingMailsWorkflow
+from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 RETRY_EVERY = timedelta(seconds=2)
-GRACE = timedelta(seconds=5)  # for mails in flight; then they are left to be retried
+GRACE = timedelta(seconds=5)  # for emails in flight; then they are left to be retried
 ACTIVITIES = 500  # at once: they wait for the mail server, and others' new links not behind them
 STICKY_TIMEOUT = timedelta(seconds=1)  # how long a dead worker's requests wait for this one
 
@@ -53,7 +53,7 @@ async def main(settings: Settings) -> None:
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[SmartAccountRequestWorkflow, RemainingMailsWorkflow],
+            workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
             activities=_activities(settings, store, sender),
             interceptors=[GuardInterceptor()],
             # The sandbox would double the worker's CPU time; the tests run in it instead.
@@ -120,7 +120,7 @@ def _activities(
         mail_from=settings.mail_from,
     )
     tokens = LinkTokens([key.get_secret_value() for key in settings.secret_keys])
-    accounts = AccountActivities(store, Ceilings.of(settings))
+    accounts = AccountActivities(store, Limits.of(settings))
     emails = EmailActivities(
         store, Composer(site), sender, tokens, settings.base_url, settings.bounce_domain
     )

@@ -7,16 +7,16 @@ from smart_accounts.checks import oddities
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.steps import Checked, Decision, IssueLink, OpenRequest, RecordDecision
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 
 
 class AccountActivities:
     """Each is safe to run again: the store keys every write by the request's id."""
 
-    def __init__(self, store: AccountStore, ceilings: Ceilings) -> None:
+    def __init__(self, store: AccountStore, limits: Limits) -> None:
         self._store = store
-        self._ceilings = ceilings
+        self._ceilings = limits
 
     @activity.defn
     async def open_request(self, new: OpenRequest) -> Checked:

@@ -1,4 +1,4 @@
-"""Sending mails: at least once each, never a settled one again, no one waits for another."""
+"""Sending emails: at least once each, never a settled one again, no one waits for another."""
 
 import asyncio
 import time
@@ -18,8 +18,8 @@ from smart_accounts.mail.bounces import return_path
 from smart_accounts.mail.compose import Composer, recipient
 from smart_accounts.mail.smtp import (
     MailError,
-    RefusedForGood,
-    RefusedForNow,
+    RefusedPermanently,
+    RefusedTemporarily,
     SenderMisconfigured,
     SmtpSender,
     Unreachable,
@@ -55,9 +55,9 @@ class EmailActivities:
 
     @activity.defn
     async def send_emails(self, occasion: SendEmails) -> list[EmailOutcome]:
-        """Try each mail once, side by side; answers the outcomes in the same order.
+        """Try each email once, side by side; answers the outcomes in the same order.
 
-        A mail that is refused for now comes back ``queued``, unless that is all there is to
+        An email that is refused for now comes back ``queued``, unless that is all there is to
         say: then the activity fails, for Temporal to retry it with its back-off.
         """
         request = await self._store.find_request(occasion.request_id)
@@ -94,7 +94,7 @@ class EmailActivities:
             raise
         await self._record(request, email, message["Message-ID"], outcome)
         if outcome.state == EmailState.QUEUED:
-            raise RefusedForNow(outcome.answer or "")
+            raise RefusedTemporarily(outcome.answer or "")
         return outcome
 
     async def _send(
@@ -102,9 +102,9 @@ class EmailActivities:
     ) -> EmailOutcome:
         try:
             await self._sender.send(message, self._return_path(message))
-        except RefusedForGood as error:
+        except RefusedPermanently as error:
             return EmailOutcome(state=EmailState.FAILED, at=clock(), answer=error.answer)
-        except RefusedForNow as error:
+        except RefusedTemporarily as error:
             since = known.at if known else clock()
             if clock() - since < FOR_GOOD_AFTER:
                 return EmailOutcome(state=EmailState.QUEUED, at=since, answer=error.answer)
@@ -118,7 +118,7 @@ class EmailActivities:
         return return_path(self._tokens.return_token(message["Message-ID"]), self._bounce_domain)
 
     async def _undelivered(self, request: StoredRequest, email: Email) -> list[EmailStatus]:
-        """What the requester should know when nobody answers: mails that did not arrive."""
+        """What the requester should know when nobody answers: emails that did not arrive."""
         if email.kind != EmailKind.EXPIRING:
             return []
         emails = await self._store.emails.of_request(request.id)
@@ -139,7 +139,7 @@ class EmailActivities:
                     request.id, email, to, message_id, token, outcome
                 )
             except Unavailable:
-                # The mail is out; giving up here would send it again.
+                # The email is out; giving up here would send it again.
                 await asyncio.sleep(1)
 
     async def _link(self, request: StoredRequest) -> str:
@@ -150,7 +150,7 @@ class EmailActivities:
         token = next((each for each in candidates if token_hash(each) == issued), None)
         if token is None:
             token = candidates[0]
-            # Before the mail leaves: a link that is out must be known.
+            # Before the email leaves: a link that is out must be known.
             await self._store.save_link(request.id, ordinal, token_hash(token))
         return f"{self._base_url}/activate/{token}"
 
@@ -164,7 +164,7 @@ def _clock() -> Clock:
 async def _finish(
     tries: Iterable[Coroutine[Any, Any, EmailOutcome]],
 ) -> list[EmailOutcome | BaseException]:
-    """Let mails in flight come to their end when the workflow no longer wants them."""
+    """Let emails in flight come to their end when the workflow no longer wants them."""
     work = asyncio.gather(*tries, return_exceptions=True)
     try:
         return await asyncio.shield(work)
@@ -197,13 +197,13 @@ def _retry_later(errors: list[BaseException]) -> BaseException:
             )
     if any(isinstance(error, Unreachable) for error in errors):
         return ApplicationError(
-            "No mail server takes mails from us for now; they will be tried again.",
+            "No mail server takes emails from us for now; they will be tried again.",
             type="MailServerUnreachable",
         )
     if all(isinstance(error, MailError) for error in errors):
         return ApplicationError(
-            "The mail server does not take the mail for now; it will be tried again.",
-            type="RefusedForNow",
+            "The mail server does not take the email for now; it will be tried again.",
+            type="RefusedTemporarily",
         )
     return next(error for error in errors if not isinstance(error, MailError))
 

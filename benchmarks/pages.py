@@ -29,7 +29,7 @@ from smart_accounts.local.configuration import Plan, free_ports, make_plan
 from smart_accounts.local.stack import supervise
 from smart_accounts.settings import PREFIX
 from smart_accounts.store.database import migrate
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens, token_hash
 from smart_accounts.web.auth.cookies import SignedCookies
@@ -42,7 +42,7 @@ RATE = 50  # a second
 SECONDS = 20
 WARM_UP = 20
 
-NO_CEILINGS = Ceilings(open_per_customer=REQUESTS, starts_per_requester_per_hour=REQUESTS)
+NO_CEILINGS = Limits(open_per_customer=REQUESTS, starts_per_requester_per_hour=REQUESTS)
 
 
 async def main() -> None:

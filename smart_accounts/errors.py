@@ -5,11 +5,11 @@ class SmartAccountsError(Exception):
     """Base of the errors that are shown to people: the message is one plain sentence."""
 
 
-class Refused(SmartAccountsError):
+class Rejected(SmartAccountsError):
     """The service understood and said no: domain taken, another decision made, request closed."""
 
 
-class NotFound(Refused):
+class NotFound(Rejected):
     """There is no such request, or it is closed and no longer takes messages."""
 
 

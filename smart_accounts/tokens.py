@@ -31,7 +31,7 @@ class LinkTokens:
         )
 
     def return_token(self, message_id: str) -> str:
-        """Stands in a mail's return path and makes a bounce believable."""
+        """Stands in an email's return path and makes a bounce believable."""
         mac = hmac.digest(self._keys[0], f"return:{message_id}".encode(), hashlib.sha256)
         return base64.b32encode(mac[:20]).decode().lower()
 

@@ -72,10 +72,10 @@ class MailServer:
         """Of the next tries, one after the other: whether it is answered 451."""
         self.turned_away = 0
         self.cuts: Iterator[bool] = repeat(False)
-        """Of the next mails: whether it is kept but never acknowledged: the connection breaks."""
+        """Of the next emails: whether it is kept but never acknowledged: the connection breaks."""
         self.cut: list[EmailMessage] = []
         self.holds = False
-        """Whether mails are kept without an answer for the time being; ``held`` counts them."""
+        """Whether emails are kept without an answer for the time being; ``held`` counts them."""
         self.held = 0
         self.attempts: Counter[str] = Counter()
         self.slow: set[str] = set()
@@ -131,7 +131,7 @@ class MailServer:
     ) -> str:
         assert isinstance(envelope.content, bytes)
         mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
-        mail["Return-Path"] = envelope.mail_from  # as the last server on a mail's way does
+        mail["Return-Path"] = envelope.mail_from  # as the last server on an email's way does
         self.mails.append(mail)
         if next(self.cuts):
             self.cut.append(mail)
@@ -144,7 +144,7 @@ class MailServer:
         return "250 OK"
 
     async def hung_up(self) -> None:
-        """Until no one is connected, so that no mail of a dead worker can still come in."""
+        """Until no one is connected, so that no email of a dead worker can still come in."""
         async with asyncio.timeout(40):
             while not all(transport.is_closing() for transport in self._transports):
                 await asyncio.sleep(0.02)

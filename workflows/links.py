@@ -39,7 +39,7 @@ class Links:
         recent = [at for at in self._issued_at if at > now - timedelta(days=1)]
         if len(recent) >= LINKS_A_DAY:
             again = recent[0] + timedelta(days=1)
-            raise action_refused(f"Too many activation mails in a day; try again at {utc(again)}.")
+            raise action_refused(f"Too many activation emails in a day; try again at {utc(again)}.")
 
     def check_same_person(self, now: datetime, acceptance_window: timedelta) -> None:
         """
@@ -51,5 +51,5 @@ class Links:
         again = self._issued_at[-1] + cool_down
         if now < again:
             raise action_refused(
-                f"An activation mail has just been sent; try again at {utc(again)}."
+                f"An activation email has just been sent; try again at {utc(again)}."
             )

@@ -1,4 +1,4 @@
-"""A request's mails: which belong to each occasion, and one activity an occasion to send them."""
+"""A request's emails: which belong to each occasion, and one activity an occasion to send them."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -22,22 +22,22 @@ with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.steps import EmailOutcome, SendEmails
 
 EXPIRING_BEFORE = timedelta(days=7)
-FIRST_MAIL_RETRY = timedelta(seconds=1)
-LONGEST_MAIL_PAUSE = timedelta(minutes=10)
+FIRST_EMAIL_RETRY = timedelta(seconds=1)
+LONGEST_EMAIL_PAUSE = timedelta(minutes=10)
 
 MAIL = workflow.ActivityConfig(
     # No end to the retries: the activity itself takes a refusal that lasts for days for good,
-    # and an outage of our own mail server must cost nobody a mail.
-    start_to_close_timeout=timedelta(minutes=30),  # dozens of mails, 10 minutes for a slow one
+    # and an outage of our own mail server must cost nobody an email.
+    start_to_close_timeout=timedelta(minutes=30),  # dozens of emails, 10 minutes for a slow one
     heartbeat_timeout=timedelta(seconds=10),
     retry_policy=RetryPolicy(
-        initial_interval=FIRST_MAIL_RETRY, maximum_interval=LONGEST_MAIL_PAUSE
+        initial_interval=FIRST_EMAIL_RETRY, maximum_interval=LONGEST_EMAIL_PAUSE
     ),
-    # A mail in flight is finished and counted, not torn.
+    # An email in flight is finished and counted, not torn.
     cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 )
 
-CLOSING_MAILS = {
+CLOSING_EMAILS = {
     Status.ACTIVE: (
         Email(kind=EmailKind.ACTIVATED, to=Addressee.REQUESTER),
         Email(kind=EmailKind.WELCOME, to=Addressee.CUSTOMER),
@@ -53,18 +53,18 @@ CLOSING_MAILS = {
 }
 
 
-def activation_mail(ordinal: int) -> Email:
+def activation_email(ordinal: int) -> Email:
     return Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER, number=ordinal)
 
 
-def opening_mails() -> tuple[Email, ...]:
+def opening_emails() -> tuple[Email, ...]:
     received = Email(kind=EmailKind.REQUEST_RECEIVED, to=Addressee.REQUESTER)
-    return (activation_mail(1), received)
+    return (activation_email(1), received)
 
 
-def closing_mails(status: Status, request: SmartAccountRequest) -> tuple[Email, ...]:
+def closing_emails(status: Status, request: SmartAccountRequest) -> tuple[Email, ...]:
     users = range(1, len(request.added_users) + 1 if status == Status.ACTIVE else 1)
-    return CLOSING_MAILS[status] + tuple(
+    return CLOSING_EMAILS[status] + tuple(
         Email(kind=EmailKind.ACCESS_GRANTED, to=Addressee.ADDED_USER, number=number)
         for number in users
     )
@@ -88,7 +88,7 @@ def reminders(request: SmartAccountRequest) -> list[tuple[timedelta, tuple[Email
 
 
 def merged(emails: Iterable[Email]) -> tuple[Email, ...]:
-    """One mail of a kind, the latest; none that repeats what an activation mail says."""
+    """One email of a kind, the latest; none that repeats what an activation email says."""
     latest = {email.kind: email for email in emails}
     if EmailKind.ACTIVATION in latest:
         latest.pop(EmailKind.REMINDER, None)
@@ -100,7 +100,7 @@ async def send(
     settle: Callable[[Email, EmailOutcome], None],
     is_overtaken: Callable[[], bool] = lambda: False,
 ) -> tuple[Email, ...]:
-    """Send one occasion's mails, as long as it takes; one that is refused holds back no other.
+    """Send one occasion's emails, as long as it takes; one that is refused holds back no other.
 
     Answers those that were still refused for now at ``occasion.until``, or when something else
     took the occasion's place: to be cancelled is not enough, since an activity that was in
@@ -122,7 +122,7 @@ async def send(
         if not left or is_late or is_overtaken():
             return left
         occasion = occasion.model_copy(update={"emails": left})
-        await workflow.sleep(FIRST_MAIL_RETRY)
+        await workflow.sleep(FIRST_EMAIL_RETRY)
 
 
 async def _try(occasion: SendEmails) -> list[EmailOutcome]:
@@ -131,7 +131,7 @@ async def _try(occasion: SendEmails) -> list[EmailOutcome]:
         return await workflow.execute_activity_method(
             EmailActivities.send_emails,
             occasion,
-            **(MAIL | {"summary": "Mail: " + ", ".join(kinds)}),
+            **(MAIL | {"summary": "Email: " + ", ".join(kinds)}),
         )
     except ActivityError as error:
         # With its worker dead, a try that we cancelled ends by its time-out.
@@ -141,7 +141,7 @@ async def _try(occasion: SendEmails) -> list[EmailOutcome]:
 
 
 class Mailing:
-    """What became of a request's mails so far."""
+    """What became of a request's emails so far."""
 
     def __init__(self) -> None:
         self._emails: dict[Email, EmailStatus] = {}
@@ -150,10 +150,10 @@ class Mailing:
         return tuple(self._emails.values())
 
     def refusal(self, email: Email) -> str | None:
-        """Why a mail did not arrive and never will."""
+        """Why an email did not arrive and never will."""
         status = self._emails.get(email)
         if status and status.state in (EmailState.FAILED, EmailState.BOUNCED):
-            return status.answer or "The mail was refused."
+            return status.answer or "The email was refused."
         return None
 
     async def send(
@@ -162,7 +162,7 @@ class Mailing:
         request: SmartAccountRequest,
         is_overtaken: Callable[[], bool] = lambda: False,
     ) -> tuple[Email, ...]:
-        """Send one occasion's mails; answers what had not left when it was late or overtaken."""
+        """Send one occasion's emails; answers what had not left when it was late or overtaken."""
         recipients = {email: request.address_of(email) for email in occasion.emails}
 
         def note(email: Email, outcome: EmailOutcome) -> None:
@@ -180,7 +180,7 @@ class Mailing:
         return left
 
     def bounced(self, email: Email, answer: str) -> None:
-        """A mail came back; one that is unknown or settled otherwise changes nothing."""
+        """An email came back; one that is unknown or settled otherwise changes nothing."""
         status = self._emails.get(email)
         if status and status.state in (EmailState.SENT, EmailState.QUEUED):
             outcome = EmailOutcome(state=EmailState.BOUNCED, at=workflow.now(), answer=answer)

@@ -16,9 +16,9 @@ with workflow.unsafe.imports_passed_through():
         Acceptance,
         ActionResult,
         Bounce,
+        Decline,
         Email,
         NewApprover,
-        Refusal,
         RequestResult,
         RequestStatus,
         SmartAccountRequest,
@@ -47,16 +47,16 @@ with workflow.unsafe.imports_passed_through():
     from workflows.links import Links, action_refused
     from workflows.mailing import (
         Mailing,
-        activation_mail,
-        closing_mails,
+        activation_email,
+        closing_emails,
         merged,
-        opening_mails,
+        opening_emails,
         reminders,
     )
-    from workflows.remaining_mails import RemainingMailsWorkflow
+    from workflows.remaining_emails import RemainingEmailsWorkflow
 
 # The last try of the run's own hour comes at most one pause between tries later.
-CLOSING_MAILS_IN_THE_RUN = timedelta(minutes=50)
+CLOSING_EMAILS_IN_THE_RUN = timedelta(minutes=50)
 
 STATUS = SearchAttributeKey.for_keyword(STATUS_ATTRIBUTE)
 DOMAIN = SearchAttributeKey.for_keyword(DOMAIN_ATTRIBUTE)
@@ -92,7 +92,7 @@ class SmartAccountRequestWorkflow:
 
     async def _story(self) -> RequestResult:
         refused = await self._check_and_open_provisional_account()
-        mails = asyncio.create_task(self._mail_until_decided())
+        mails = asyncio.create_task(self._email_until_decided())
         decision = refused or await self._customer_decides_or_deadline_passes()
         decision = await self._activate_or_close_account(decision)
         result = self._end(decision)
@@ -110,7 +110,7 @@ class SmartAccountRequestWorkflow:
         self._decide(Status.ACTIVE, by=by or "customer")
 
     @workflow.signal
-    def declined(self, refusal: Refusal | None = None) -> None:
+    def declined(self, refusal: Decline | None = None) -> None:
         """The customer declines."""
         self._decide(Status.DECLINED, by="customer", reason=refusal.reason if refusal else None)
 
@@ -126,7 +126,7 @@ class SmartAccountRequestWorkflow:
         async with self._link_changes:
             self._check_resend()
             await self._issue_link(self._request)
-        return self._done("A new activation mail is on its way; the link before it is dead.")
+        return self._done("A new activation email is on its way; the link before it is dead.")
 
     @resend_activation_email.validator
     def _check_resend(self) -> None:
@@ -143,7 +143,7 @@ class SmartAccountRequestWorkflow:
         async with self._link_changes:
             self._check_replacement(new)
             await self._issue_link(self._with_approver(new))
-        return self._done("The new approver is sent an activation mail; the link before is dead.")
+        return self._done("The new approver is sent an activation email; the link before is dead.")
 
     @replace_approver.validator
     def _check_replacement(self, new: NewApprover) -> None:
@@ -173,7 +173,7 @@ class SmartAccountRequestWorkflow:
 
     @workflow.signal
     def bounced(self, bounce: Bounce) -> None:
-        """A mail was taken and came back."""
+        """An email was taken and came back."""
         self._mailing.bounced(bounce.email, bounce.answer)
 
     @workflow.query
@@ -248,7 +248,7 @@ class SmartAccountRequestWorkflow:
             await self._answer_or(moment, "Reminder" if mails else "Deadline")
             if self._decision:
                 break
-            self._mail_now(*mails)  # after an outage the latest takes the place of the others
+            self._email_now(*mails)  # after an outage the latest takes the place of the others
         # A decision that came in together with the expired timer wins: Temporal had it while
         # the request was open.
         return self._decide(Status.LAPSED)
@@ -266,8 +266,8 @@ class SmartAccountRequestWorkflow:
             self._decide(Status.UNDELIVERABLE, reason=answer)
 
     def _undeliverable(self) -> str | None:
-        """What the mail server said when it refused the mail with the link in force for good."""
-        return self._mailing.refusal(activation_mail(self._links.in_force))
+        """What the mail server said when it refused the email with the link in force for good."""
+        return self._mailing.refusal(activation_email(self._links.in_force))
 
     async def _activate_or_close_account(self, decision: Decision) -> Decision:
         """Answers the decision that counts: the store's.
@@ -307,25 +307,25 @@ class SmartAccountRequestWorkflow:
     async def _tell_everyone(self, decision: Decision) -> None:
         occasion = SendEmails(
             request_id=self._request_id,
-            emails=closing_mails(decision.status, self._request),
-            until=workflow.now() + CLOSING_MAILS_IN_THE_RUN,
+            emails=closing_emails(decision.status, self._request),
+            until=workflow.now() + CLOSING_EMAILS_IN_THE_RUN,
         )
         self._left = await self._mailing.send(occasion, self._request)
         if self._left:
             with contextlib.suppress(WorkflowAlreadyStartedError):  # before the run was reset
                 await workflow.start_child_workflow(
-                    RemainingMailsWorkflow.run,
+                    RemainingEmailsWorkflow.run,
                     SendEmails(request_id=self._request_id, emails=self._left),
-                    id=self._remaining_mails_id(),
+                    id=self._remaining_emails_id(),
                     parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                    static_summary=f"Remaining mails for {self._request.account_domain}",
+                    static_summary=f"Remaining emails for {self._request.account_domain}",
                 )
         self._everyone_is_told = True
         self._describe()
 
-    async def _mail_until_decided(self) -> None:
+    async def _email_until_decided(self) -> None:
         """Send what is due beside the race; what waited from before goes on with what is new."""
-        self._due = opening_mails()
+        self._due = opening_emails()
         while self._decision is None:
             occasion = SendEmails(request_id=self._request_id, emails=self._due)
             self._due = ()
@@ -340,7 +340,7 @@ class SmartAccountRequestWorkflow:
     def _is_overtaken(self) -> bool:
         return self._decision is not None or bool(self._due)
 
-    def _mail_now(self, *emails: Email) -> None:
+    def _email_now(self, *emails: Email) -> None:
         self._due += emails
 
     # ---- the requester's actions -------------------------------------------------------
@@ -380,7 +380,7 @@ class SmartAccountRequestWorkflow:
         self._needs_attention = issued.needs_attention
         self._links.issued(workflow.now())
         self._describe()
-        self._mail_now(activation_mail(self._links.in_force))
+        self._email_now(activation_email(self._links.in_force))
 
     def _done(self, message: str) -> ActionResult:
         status = self._decision.status if self._decision else self._status
@@ -399,12 +399,12 @@ class SmartAccountRequestWorkflow:
         if self._status == Status.REQUESTED:
             return "The system checks are under way."
         if not self._everyone_is_told:
-            return "The closing mails are being sent."
+            return "The closing emails are being sent."
         if self._left:
-            return f"Remaining mails go on in the workflow {self._remaining_mails_id()}."
+            return f"Remaining emails go on in the workflow {self._remaining_emails_id()}."
         return None
 
-    def _remaining_mails_id(self) -> str:
+    def _remaining_emails_id(self) -> str:
         return f"smart-account-mails-{self._request_id}"
 
     def _describe(self) -> None:

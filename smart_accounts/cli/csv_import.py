@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import FieldError, field_errors
 from smart_accounts.contract.messages import Requester, SmartAccountRequest, Status
-from smart_accounts.errors import Refused, SmartAccountsError, Unavailable
+from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.temporal.client import RequestClient
 
 IN_FLIGHT = 8
@@ -181,7 +181,7 @@ async def _start(client: RequestClient, row: Row) -> Outcome:
         return Outcome(row=row, result=Result.BAD_INPUT)
     try:
         started = await client.start(row.request)
-    except Refused as refusal:
+    except Rejected as refusal:
         return Outcome(row=row, result=Result.ALREADY_OPEN, message=str(refusal))
     status = await client.outcome(started)
     rejected = status is not None and status.status is Status.REJECTED

@@ -89,13 +89,13 @@ def _note(value: str | None) -> str | None:
 def _email(value: str) -> str:
     value = value.strip(" ")
     if len(value) > MAX_EMAIL or len(value.rpartition("@")[0]) > MAX_LOCAL_PART:
-        raise _refuse("email", "must be one e-mail address of at most 254 characters")
+        raise _refuse("email", "must be one email address of at most 254 characters")
     if "=?" in value:  # valid, but mail headers read it as encoded text
-        raise _refuse("email", "must be one e-mail address without =?")
+        raise _refuse("email", "must be one email address without =?")
     try:
         found = validate_email(value, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
-        raise _refuse("email", "must be one e-mail address, without a display name") from None
+        raise _refuse("email", "must be one email address, without a display name") from None
     assert found.ascii_email  # always there without SMTPUTF8
     local, _, domain = found.ascii_email.rpartition("@")
     return f"{local}@{domain.lower()}"

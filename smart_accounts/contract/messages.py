@@ -158,7 +158,7 @@ class Acceptance(Message):
     accepted_by: Annotated[str, Field(min_length=1, max_length=254), Printable] | None = None
 
 
-class Refusal(Message):
+class Decline(Message):
     """Argument of the signal ``declined``."""
 
     reason: Note = None
@@ -195,10 +195,10 @@ class EmailKind(StrEnum):
 
 
 class EmailState(StrEnum):
-    """How far a mail is.
+    """How far an email is.
 
     ``failed`` was refused for good, ``bounced`` was taken and came back. ``dropped`` never shows:
-    a mail that became untrue before it was sent.
+    an email that became untrue before it was sent.
     """
 
     QUEUED = "queued"
@@ -209,7 +209,7 @@ class EmailState(StrEnum):
 
 
 class EmailStatus(OwnMessage):
-    """``answer`` is what the mail server said when it refused the mail or sent it back."""
+    """``answer`` is what the mail server said when it refused the email or sent it back."""
 
     kind: EmailKind
     recipient: str
@@ -259,10 +259,10 @@ class Addressee(StrEnum):
 
 
 class Email(OwnMessage):
-    """Names one mail of a request, without personal data.
+    """Names one email of a request, without personal data.
 
-    ``number``, from 1, is the link's ordinal for an activation mail, the position in the
-    request's ``reminders`` for a reminder, in ``added_users`` for an added user's mail.
+    ``number``, from 1, is the link's ordinal for an activation email, the position in the
+    request's ``reminders`` for a reminder, in ``added_users`` for an added user's email.
     """
 
     kind: EmailKind
@@ -271,7 +271,7 @@ class Email(OwnMessage):
 
 
 class Bounce(OwnMessage):
-    """Argument of the signal ``bounced``: a mail came back; ``answer`` says why."""
+    """Argument of the signal ``bounced``: an email came back; ``answer`` says why."""
 
     email: Email
     answer: Annotated[str, Field(max_length=300), Printable]

@@ -2,7 +2,7 @@
 
 TASK_QUEUE = "smart-account-requests"
 WORKFLOW_TYPE = "SmartAccountRequestWorkflow"
-REMAINING_MAILS_TYPE = "SmartAccountRemainingMailsWorkflow"
+REMAINING_EMAILS_TYPE = "SmartAccountRemainingMailsWorkflow"
 STATUS_ATTRIBUTE = "SmartAccountStatus"
 DOMAIN_ATTRIBUTE = "SmartAccountDomain"
 DEADLINE_ATTRIBUTE = "SmartAccountDeadline"

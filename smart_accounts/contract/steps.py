@@ -63,7 +63,7 @@ class RecordDecision(OwnMessage):
 
 
 class SendEmails(OwnMessage):
-    """One occasion's mails: each is tried, whatever becomes of the others.
+    """One occasion's emails: each is tried, whatever becomes of the others.
 
     After ``until`` what is still refused for now is handed back instead of tried again.
     """
@@ -74,7 +74,7 @@ class SendEmails(OwnMessage):
 
 
 class EmailOutcome(OwnMessage):
-    """What became of one mail at one try; ``answer`` is the mail server's refusal."""
+    """What became of one email at one try; ``answer`` is the mail server's refusal."""
 
     state: EmailState
     at: datetime

@@ -33,7 +33,7 @@ def _announcement(plan: Plan) -> str:
     if plan.has_mailbox:
         mailbox = plan.url("MAILBOX_PORT")
         addresses += [f"mailbox {mailbox}", f"SMTP {HOST}:{plan.ports['SMTP_PORT']}"]
-        following.append(f"Read the mails, and accept by the link in one: {mailbox}")
+        following.append(f"Read the emails, and accept by the link in one: {mailbox}")
     if plan.has_provider:
         addresses.append(f"identity provider {plan.url('OIDC_PORT')}")
         people = " or ".join(list(PEOPLE)[:2])

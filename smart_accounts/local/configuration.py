@@ -136,7 +136,7 @@ def _defaults(home: Path, web_port: int) -> dict[str, str]:
 
 
 def _secret_keys(path: Path) -> str:
-    """The generated keys: the same in every run, since the links in sent mails depend on them."""
+    """The generated keys: the same in every run, since the links in sent emails depend on them."""
     if not path.exists():
         unfinished = path.with_name("secret-keys.new")
         unfinished.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from smart_accounts.local.timeline import timeline
 from smart_accounts.settings import PREFIX
 from smart_accounts.temporal.client import RequestClient
 
-_Mails = set[tuple[str, str]]
+_Emails = set[tuple[str, str]]
 """Kind and recipient of each."""
 
 WINDOW = timedelta(seconds=5)
@@ -43,11 +43,11 @@ _ACCEPTED = SmartAccountRequest(
     note_to_added_users="Welcome aboard.",
     requester=Requester(email="pat@partner.example", name="Pat Lee", company="Partner Ltd"),
 )
-_MAILS_BEFORE_ACCEPTING: _Mails = {
+_EMAILS_BEFORE_ACCEPTING: _Emails = {
     (EmailKind.ACTIVATION, "ada@harbour.example"),
     (EmailKind.REQUEST_RECEIVED, "pat@partner.example"),
 }
-_MAILS_WHEN_ACCEPTED: _Mails = _MAILS_BEFORE_ACCEPTING | {
+_EMAILS_WHEN_ACCEPTED: _Emails = _EMAILS_BEFORE_ACCEPTING | {
     (EmailKind.ACTIVATED, "pat@partner.example"),
     (EmailKind.WELCOME, "ada@harbour.example"),
     (EmailKind.ACCESS_GRANTED, "bo@harbour.example"),
@@ -59,7 +59,7 @@ _IGNORED = SmartAccountRequest(
     requester=Requester(email="kim@reseller.example", name="Kim Roy", company="Reseller GmbH"),
     acceptance_window=WINDOW,
 )
-_MAILS_WHEN_IGNORED: _Mails = {
+_EMAILS_WHEN_IGNORED: _Emails = {
     (EmailKind.ACTIVATION, "eve@meadow.example"),
     (EmailKind.REQUEST_RECEIVED, "kim@reseller.example"),
     (EmailKind.LAPSED, "eve@meadow.example"),
@@ -95,33 +95,33 @@ async def _show(plan: Plan) -> None:
     client = await RequestClient.connect()
     for story in await asyncio.gather(_accept(client, plan), _leave_alone(client, plan)):
         _say(f"\n{story}")
-    _say("\nOne request ended active, one lapsed, and every mail is in the mailbox.")
+    _say("\nOne request ended active, one lapsed, and every email is in the mailbox.")
 
 
 async def _accept(client: RequestClient, plan: Plan) -> str:
-    """The customer opens the page that the activation mail links to, and agrees."""
+    """The customer opens the page that the activation email links to, and agrees."""
     workflow_id = (await client.start(_ACCEPTED)).workflow_id
-    # No person is fast enough to overtake the first mails, which an acceptance would make untrue.
-    await _reach(client, workflow_id, Status.PENDING, _MAILS_BEFORE_ACCEPTING)
+    # No person is fast enough to overtake the first emails, which an acceptance would make untrue.
+    await _reach(client, workflow_id, Status.PENDING, _EMAILS_BEFORE_ACCEPTING)
     link = await _activation_link(plan, _ACCEPTED.customer_email)
     await _expect_success(link)
     await _expect_success(link, {"agree": "yes"})
-    active, since = await _reach(client, workflow_id, Status.ACTIVE, _MAILS_WHEN_ACCEPTED)
-    await _expect_mails(plan, _MAILS_WHEN_ACCEPTED)
+    active, since = await _reach(client, workflow_id, Status.ACTIVE, _EMAILS_WHEN_ACCEPTED)
+    await _expect_emails(plan, _EMAILS_WHEN_ACCEPTED)
     return timeline(active, since)
 
 
 async def _leave_alone(client: RequestClient, plan: Plan) -> str:
     workflow_id = (await client.start(_IGNORED)).workflow_id
-    lapsed, since = await _reach(client, workflow_id, Status.LAPSED, _MAILS_WHEN_IGNORED)
-    await _expect_mails(plan, _MAILS_WHEN_IGNORED)
+    lapsed, since = await _reach(client, workflow_id, Status.LAPSED, _EMAILS_WHEN_IGNORED)
+    await _expect_emails(plan, _EMAILS_WHEN_IGNORED)
     return timeline(lapsed, since)
 
 
 async def _reach(
-    client: RequestClient, workflow_id: str, where: Status, mails: _Mails
+    client: RequestClient, workflow_id: str, where: Status, mails: _Emails
 ) -> tuple[RequestStatus, datetime]:
-    """Wait until the request stands there and the mails are sent; also tell since when it does."""
+    """Wait until the request stands there and the emails are sent; also tell since when it does."""
     since: datetime | None = None
     give_up_at = datetime.now(UTC) + PATIENCE
     while True:
@@ -135,14 +135,14 @@ async def _reach(
             raise SmartAccountsError(f"{workflow_id} is {status.status} instead of {where}")
         if datetime.now(UTC) > give_up_at:
             raise SmartAccountsError(
-                f"{workflow_id} is not {where} with its mails sent after {PATIENCE.seconds} s, "
+                f"{workflow_id} is not {where} with its emails sent after {PATIENCE.seconds} s, "
                 f"but {status.status}"
             )
         await asyncio.sleep(POLL_SECONDS)
 
 
 async def _mailbox(plan: Plan) -> list[tuple[str, str, str]]:
-    """Kind, recipient and text of each mail that arrived."""
+    """Kind, recipient and text of each email that arrived."""
     api = plan.url("MAILBOX_PORT") + "/api/v1"
     found = []
     for listed in (await _json(f"{api}/messages"))["messages"]:
@@ -153,10 +153,10 @@ async def _mailbox(plan: Plan) -> list[tuple[str, str, str]]:
     return found
 
 
-async def _expect_mails(plan: Plan, mails: _Mails) -> None:
+async def _expect_emails(plan: Plan, mails: _Emails) -> None:
     arrived = {(kind, recipient) for kind, recipient, _ in await _mailbox(plan)}
     for kind, recipient in mails - arrived:
-        raise SmartAccountsError(f"the mail {kind} to {recipient} is not in the mailbox")
+        raise SmartAccountsError(f"the email {kind} to {recipient} is not in the mailbox")
 
 
 async def _activation_link(plan: Plan, customer: str) -> str:
@@ -164,7 +164,7 @@ async def _activation_link(plan: Plan, customer: str) -> str:
         link = re.search(rf"{re.escape(plan.url('WEB_PORT'))}/activate/\S+", text)
         if (kind, recipient) == (EmailKind.ACTIVATION, customer) and link:
             return link[0]
-    raise SmartAccountsError(f"no activation mail with a link to {customer} is in the mailbox")
+    raise SmartAccountsError(f"no activation email with a link to {customer} is in the mailbox")
 
 
 async def _json(url: str) -> Any:

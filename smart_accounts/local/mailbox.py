@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 CAPACITY = 1000
-MAX_MAIL_BYTES = 1_000_000
+MAX_EMAIL_BYTES = 1_000_000
 SNIPPET_LENGTH = 250
 
 
@@ -49,7 +49,7 @@ def _text(part: Message | None) -> str:
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail as it arrived. Nothing in it is trusted: any bytes make a mail."""
+    """One email as it arrived. Nothing in it is trusted: any bytes make an email."""
 
     id: str
     created: datetime
@@ -122,7 +122,7 @@ class Mail:
 
 
 class Mailbox:
-    """The newest mails. Its ``handle_DATA`` is what the SMTP server calls with each one."""
+    """The newest emails. Its ``handle_DATA`` is what the SMTP server calls with each one."""
 
     def __init__(self) -> None:
         self._mails: dict[str, Mail] = {}

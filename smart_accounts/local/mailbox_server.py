@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from smart_accounts.local.mailbox import MAX_MAIL_BYTES, Mail, Mailbox
+from smart_accounts.local.mailbox import MAX_EMAIL_BYTES, Mail, Mailbox
 from smart_accounts.local.previews import previews
 
 HOST = "127.0.0.1"
@@ -34,14 +34,14 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-# Mails are hostile until proven otherwise: this page runs nothing, loads nothing, submits nothing,
+# Emails are hostile until proven otherwise: this page runs nothing, loads nothing, submits nothing,
 # and has an origin of its own even when it is opened outside of the frame.
 _MAIL_HEADERS = _PAGE_HEADERS | {
     "Content-Security-Policy": "sandbox allow-popups allow-popups-to-escape-sandbox; "
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'",
 }
-# Links open in a tab of their own, where the page they lead to works; the mail's own doctype, html
+# Links open in a tab of their own, where the page they lead to works; the email's own doctype, html
 # and head tags that follow are merged by every HTML parser.
 _MAIL_PROLOGUE = '<!doctype html><base target="_blank">'
 
@@ -54,7 +54,9 @@ def _mailbox(request: Request) -> Mailbox:
 def _mail(request: Request) -> Mail:
     mail = _mailbox(request).get(request.path_params["mail_id"])
     if mail is None:
-        raise HTTPException(404, "There is no such mail; the mailbox forgets when it is restarted.")
+        raise HTTPException(
+            404, "There is no such email; the mailbox forgets when it is restarted."
+        )
     return mail
 
 
@@ -86,7 +88,7 @@ async def _previews_page(request: Request) -> Response:
 def _preview(request: Request) -> Mail:
     mail = previews().get(request.path_params["name"])
     if mail is None:
-        raise HTTPException(404, "There is no such mail.")
+        raise HTTPException(404, "There is no such email.")
     return mail
 
 
@@ -113,7 +115,7 @@ async def _headers(request: Request) -> Response:
 
 
 def mailbox_app(mailbox: Mailbox) -> Starlette:
-    """The pages and the JSON. The host check keeps other sites' pages from reading the mails."""
+    """The pages and the JSON. The host check keeps other sites' pages from reading the emails."""
     app = Starlette(
         routes=[
             Route("/", _list_page),
@@ -144,7 +146,7 @@ class _GuestServer(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve_mailbox(smtp_port: int, page_port: int) -> AsyncIterator[None]:
-    """Receive and show mails inside the block.
+    """Receive and show emails inside the block.
 
     Raises:
         OSError: a port can't be bound.
@@ -154,7 +156,7 @@ async def serve_mailbox(smtp_port: int, page_port: int) -> AsyncIterator[None]:
     # Bound here, since uvicorn would end the whole program if it could not.
     with socket.create_server((HOST, page_port)) as listener:
         smtp = await loop.create_server(
-            lambda: SMTP(mailbox, hostname="localhost", data_size_limit=MAX_MAIL_BYTES, loop=loop),
+            lambda: SMTP(mailbox, hostname="localhost", data_size_limit=MAX_EMAIL_BYTES, loop=loop),
             HOST,
             smtp_port,
         )

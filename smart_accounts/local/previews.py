@@ -1,4 +1,4 @@
-"""One of each mail, made from an example, to be looked at without living through 90 days."""
+"""One of each email, made from an example, to be looked at without living through 90 days."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -39,7 +39,7 @@ _REQUEST = StoredRequest(
     note_to_added_users="Welcome aboard. Ada looks after the account.",
     added_users=("bo@harbour.example", "cy@harbour.example"),
     needs_attention=(),
-    requested_at=datetime(2026, 1, 1, tzinfo=UTC),  # and the deadline: each mail has its own
+    requested_at=datetime(2026, 1, 1, tzinfo=UTC),  # and the deadline: each email has its own
     deadline=datetime(2026, 4, 1, tzinfo=UTC),
     link_ordinal=1,
     signalled=None,
@@ -68,7 +68,7 @@ _MAILS = {
         "The domain already has an active Smart Account.",
     ),
 }
-"""Each mail with the status, the day and the reason that lead to it."""
+"""Each email with the status, the day and the reason that lead to it."""
 
 
 def previews() -> Mapping[str, Mail]:

@@ -16,7 +16,7 @@ def timeline(status: RequestStatus, ended_at: datetime) -> str:
         )
     ]
     events += [
-        (mail.at, f"mail {mail.kind} to {mail.recipient} {mail.state}") for mail in status.emails
+        (mail.at, f"email {mail.kind} to {mail.recipient} {mail.state}") for mail in status.emails
     ]
     events += _end(status, ended_at)
     lines = [
@@ -30,6 +30,6 @@ def _end(status: RequestStatus, ended_at: datetime) -> list[tuple[datetime, str]
     decided_at = status.decided_at or ended_at
     if status.status is not Status.ACTIVE:
         return [(decided_at, f"{status.status}: nobody answered in time")]
-    # The mails that tell of it may have left before we looked again.
+    # The emails that tell of it may have left before we looked again.
     told = [mail.at for mail in status.emails if mail.kind in _AFTER_ACTIVATION]
     return [(decided_at, "accepted by the customer"), (min([ended_at, *told]), "active")]

@@ -1,1 +1,1 @@
-"""Mails: composed from templates, sent over SMTP."""
+"""Emails: composed from templates, sent over SMTP."""

@@ -1,4 +1,4 @@
-"""Mails that come back: the return path they left with, and the report that is sent to it."""
+"""Emails that come back: the return path they left with, and the report that is sent to it."""
 
 import re
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from email.message import Message
 from email.parser import BytesHeaderParser, HeaderParser
 from email.utils import getaddresses
 
-from smart_accounts.mail.smtp import RefusedForGood
+from smart_accounts.mail.smtp import RefusedPermanently
 
 _RECIPIENT_HEADERS = ("To", "Delivered-To", "X-Original-To", "Envelope-To")
 
 
 @dataclass(frozen=True)
-class ReturnedMail:
+class BounceReport:
     """``answer`` is what the mail server said, on one printable line."""
 
     token: str
@@ -23,8 +23,8 @@ def return_path(token: str, domain: str) -> str:
     return f"bounce-{token}@{domain}"
 
 
-def read_bounce(raw: bytes, domain: str) -> ReturnedMail | None:
-    """Which of our mails can't be delivered, if ``raw`` is a report that says so for good.
+def read_bounce(raw: bytes, domain: str) -> BounceReport | None:
+    """Which of our emails can't be delivered, if ``raw`` is a report that says so for good.
 
     Whatever else is sent to a return path, garbage included, is ``None``.
     Source: RFC 3464 (the fields) and RFC 6522 (the parts).
@@ -35,14 +35,14 @@ def read_bounce(raw: bytes, domain: str) -> ReturnedMail | None:
         return None
 
 
-def _read(report: Message, domain: str) -> ReturnedMail | None:
+def _read(report: Message, domain: str) -> BounceReport | None:
     token, recipients = _token(report, domain), _recipients(report)
-    # A server may have passed the mail on to several; if one has it, it did not come back.
+    # A server may have passed the email on to several; if one has it, it did not come back.
     if token is None or not recipients or not all(map(_failed_for_good, recipients)):
         return None
     code, status = str(recipients[0].get("Diagnostic-Code", "")), str(recipients[0]["Status"])
     said = re.sub(r"^\s*[\w-]+\s*;", "", code)  # without its type, such as smtp
-    return ReturnedMail(token, RefusedForGood(said).answer or RefusedForGood(status).answer)
+    return BounceReport(token, RefusedPermanently(said).answer or RefusedPermanently(status).answer)
 
 
 def _token(report: Message, domain: str) -> str | None:

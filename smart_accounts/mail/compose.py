@@ -1,4 +1,4 @@
-"""Composing mails: headers nobody can inject into, written text that never becomes a link."""
+"""Composing emails: headers nobody can inject into, written text that never becomes a link."""
 
 import re
 import textwrap
@@ -57,7 +57,7 @@ def unlinked(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Somebody's words in a plain-text mail, each line marked as theirs."""
+    """Somebody's words in a plain-text email, each line marked as theirs."""
     lines = (textwrap.wrap(line, TEXT_WIDTH - 2) or [""] for line in text.split("\n"))
     return "\n".join(f"> {part}".rstrip() for parts in lines for part in parts)
 
@@ -86,7 +86,7 @@ def _folded(text: str) -> str:
 
 
 def _answer(said: str | None) -> str | None:
-    """What a mail server said, on one line: a mail that came back may hold anything, and URLs."""
+    """What a mail server said, on one line: an email that came back may hold anything, and URLs."""
     printable = "".join(char if char.isprintable() else " " for char in said or "")
     return unlinked(" ".join(printable.split())) or None
 
@@ -94,7 +94,7 @@ def _answer(said: str | None) -> str | None:
 def _written(request: StoredRequest) -> StoredRequest:
     """The request with all that people wrote unlinked, so that no template can forget to.
 
-    Addresses and the account's domain are what the mails are about and stay.
+    Addresses and the account's domain are what the emails are about and stay.
     """
     # Whoever sends the signal says who accepted: no field rule has seen it.
     by = "".join(filter(str.isprintable, request.decided_by or "customer"))
@@ -134,7 +134,7 @@ def recipient(email: Email, request: StoredRequest) -> str:
 
 
 def message_id(email: Email, request_id: str, mail_from: str) -> str:
-    """The mail's name in the world: the same on every try, so that copies can be told."""
+    """The email's name in the world: the same on every try, so that copies can be told."""
     domain = mail_from.rpartition("@")[2]
     return f"<{request_id}.{email.kind}.{email.to}.{email.number}@{domain}>"
 
@@ -153,7 +153,7 @@ _POLICY = EmailPolicy(header_factory=_HEADERS)
 
 
 class Composer:
-    """Makes mails: ``<kind>.jinja`` says what, ``layout.txt`` and ``layout.html`` show it."""
+    """Makes emails: ``<kind>.jinja`` says what, ``layout.txt`` and ``layout.html`` show it."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -177,10 +177,10 @@ class Composer:
         now: datetime,
         undelivered: Sequence[EmailStatus] = (),
     ) -> EmailMessage:
-        """The finished mail, which says what is true at ``now`` by the service's clock.
+        """The finished email, which says what is true at ``now`` by the service's clock.
 
         ``link`` is the activation link: it goes to the customer, in the activation mail and the
-        reminders, and into no other mail. ``undelivered`` are mails that did not reach them.
+        reminders, and into no other email. ``undelivered`` are emails that did not reach them.
         """
         shown = {
             "email": email,

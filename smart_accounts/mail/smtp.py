@@ -1,4 +1,4 @@
-"""Sending over SMTP: few reused connections, one recipient a mail, errors by what can be done."""
+"""Sending over SMTP: few reused connections, one recipient an email, errors by what can be done."""
 
 import asyncio
 import math
@@ -28,7 +28,7 @@ AUTHENTICATION_REQUIRED = 530  # may come in answer to any command (RFC 4954, 6)
 
 
 class MailError(Exception):
-    """The mail was not taken; ``answer`` is what the server said, on one printable line."""
+    """The email was not taken; ``answer`` is what the server said, on one printable line."""
 
     def __init__(self, answer: str) -> None:
         printable = "".join(char if char.isprintable() else " " for char in answer)
@@ -37,15 +37,15 @@ class MailError(Exception):
 
 
 class Unreachable(MailError):
-    """No mail server takes mails from us for now, whoever the recipient: try again later."""
+    """No mail server takes emails from us for now, whoever the recipient: try again later."""
 
 
-class RefusedForNow(MailError):
-    """Try again later, with the same ``Message-ID``: the server may have the mail."""
+class RefusedTemporarily(MailError):
+    """Try again later, with the same ``Message-ID``: the server may have the email."""
 
 
-class RefusedForGood(MailError):
-    """The server will not take this mail for this recipient."""
+class RefusedPermanently(MailError):
+    """The server will not take this email for this recipient."""
 
 
 class SenderMisconfigured(MailError):
@@ -71,11 +71,11 @@ class _Mail:
 
 
 class _Stale(Exception):
-    """A kept connection is of no more use; the mail has not been sent over it."""
+    """A kept connection is of no more use; the email has not been sent over it."""
 
 
 class SmtpSender:
-    """Sends mails one at a time over each of a few connections, which are kept for the next."""
+    """Sends emails one at a time over each of a few connections, which are kept for the next."""
 
     COMMAND_TIMEOUT = timedelta(seconds=30)
     PROBE_TIMEOUT = timedelta(seconds=5)  # for a kept connection: it is easily replaced
@@ -107,7 +107,7 @@ class SmtpSender:
         """Until when no one else need try to connect; 0 where the last try did not hang."""
 
     async def send(self, message: EmailMessage, return_path: str | None = None) -> None:
-        """Send to the one recipient in ``To``; returns once the server has taken the mail.
+        """Send to the one recipient in ``To``; returns once the server has taken the email.
 
         Bounces go to ``return_path``, or else to the sender in ``From``.
 
@@ -133,7 +133,7 @@ class SmtpSender:
     async def _connect(self) -> SMTP:
         """A new connection.
 
-        A server that drops packets lets each try hang, and the mails behind it. So after one that
+        A server that drops packets lets each try hang, and the emails behind it. So after one that
         hung all the others fail at once, until a single try that comes after a pause gets through.
         """
         began = time.monotonic()
@@ -149,7 +149,7 @@ class SmtpSender:
             if now - began > self.HUNG.total_seconds():
                 away_until = now + self.PAUSE_WHEN_HUNG.total_seconds()
             raise (
-                Unreachable(found.answer) if isinstance(found, RefusedForNow) else found
+                Unreachable(found.answer) if isinstance(found, RefusedTemporarily) else found
             ) from error
         finally:
             self._away_until = away_until
@@ -164,16 +164,16 @@ class SmtpSender:
             # One time-out for both answers to DATA: the library takes no two.
             await connection.data(mail.content, timeout=self.FINAL_DOT_TIMEOUT.total_seconds())
         except BaseException:
-            # Also when cancelled: what this mail left half-way would mix with the next one's.
+            # Also when cancelled: what this email left half-way would mix with the next one's.
             connection.close()
             raise
         self._idle.append(connection)
 
     async def _announce_again(self, connection: SMTP, mail: _Mail) -> None:
-        """Open the mail's envelope on a connection that the server may have given up meanwhile.
+        """Open the email's envelope on a connection that the server may have given up meanwhile.
 
         Raises:
-            _Stale: it has, or takes no more mails on it; nothing but addresses has gone out.
+            _Stale: it has, or takes no more emails on it; nothing but addresses has gone out.
         """
         try:
             await connection.rset(timeout=self.PROBE_TIMEOUT.total_seconds())
@@ -196,11 +196,13 @@ def _what_can_be_done(error: Exception) -> MailError:
             return Unreachable(answer)
         if error.code < 500:
             # Full disks and busy servers say so at MAIL: that is about us, not the recipient.
-            return (Unreachable if isinstance(error, SMTPSenderRefused) else RefusedForNow)(answer)
+            return (Unreachable if isinstance(error, SMTPSenderRefused) else RefusedTemporarily)(
+                answer
+            )
         blames_mail = isinstance(error, SMTPRecipientRefused | SMTPDataError)
         if blames_mail and error.code != AUTHENTICATION_REQUIRED:
-            return RefusedForGood(answer)
+            return RefusedPermanently(answer)
         return SenderMisconfigured(answer)  # to EHLO, STARTTLS, AUTH or MAIL
     if isinstance(error, OSError):  # no connection, no trust in its certificate, cut, timed out
-        return RefusedForNow(str(error))
+        return RefusedTemporarily(str(error))
     return SenderMisconfigured(str(error))  # STARTTLS or AUTH not offered, host name malformed

@@ -1,1 +1,1 @@
-"""The account store: accounts, their users, requests, the ledger of mails, partners."""
+"""The account store: accounts, their users, requests, the ledger of emails, partners."""

@@ -1,4 +1,4 @@
-"""The ledger of mails: what became of each, so that none that is settled is sent again."""
+"""The ledger of emails: what became of each, so that none that is settled is sent again."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class EmailLedger:
         self._engine = engine
 
     async def outcome(self, request_id: str, email: Email) -> EmailOutcome | None:
-        """What became of a mail; a ``queued`` one has been refused for now since ``at``."""
+        """What became of an email; a ``queued`` one has been refused for now since ``at``."""
         async with transaction(self._engine, writes=False) as connection:
             row = (
                 await connection.execute(select(tables.emails).where(_is(request_id, email)))
@@ -39,7 +39,7 @@ class EmailLedger:
         return_token: str,
         outcome: EmailOutcome,
     ) -> None:
-        """Write down what became of a mail; the first outcome that settles it stays."""
+        """Write down what became of an email; the first outcome that settles it stays."""
         emails = tables.emails
         values = outcome.model_dump() | {
             "recipient": recipient,
@@ -61,7 +61,7 @@ class EmailLedger:
                 )
 
     async def forget_refusals(self, request_id: str, email: Email) -> None:
-        """Count anew how long a mail is refused for now."""
+        """Count anew how long an email is refused for now."""
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
                 delete(tables.emails).where(
@@ -70,7 +70,7 @@ class EmailLedger:
             )
 
     async def of_request(self, request_id: str) -> list[tuple[Email, EmailStatus]]:
-        """The mails that were tried, in the order of what last happened to them."""
+        """The emails that were tried, in the order of what last happened to them."""
         async with transaction(self._engine, writes=False) as connection:
             rows = await connection.execute(
                 select(tables.emails)
@@ -80,7 +80,7 @@ class EmailLedger:
             return [(_email(row), email_status(row)) for row in rows]
 
     async def find_returned(self, return_token: str) -> ReturnedEmail | None:
-        """The mail that went out with this return path; ``None`` if none did or it is known."""
+        """The email that went out with this return path; ``None`` if none did or it is known."""
         emails, requests = tables.emails.c, tables.requests.c
         async with transaction(self._engine, writes=False) as connection:
             row = (
@@ -97,7 +97,7 @@ class EmailLedger:
             )
 
     async def mark_bounced(self, returned: ReturnedEmail, outcome: EmailOutcome) -> None:
-        """The mail was taken and came back; the first report stays."""
+        """The email was taken and came back; the first report stays."""
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
                 update(tables.emails)

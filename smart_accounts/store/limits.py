@@ -7,17 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.store import tables
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 
 
 async def refusal(
-    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, ceilings: Ceilings
+    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, limits: Limits
 ) -> str | None:
     """Why a request made at that moment can't be opened, in a sentence, or ``None``."""
     return (
         await _domain_taken(connection, request.account_domain)
-        or await customer_has_enough(connection, request, at, ceilings)
-        or await _requester_is_too_fast(connection, request, at, ceilings)
+        or await customer_has_enough(connection, request, at, limits)
+        or await _requester_is_too_fast(connection, request, at, limits)
     )
 
 
@@ -45,7 +45,7 @@ async def one_at_a_time(connection: AsyncConnection, request: SmartAccountReques
 
 
 async def customer_has_enough(
-    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, ceilings: Ceilings
+    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, limits: Limits
 ) -> str | None:
     requests = tables.requests
     count = await connection.scalar(
@@ -57,13 +57,13 @@ async def customer_has_enough(
             requests.c.account_domain != request.account_domain,
         )
     )
-    if (count or 0) < ceilings.open_per_customer:
+    if (count or 0) < limits.open_per_customer:
         return None
     return f"The customer has {count} open requests already, which is the most there may be."
 
 
 async def _requester_is_too_fast(
-    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, ceilings: Ceilings
+    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, limits: Limits
 ) -> str | None:
     requests = tables.requests
     count = await connection.scalar(
@@ -74,6 +74,6 @@ async def _requester_is_too_fast(
             requests.c.status != Status.REJECTED,
         )
     )
-    if (count or 0) < ceilings.starts_per_requester_per_hour:
+    if (count or 0) < limits.starts_per_requester_per_hour:
         return None
     return f"The requester made {count} requests within an hour, which is the most there may be."

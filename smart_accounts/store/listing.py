@@ -14,7 +14,7 @@ from smart_accounts.store.records import StoredRequest, stored_request
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One line of a list; ``last_email`` is the mail that something last happened to."""
+    """One line of a list; ``last_email`` is the email that something last happened to."""
 
     request: StoredRequest
     last_email: EmailStatus | None

@@ -14,7 +14,7 @@ from smart_accounts.store.database import transaction
 class Partners:
     """Each method raises ``Unavailable`` if the database does not answer.
 
-    A partner is the ``subject`` of an ``issuer``: neither alone is unique, and an e-mail address
+    A partner is the ``subject`` of an ``issuer``: neither alone is unique, and an email address
     may change hands.
     """
 

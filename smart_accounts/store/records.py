@@ -18,7 +18,7 @@ _ONLY_WHILE_PENDING = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ceilings:
+class Limits:
     """How many requests are too many."""
 
     open_per_customer: int
@@ -60,7 +60,7 @@ class StoredRequest:
     reason: str | None
 
     def makes_untrue(self, email: Email) -> bool:
-        """Whether a mail that has not left yet must not leave any more."""
+        """Whether an email that has not left yet must not leave any more."""
         if email.kind == EmailKind.ACTIVATION and email.number != self.link_ordinal:
             return True  # its link is dead
         return email.kind in _ONLY_WHILE_PENDING and self.status != Status.PENDING
@@ -87,7 +87,7 @@ class ActivationLink:
 
 @dataclass(frozen=True, kw_only=True)
 class ReturnedEmail:
-    """A mail that came back: which one, and of which request."""
+    """An email that came back: which one, and of which request."""
 
     workflow_id: str
     request_id: str

@@ -33,7 +33,7 @@ from smart_accounts.store.listing import RequestListing
 from smart_accounts.store.partners import Partners
 from smart_accounts.store.records import (
     ActivationLink,
-    Ceilings,
+    Limits,
     StoredRequest,
     stored_request,
 )
@@ -75,7 +75,7 @@ class AccountStore:
     # ---- the life of a request ---------------------------------------------------------
 
     async def open_request(
-        self, new: OpenRequest, needs_attention: tuple[str, ...], ceilings: Ceilings
+        self, new: OpenRequest, needs_attention: tuple[str, ...], limits: Limits
     ) -> str | None:
         """Store a request with its provisional account; answers why not, or ``None``."""
         async with transaction(self._engine, writes=True) as connection:
@@ -83,7 +83,7 @@ class AccountStore:
                 return known.reason if known.status == Status.REJECTED else None
             await one_at_a_time(connection, new.request)
             await _settle_what_was_terminated(connection, new)
-            refused = await refusal(connection, new.request, new.requested_at, ceilings)
+            refused = await refusal(connection, new.request, new.requested_at, limits)
             await _insert_request(connection, new, needs_attention, refused)
             if not refused:
                 await connection.execute(
@@ -97,7 +97,7 @@ class AccountStore:
             return refused
 
     async def issue_link(
-        self, link: IssueLink, needs_attention: tuple[str, ...], ceilings: Ceilings
+        self, link: IssueLink, needs_attention: tuple[str, ...], limits: Limits
     ) -> str | None:
         """Put a link in force, and its approver; answers why not, or ``None``.
 
@@ -110,7 +110,7 @@ class AccountStore:
                 return None
             if known.customer_email != request.customer_email:
                 await one_at_a_time(connection, request)
-                if refused := await customer_has_enough(connection, request, link.at, ceilings):
+                if refused := await customer_has_enough(connection, request, link.at, limits):
                     return refused
             await connection.execute(
                 update(requests)
@@ -162,7 +162,7 @@ class AccountStore:
             return await _find(connection, request_id)
 
     async def emails_of(self, request: StoredRequest) -> tuple[EmailStatus, ...]:
-        """How far each of its mails is, also when Temporal has forgotten it."""
+        """How far each of its emails is, also when Temporal has forgotten it."""
         emails = await self.emails.of_request(request.id)
         return tuple(
             status
@@ -172,11 +172,11 @@ class AccountStore:
         )
 
     async def refusal(
-        self, request: SmartAccountRequest, at: datetime, ceilings: Ceilings
+        self, request: SmartAccountRequest, at: datetime, limits: Limits
     ) -> str | None:
         """Why a request would be rejected if it were made now; ``None`` if it would not."""
         async with transaction(self._engine, writes=False) as connection:
-            return await refusal(connection, request, at, ceilings)
+            return await refusal(connection, request, at, limits)
 
     async def find_by_key(self, requester_email: str, key: str) -> StoredRequest | None:
         """The request that a requester made under an idempotency key."""

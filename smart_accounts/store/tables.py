@@ -114,7 +114,7 @@ emails = Table(
     Column("message_id", String(255), nullable=False),
     Column("recipient", String(254), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("at", UtcDateTime, nullable=False),  # for a queued mail: when it was first refused
+    Column("at", UtcDateTime, nullable=False),  # for a queued email: when it was first refused
     Column("answer", Text),
     Column("return_token", String(32)),
 )

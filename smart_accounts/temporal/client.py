@@ -25,8 +25,8 @@ from smart_accounts.contract.messages import (
     Acceptance,
     ActionResult,
     Bounce,
+    Decline,
     NewApprover,
-    Refusal,
     RequestStatus,
     SmartAccountRequest,
     Status,
@@ -42,7 +42,7 @@ from smart_accounts.contract.names import (
     WORKFLOW_TYPE,
     workflow_id,
 )
-from smart_accounts.errors import NotFound, Refused, Unavailable
+from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.temporal.connection import NOT_OPEN, connect, plain_errors, within
 
 RPC_TIMEOUT = timedelta(seconds=2)
@@ -72,7 +72,7 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Begun(Started):
+class RunningRequest(Started):
     """An open request as it was started, from Temporal alone: a worker may not have seen it."""
 
     request: SmartAccountRequest
@@ -117,7 +117,7 @@ class RequestClient:
         """Start a request; one that was started under the same key is answered again.
 
         Raises:
-            Refused: another one for this domain is open, or still sending its closing mails.
+            Rejected: another one for this domain is open, or still sending its closing emails.
         """
         domain, now = request.account_domain, datetime.now(UTC)
         attributes: list[SearchAttributePair[Any]] = [
@@ -149,13 +149,13 @@ class RequestClient:
                 described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
                 its_key = await described.memo_value(IDEMPOTENCY_KEY, None)
         except NotFound:  # it has closed meanwhile
-            raise Refused(_why_not(domain, None)) from None
+            raise Rejected(_why_not(domain, None)) from None
         if key and its_key == key:
             return Started(handle.id, described.run_id, described.start_time)
         # Asking the request itself would take a worker.
-        raise Refused(_why_not(domain, described.typed_search_attributes.get(STATUS)))
+        raise Rejected(_why_not(domain, described.typed_search_attributes.get(STATUS)))
 
-    async def begun(self, workflow_id: str, *, run_id: str | None = None) -> Begun:
+    async def begun(self, workflow_id: str, *, run_id: str | None = None) -> RunningRequest:
         """An open request, also one that no worker has seen yet.
 
         Raises:
@@ -169,7 +169,7 @@ class RequestClient:
         request = await self._start_input(started.input.payloads)
         if request is None or described.status != WorkflowExecutionStatus.RUNNING:
             raise NotFound(NOT_OPEN)
-        return Begun(
+        return RunningRequest(
             handle.id, started.first_execution_run_id, described.start_time, request=request
         )
 
@@ -242,10 +242,10 @@ class RequestClient:
         Raises:
             NotFound: no request is open there.
         """
-        await self._signal(workflow_id, run_id, "declined", Refusal(reason=reason))
+        await self._signal(workflow_id, run_id, "declined", Decline(reason=reason))
 
     async def report_bounce(self, workflow_id: str, *, run_id: str, bounce: Bounce) -> None:
-        """Tell a request that one of its mails came back.
+        """Tell a request that one of its emails came back.
 
         Raises:
             NotFound: it has ended.
@@ -253,10 +253,10 @@ class RequestClient:
         await self._signal(workflow_id, run_id, "bounced", bounce)
 
     async def resend(self, workflow_id: str, *, run_id: str | None = None) -> ActionResult:
-        """Have the activation mail sent again, with a new link.
+        """Have the activation email sent again, with a new link.
 
         Raises:
-            Refused: why it can't be, as for the other actions.
+            Rejected: why it can't be, as for the other actions.
             NotFound: no request is open there.
         """
         return await self._update(workflow_id, run_id, "resend_activation_email", [])
@@ -325,15 +325,15 @@ def _why_not(domain: str, status: str | None) -> str:
         return f"A request for {domain} is already under way."
     return (
         f"The last request for {domain} ended {status} and is still closing:"
-        " its last mails are being sent. Try again in an hour at most."
+        " its last emails are being sent. Try again in an hour at most."
     )
 
 
-def _refusal(cause: BaseException | None) -> Refused | BadInput:
+def _refusal(cause: BaseException | None) -> Rejected | BadInput:
     if isinstance(cause, ApplicationError) and cause.type == INVALID_REQUEST:
         return BadInput([FieldError.model_validate(each) for each in cause.details[0]])
     message = cause.message if isinstance(cause, FailureError) else None
-    return Refused(message or "The request has ended.")
+    return Rejected(message or "The request has ended.")
 
 
 def _listed(execution: WorkflowExecution) -> Listed:

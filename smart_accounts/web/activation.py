@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import field_errors
-from smart_accounts.contract.messages import Refusal, Status
+from smart_accounts.contract.messages import Decline, Status
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.settings import Settings
 from smart_accounts.store.records import ActivationLink, StoredRequest
@@ -101,7 +101,7 @@ class Activation:
             return settled
         reason = form.get("reason", "")
         try:
-            refusal = Refusal(reason=reason)
+            refusal = Decline(reason=reason)
         except ValidationError as error:
             message = f"The reason {field_errors(error)[0].message}."
             return self._show(token, link, status=422, errors={"reason": message}, reason=reason)

@@ -23,8 +23,8 @@ from smart_accounts.web.activation import Activation
 from smart_accounts.web.api.app import add_api
 from smart_accounts.web.auth.company import CompanyForm
 from smart_accounts.web.auth.cookies import SignedCookies
-from smart_accounts.web.auth.login_attempt import Attempts
-from smart_accounts.web.auth.provider import Provider, ProviderAway
+from smart_accounts.web.auth.login_attempt import LoginAttempts
+from smart_accounts.web.auth.provider import Provider, ProviderDown
 from smart_accounts.web.auth.session import NotSignedIn, Sessions, header_of, session_of
 from smart_accounts.web.auth.sign_in import SignIn
 from smart_accounts.web.bounces import bounce_hook
@@ -122,7 +122,7 @@ def _add_sign_in(
     cookies = SignedCookies(keys, settings.base_url, settings.oidc_issuer)
     app.state.sessions = sessions = Sessions(cookies, settings.base_url)
     if provider:
-        attempts = Attempts(cookies)
+        attempts = LoginAttempts(cookies)
         app.include_router(SignIn(provider, partners, attempts, sessions, settings, page).router)
         app.include_router(CompanyForm(provider.issuer, partners, sessions, page).router)
         return
@@ -145,11 +145,11 @@ def _add_ways_to_sign_in(app: FastAPI, page: Pages) -> None:
         way = asking_for_company if session_of(request) else to_sign_in
         return RedirectResponse(page.root + way(wanted), 303)
 
-    @app.exception_handler(ProviderAway)
-    async def provider_away(_: Request, error: ProviderAway) -> Response:
+    @app.exception_handler(ProviderDown)
+    async def provider_away(_: Request, error: ProviderDown) -> Response:
         _log.warning("answered 503, the identity provider is away: %s", error)
         headers = dict.fromkeys(("Retry-After", "Refresh"), str(RETRY_AFTER_SECONDS))
-        return page("provider-away", 503, headers)
+        return page("provider-down", 503, headers)
 
 
 def _add_errors(app: FastAPI, page: Pages) -> None:

@@ -1,4 +1,4 @@
-"""Where the operator's mail server hands over the mails that come back."""
+"""Where the operator's mail server hands over the emails that come back."""
 
 import asyncio
 import logging
@@ -15,16 +15,16 @@ from smart_accounts.store.emails import EmailLedger
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.web.http.forms import read_body
 
-MAX_REPORT = 256 * 1024  # bytes; some servers return the whole mail with the report
+MAX_REPORT = 256 * 1024  # bytes; some servers return the whole email with the report
 
 _log = logging.getLogger(__name__)
 
 
 def bounce_hook(emails: EmailLedger, client: RequestClient, domain: str | None) -> APIRouter:
-    """The route ``/hooks/bounces``, for mails to return paths at ``domain``.
+    """The route ``/hooks/bounces``, for emails to return paths at ``domain``.
 
-    The body is the mail as it came. 204 means that it needs no second delivery: it was
-    understood, or it is no report on a mail of ours, which looks the same from outside.
+    The body is the email as it came. 204 means that it needs no second delivery: it was
+    understood, or it is no report on an email of ours, which looks the same from outside.
     """
     router = APIRouter(include_in_schema=False)
 
@@ -36,7 +36,7 @@ def bounce_hook(emails: EmailLedger, client: RequestClient, domain: str | None) 
         report = await asyncio.to_thread(read_bounce, await read_body(request, MAX_REPORT), domain)
         if report is None or not (returned := await emails.find_returned(report.token)):
             return
-        # Temporal first: a mail is marked once its request knows.
+        # Temporal first: an email is marked once its request knows.
         with suppress(NotFound):  # the request is closed
             await client.report_bounce(
                 returned.workflow_id,
@@ -45,6 +45,6 @@ def bounce_hook(emails: EmailLedger, client: RequestClient, domain: str | None) 
             )
         outcome = EmailOutcome(state=EmailState.BOUNCED, at=datetime.now(UTC), answer=report.answer)
         await emails.mark_bounced(returned, outcome)
-        _log.warning("mail %s of request %s came back", returned.email.kind, returned.request_id)
+        _log.warning("email %s of request %s came back", returned.email.kind, returned.request_id)
 
     return router

@@ -6,7 +6,7 @@ from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import Begun, RequestClient
+from smart_accounts.temporal.client import RequestClient, RunningRequest
 from smart_accounts.web.auth.session import Partner
 
 _WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
@@ -14,7 +14,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NONE = "There is no such request."
 
 
-def not_stored_yet(begun: Begun) -> StoredRequest:
+def not_stored_yet(begun: RunningRequest) -> StoredRequest:
     """What the store will have once a worker has taken the request up."""
     request = begun.request
     return StoredRequest(
@@ -47,10 +47,10 @@ async def find_request(
     partner: Partner,
     workflow_id: str,
     run_id: str | None = None,
-) -> StoredRequest | Begun:
+) -> StoredRequest | RunningRequest:
     """The partner's newest request of that workflow id, or the one of that run; an operator's any.
 
-    For a moment after it was sent only Temporal has a request, as ``Begun``.
+    For a moment after it was sent only Temporal has a request, as ``RunningRequest``.
 
     Raises:
         NotFound: there is none, or it is another partner's, which looks the same.
@@ -84,5 +84,5 @@ def visible_to(partner: Partner) -> str | None:
     return None if partner.is_operator else partner.email
 
 
-def _is_of(begun: Begun, email: str | None) -> bool:
+def _is_of(begun: RunningRequest, email: str | None) -> bool:
     return email is None or begun.request.requester.email.lower() == email.lower()

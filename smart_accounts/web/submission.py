@@ -4,21 +4,21 @@ import hashlib
 from datetime import UTC, datetime
 
 from smart_accounts.contract.messages import SmartAccountRequest
-from smart_accounts.errors import Refused
-from smart_accounts.store.records import Ceilings
+from smart_accounts.errors import Rejected
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient, Started
 
 
-class KeyReused(Refused):
+class KeyReused(Rejected):
     """The idempotency key was used before, for another request."""
 
 
 class Submission:
-    def __init__(self, store: AccountStore, client: RequestClient, ceilings: Ceilings) -> None:
+    def __init__(self, store: AccountStore, client: RequestClient, limits: Limits) -> None:
         self._store = store
         self._client = client
-        self._ceilings = ceilings
+        self._ceilings = limits
 
     async def send(self, request: SmartAccountRequest, key: str) -> Started:
         """Start the request; the same key again answers the request it started before.
@@ -26,7 +26,7 @@ class Submission:
         A key is its requester's own: another's, be it the same text, is another key.
 
         Raises:
-            Refused: why not; nothing was started.
+            Rejected: why not; nothing was started.
             Unavailable: Temporal or the database does not answer.
         """
         scoped = _digest(request.requester.email.lower(), key)
@@ -41,7 +41,7 @@ class Submission:
         if reason := await self._store.refusal(request, now, self._ceilings):
             if known := await self._known(request, call):  # stored meanwhile: it counts itself
                 return known
-            raise Refused(reason)
+            raise Rejected(reason)
         # Before the start: two calls at once may have the same key for different domains.
         _check_same(call, await self._store.keys.claim(scoped, call, now))
         return await self._client.start(request, key=call)

@@ -199,7 +199,7 @@ async def starter(
 def worker_at(
     tmp_path: Path, free_port: FreePort
 ) -> Callable[[str], AbstractAsyncContextManager[None]]:
-    """A worker whose mail server is away: its mails stay queued."""
+    """A worker whose mail server is away: its emails stay queued."""
     return lambda address: running_worker(tmp_path, address, free_port())
 
 

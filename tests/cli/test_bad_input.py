@@ -53,8 +53,8 @@ async def test_one_message_for_each_bad_option(alone: Starter) -> None:
         "--account-name: must not contain a web address",
         "--account-domain: must be a company's own domain, not a public suffix",
         "--note-to-customer: must have at most 1024 characters",
-        "--user-email: entry 2 must be one e-mail address, without a display name",
-        "--requester-email: must be one e-mail address, without a display name",
+        "--user-email: entry 2 must be one email address, without a display name",
+        "--requester-email: must be one email address, without a display name",
         "--acceptance-window: must be between PT1S and P365D",
     ]
 

@@ -108,8 +108,8 @@ def test_one_message_for_each_bad_field_and_the_good_rows_stay(file: Path) -> No
     assert (bad.number, good.number) == (2, 3)
     assert messages(bad) == {
         "account_name": "must not contain < or >",
-        "user_emails": "entry 2 must be one e-mail address, without a display name",
-        "requester_email": "must be one e-mail address, without a display name",
+        "user_emails": "entry 2 must be one email address, without a display name",
+        "requester_email": "must be one email address, without a display name",
         "requester_name": "is required",
     }
     assert good.request is not None

@@ -71,7 +71,7 @@ async def test_every_row_is_tried_and_told(starter: Starter, file: Path) -> None
     assert bad.json["rows"][0]["fields"] == [
         {
             "field": "customer_email",
-            "message": "must be one e-mail address, without a display name",
+            "message": "must be one email address, without a display name",
         }
     ]
     await starter.is_closed("owner.example")

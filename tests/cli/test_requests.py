@@ -104,7 +104,7 @@ async def test_without_a_worker_everything_is_recorded(
 
         async with worker_at(address):
             await starter.becomes("later.example", Status.ACTIVE)
-            # Its closing mails are not out yet, so it still takes signals, and ignores them.
+            # Its closing emails are not out yet, so it still takes signals, and ignores them.
             late = await starter("decline", "later.example")
             assert (late.code, late.out) == (1, "")
             assert late.err == "Another decision was made before: the request is active.\n"
@@ -114,18 +114,18 @@ async def test_the_requesters_actions(starter: Starter) -> None:
     assert (await starter(*asking_for("eight.example"))).code == 0
     early = await starter("resend", "eight.example")
     assert (early.code, early.out) == (1, "")
-    assert "An activation mail has just been sent; try again at 20" in early.err
+    assert "An activation email has just been sent; try again at 20" in early.err
 
     for address, words in (
         ("pat@partner.example", "--customer-email: must differ from the requester's address"),
-        ("cy", "--customer-email: must be one e-mail address"),
+        ("cy", "--customer-email: must be one email address"),
     ):
         bad = await starter("replace-approver", "eight.example", address)
         assert (bad.code, bad.out) == (2, "")
         assert words in bad.err
     replaced = await starter("replace-approver", "eight.example", "cy@eight.example")
     assert (replaced.code, replaced.err) == (0, "")
-    assert "The new approver is sent an activation mail" in replaced.out
+    assert "The new approver is sent an activation email" in replaced.out
     status = await starter.becomes("eight.example", Status.PENDING)
     assert "cy@eight.example" in [mail.recipient for mail in status.emails]
 

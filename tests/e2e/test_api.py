@@ -101,7 +101,7 @@ async def test_a_request_from_its_start_to_its_end_and_the_next_one(
     assert taken.status_code == 200
     ended = await until(called, one, "withdrawn")
     assert (ended["decided_by"], ended["reason"]) == ("requester", "Not needed.")
-    async with asyncio.timeout(40):  # its closing mails go out first
+    async with asyncio.timeout(40):  # its closing emails go out first
         while (again := await called.post(REQUESTS, json=fresh)).status_code == 409:
             assert "closing" in again.json()["detail"] or "under way" in again.json()["detail"]
             await asyncio.sleep(0.1)

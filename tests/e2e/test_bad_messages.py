@@ -264,7 +264,7 @@ async def test_no_personal_data_in_what_the_web_ui_lists(
     events = (await handle.fetch_history()).events
     shown.extend(event.user_metadata.summary.data.decode() for event in events)
     assert any("Reminder 20" in text for text in shown)
-    assert any("Mail: activation, request-received" in text for text in shown)
+    assert any("Email: activation, request-received" in text for text in shown)
     assert not any("@" in text for text in shown)
 
 

@@ -1,4 +1,4 @@
-"""A mail that comes back, from the mail server to the end of the request."""
+"""An email that comes back, from the mail server to the end of the request."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from smart_accounts.contract.messages import EmailState, Status
 REPORT = """\
 From: MAILER-DAEMON@relay.example
 To: {to}
-Subject: Undelivered Mail Returned to Sender
+Subject: Undelivered Email Returned to Sender
 MIME-Version: 1.0
 Content-Type: multipart/report; report-type=delivery-status; boundary="b"
 
 --b
 Content-Type: text/plain
 
-I could not deliver your mail.
+I could not deliver your email.
 
 --b
 Content-Type: message/delivery-status
@@ -32,7 +32,7 @@ Diagnostic-Code: smtp; 550 5.1.1 no such user here
 """
 
 
-async def test_bounced_activation_mail_ends_the_request(
+async def test_bounced_activation_email_ends_the_request(
     service: Any, fresh: dict[str, Any]
 ) -> None:
     service.settings["SMART_ACCOUNTS_BOUNCE_DOMAIN"] = "bounces.accounts.example"
@@ -59,7 +59,7 @@ async def test_bounced_activation_mail_ends_the_request(
     await service.mail.wait_for("undeliverable", fresh["requester"]["email"])
 
 
-async def test_without_a_bounce_domain_mails_return_to_their_sender(
+async def test_without_a_bounce_domain_emails_return_to_their_sender(
     service: Any, fresh: dict[str, Any]
 ) -> None:
     await service.worker()

@@ -16,7 +16,7 @@ from smart_accounts.contract.steps import OpenRequest
 from smart_accounts.errors import Unavailable
 from smart_accounts.store import database
 from smart_accounts.store.database import create_engine, migrate
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 
 
@@ -36,9 +36,9 @@ async def test_ceilings_hold_for_starts_at_once(
         )
 
     async with AccountStore.open(any_database_url) as store:
-        ceilings = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+        limits = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
         refusals = await asyncio.gather(
-            *(store.open_request(opening(number), (), ceilings) for number in range(12))
+            *(store.open_request(opening(number), (), limits) for number in range(12))
         )
     assert refusals.count(None) == 5
 
@@ -83,7 +83,7 @@ async def test_database_is_ready_once_it_is_migrated(
 
 
 NOW = datetime.now(UTC)
-CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
 
 
 def opened(request_id: str, at: datetime, example: dict[str, Any]) -> OpenRequest:
@@ -97,10 +97,10 @@ async def test_late_step_of_a_terminated_run_leaves_the_newer_request_alone(
 ) -> None:
     await migrate(any_database_url)
     async with AccountStore.open(any_database_url) as store:
-        assert await store.open_request(opened("newer", NOW, example), (), CEILINGS) is None
+        assert await store.open_request(opened("newer", NOW, example), (), LIMITS) is None
         late = opened("terminated", NOW - timedelta(seconds=1), example)
         with pytest.raises(IntegrityError):  # one open account a domain; nobody waits for it
-            await store.open_request(late, (), CEILINGS)
+            await store.open_request(late, (), LIMITS)
         newer = await store.find_request("newer")
         assert newer
         assert newer.status == Status.PENDING
@@ -111,28 +111,28 @@ async def test_row_that_a_start_would_settle_does_not_count_against_it(
     any_database_url: str, example: dict[str, Any]
 ) -> None:
     await migrate(any_database_url)
-    ceilings = Ceilings(open_per_customer=1, starts_per_requester_per_hour=500)
+    limits = Limits(open_per_customer=1, starts_per_requester_per_hour=500)
     async with AccountStore.open(any_database_url) as store:
         terminated = opened("terminated", NOW - timedelta(days=1), example)
-        assert await store.open_request(terminated, (), ceilings) is None
+        assert await store.open_request(terminated, (), limits) is None
         again = opened("again", NOW, example)
-        assert await store.refusal(again.request, NOW, ceilings) is None
+        assert await store.refusal(again.request, NOW, limits) is None
         other = opened("other", NOW, example | {"account_domain": "other.example"})
-        assert "which is the most" in str(await store.refusal(other.request, NOW, ceilings))
-        assert await store.open_request(again, (), ceilings) is None
+        assert "which is the most" in str(await store.refusal(other.request, NOW, limits))
+        assert await store.open_request(again, (), limits) is None
 
 
 async def test_start_that_is_checked_late_counts_none_that_came_after_it(
     any_database_url: str, example: dict[str, Any]
 ) -> None:
     await migrate(any_database_url)
-    ceilings = Ceilings(open_per_customer=5, starts_per_requester_per_hour=1)
+    limits = Limits(open_per_customer=5, starts_per_requester_per_hour=1)
     async with AccountStore.open(any_database_url) as store:
-        assert await store.open_request(opened("newer", NOW, example), (), ceilings) is None
+        assert await store.open_request(opened("newer", NOW, example), (), limits) is None
         other = example | {"account_domain": "other.example"}
         request = opened("older", NOW, other).request
-        assert await store.refusal(request, NOW - timedelta(minutes=1), ceilings) is None
-        assert "within an hour" in str(await store.refusal(request, NOW, ceilings))
+        assert await store.refusal(request, NOW - timedelta(minutes=1), limits) is None
+        assert "within an hour" in str(await store.refusal(request, NOW, limits))
 
 
 async def test_migration_takes_as_long_as_it_takes(

@@ -1,4 +1,4 @@
-"""A mail in flight when the customer decides; a Temporal that says nothing."""
+"""An email in flight when the customer decides; a Temporal that says nothing."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.connection import connect
 
 
-async def test_decision_while_a_mail_is_in_flight(service: Any, fresh: dict[str, Any]) -> None:
+async def test_decision_while_an_email_is_in_flight(service: Any, fresh: dict[str, Any]) -> None:
     service.mail.holds = True
     await service.worker()
     started = await service.start(fresh)
@@ -47,7 +47,7 @@ async def test_temporal_that_accepts_and_stays_silent(free_port: Any, monkeypatc
         server.close()
 
 
-async def test_every_heartbeat_of_a_mail_in_flight_reaches_temporal(
+async def test_every_heartbeat_of_an_email_in_flight_reaches_temporal(
     service: Any, fresh: dict[str, Any]
 ) -> None:
     service.mail.holds = True

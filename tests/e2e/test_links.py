@@ -55,7 +55,7 @@ async def test_page_says_received_until_a_worker_has_activated(
         assert "is activated" in (await http.get(link)).text
 
 
-async def test_link_is_nowhere_but_in_the_mail(
+async def test_link_is_nowhere_but_in_the_email(
     service: Any, fresh: dict[str, Any], link_in: Any, ask_service: Any
 ) -> None:
     await service.worker()

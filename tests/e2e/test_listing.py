@@ -17,11 +17,11 @@ from smart_accounts.contract.messages import (
 from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
 from smart_accounts.store.database import migrate
 from smart_accounts.store.listing import Page, RequestListing
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-CEILINGS = Ceilings(open_per_customer=100, starts_per_requester_per_hour=500)
+LIMITS = Limits(open_per_customer=100, starts_per_requester_per_hour=500)
 PAT, KIM = "Pat@partner.example", "kim@reseller.example"
 # By age, the oldest first: name, domain, requester.
 MADE = [
@@ -55,7 +55,7 @@ async def listed(
                     deadline=NOW + timedelta(days=90),
                 ),
                 (),
-                CEILINGS,
+                LIMITS,
             )
             assert refused is None
         yield store, store.requests
@@ -110,7 +110,7 @@ async def test_pages(listed: tuple[AccountStore, RequestListing]) -> None:
     assert {page.total for page in pages} == {5}
 
 
-async def test_last_mail_of_each(listed: tuple[AccountStore, RequestListing]) -> None:
+async def test_last_email_of_each(listed: tuple[AccountStore, RequestListing]) -> None:
     store, requests = listed
     for request_id, kind, minute in [
         ("4", EmailKind.ACTIVATION, 2),

@@ -1,4 +1,4 @@
-"""The partner's pages against a real worker: from the form to the withdrawal, mails included."""
+"""The partner's pages against a real worker: from the form to the withdrawal, emails included."""
 
 import asyncio
 import re
@@ -80,7 +80,7 @@ async def test_from_the_form_to_the_withdrawal(
     complete = await until(pat, waiting.url, "Smart Account Request Complete")
     here = unescape(re.findall(r'href="([^"]+)">Follow the request', complete)[0])
     await service.mail.wait_for("activation", f"ada@{domain}")
-    page = await until(pat, here, "Activation e-mail sent", "Next reminder")
+    page = await until(pat, here, "Activation email sent", "Next reminder")
     token, action = hidden(httpx.Response(200, text=page)), here.replace("?", "/{}?")
 
     refused = await pat.post(action.format("resend"), data=token)
@@ -90,7 +90,7 @@ async def test_from_the_form_to_the_withdrawal(
     assert (wrong.status_code, "must differ from the requester" in wrong.text) == (422, True)
     new = token | {"customer_email": f"eve@{domain}"}
     replaced = await pat.post(action.format("replace-approver"), data=new)
-    assert "The new approver is sent an activation e-mail" in replaced.text
+    assert "The new approver is sent an activation email" in replaced.text
     await service.mail.wait_for("activation", f"eve@{domain}")
 
     reason = token | {"reason": "Wrong company."}

@@ -150,7 +150,7 @@ async def test_connection_cut_after_the_final_dot(
     started = await service.start(fresh)
     await service.until(started, Status.PENDING, sent=2)
     copies = [mail["Message-ID"] for mail in service.mail.mails]
-    assert len(copies) == 4, "each mail was cut once, so there are two copies of each"
+    assert len(copies) == 4, "each email was cut once, so there are two copies of each"
     assert len(set(copies)) == 2
 
 

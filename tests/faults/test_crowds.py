@@ -10,7 +10,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from smart_accounts.contract.messages import Status, Withdrawal
-from smart_accounts.errors import Refused
+from smart_accounts.errors import Rejected
 from smart_accounts.temporal.client import Started
 
 
@@ -63,7 +63,7 @@ async def test_twenty_starts_at_once(service: Any, fresh: dict[str, Any], ask_se
     answers = await asyncio.gather(
         *(service.start(fresh) for _ in range(20)), return_exceptions=True
     )
-    assert Counter(map(type, answers)) == {Started: 1, Refused: 19}
+    assert Counter(map(type, answers)) == {Started: 1, Rejected: 19}
     (started,) = (answer for answer in answers if isinstance(answer, Started))
     await service.until(started, Status.PENDING, sent=2)
     assert await ask_service("SELECT id FROM requests") == [{"id": started.request_id}]
@@ -101,7 +101,7 @@ async def test_acceptance_against_withdrawal(
             requests.withdraw(started.workflow_id, Withdrawal()),
         )
         end = (await service.handle(started).result())["status"]
-        if isinstance(withdrawn, Refused):
+        if isinstance(withdrawn, Rejected):
             assert (end, accepted) == (Status.ACTIVE, None)
         else:
             assert (end, withdrawn.status) == (Status.WITHDRAWN, Status.WITHDRAWN)
@@ -125,4 +125,4 @@ async def test_resend_against_acceptance(
         domain = started.workflow_id.removeprefix("smart-account-")
         kinds = Counter(service.mail.kinds(f"ada@{domain}"))
         assert kinds["welcome"] == 1
-        assert kinds["activation"] in ((1,) if isinstance(resent, Refused) else (1, 2))
+        assert kinds["activation"] in ((1,) if isinstance(resent, Rejected) else (1, 2))

@@ -61,7 +61,7 @@ async def test_database_down(
     assert (await requests.status(waiting.workflow_id)).status == Status.ACTIVATING
     assert (await requests.status(mailing.workflow_id)).status == Status.PENDING
     assert (await requests.status(starting.workflow_id)).status == Status.REQUESTED
-    assert len(service.mail.mails) == 4, "two requests' opening mails, each once"
+    assert len(service.mail.mails) == 4, "two requests' opening emails, each once"
 
     await postgres.up()
     await service.until(mailing, Status.PENDING, sent=2)

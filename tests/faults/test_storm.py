@@ -1,6 +1,6 @@
 """Many requests under kills of every part, with a mail server that is no friend either.
 
-Nothing is lost, nothing ends wrong, and each copy of a mail too many has its reason: its answer
+Nothing is lost, nothing ends wrong, and each copy of an email too many has its reason: its answer
 was cut off, or its worker was killed before the ledger had it.
 """
 
@@ -18,7 +18,7 @@ import pytest
 
 from smart_accounts.contract.messages import EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id
-from smart_accounts.errors import Refused, Unavailable
+from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.temporal.client import RequestClient
 from tests.support.programs import Program
 
@@ -52,7 +52,7 @@ async def insist(call: Callable[[], Awaitable[object]]) -> None:
         except Unavailable:
             unheard = True
             await asyncio.sleep(0.3)
-        except Refused:
+        except Rejected:
             assert unheard
             return
         else:
@@ -89,14 +89,14 @@ class Life:
         return Status.LAPSED if self.accepts_after is None else Status.ACTIVE
 
     @property
-    def opening_mails(self) -> set[tuple[str, str]]:
+    def opening_emails(self) -> set[tuple[str, str]]:
         return {
             ("activation", self.request["customer_email"]),
             ("request-received", self.request["requester"]["email"]),
         }
 
     @property
-    def closing_mails(self) -> set[tuple[str, str]]:
+    def closing_emails(self) -> set[tuple[str, str]]:
         customer, requester = self.request["customer_email"], self.request["requester"]["email"]
         if self.end == Status.LAPSED:
             return {("lapsed", customer), ("lapsed", requester)}
@@ -222,13 +222,13 @@ async def test_storm(
         result = await service.client.get_workflow_handle(life.workflow_id).result()
         assert result["status"] == life.end
     await check_ends(service, ask_service, lives)
-    await check_mails(service, ask_service, lives, storm.lost)
+    await check_emails(service, ask_service, lives, storm.lost)
     mail = service.mail
     assert mail.turned_away
     assert mail.cut
     names = set(map(named, mail.mails))
     print(  # noqa: T201 - the figures
-        f"{len(lives)} requests, kills {size.kills}, {len(names)} mails, "
+        f"{len(lives)} requests, kills {size.kills}, {len(names)} emails, "
         f"{len(mail.mails) - len(names)} copies too many, {len(mail.cut)} cut off, "
         f"{storm.lost.total()} lost with their worker, {mail.turned_away} answered 451, "
         f"{time.monotonic() - began:.0f} s"
@@ -259,10 +259,10 @@ async def check_ends(service: Any, ask: Any, lives: list[Life]) -> None:
             assert not users[row["id"]]
         assert {mail.state for mail in status.emails} == {EmailState.SENT}
         sent = {(mail.kind, mail.recipient) for mail in status.emails}
-        assert life.closing_mails <= sent <= life.opening_mails | life.closing_mails
+        assert life.closing_emails <= sent <= life.opening_emails | life.closing_emails
 
 
-async def check_mails(service: Any, ask: Any, lives: list[Life], lost: Counter[str]) -> None:
+async def check_emails(service: Any, ask: Any, lives: list[Life], lost: Counter[str]) -> None:
     ledger = {
         row["message_id"]: row["state"] == EmailState.SENT
         for row in await ask("SELECT * FROM emails")
@@ -271,8 +271,8 @@ async def check_mails(service: Any, ask: Any, lives: list[Life], lost: Counter[s
     for mail in service.mail.mails:
         names[mail["X-Smart-Account-Mail"], mail["To"]].add(named(mail))
     assert all(len(each) == 1 for each in names.values())
-    may_come = set().union(*(life.opening_mails | life.closing_mails for life in lives))
-    must_come = set().union(*(life.closing_mails for life in lives))
+    may_come = set().union(*(life.opening_emails | life.closing_emails for life in lives))
+    must_come = set().union(*(life.closing_emails for life in lives))
     assert must_come <= names.keys() <= may_come
     copies = Counter(map(named, service.mail.mails))
     reasons = Counter(map(named, service.mail.cut)) + lost

@@ -39,7 +39,7 @@ async def test_acceptance_of_a_request_that_a_dead_worker_had_cached(
     assert (ended - began).total_seconds() < 5
 
 
-async def test_mails_that_a_dead_worker_had_in_the_ledger_and_in_flight(
+async def test_emails_that_a_dead_worker_had_in_the_ledger_and_in_flight(
     service: Any, wish: Any, commits: Any, chance: Random
 ) -> None:
     mail = service.mail
@@ -71,4 +71,4 @@ async def test_mails_that_a_dead_worker_had_in_the_ledger_and_in_flight(
         assert list(own.values()) == copies
     status = await service.requests().status(untrue.workflow_id)
     assert {each.state for each in status.emails} == {EmailState.SENT}
-    assert len(status.emails) == 3, "the opening mails are no longer wanted"
+    assert len(status.emails) == 3, "the opening emails are no longer wanted"

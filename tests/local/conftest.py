@@ -23,7 +23,7 @@ class Stack:
         return f"http://127.0.0.1:{self.ports[port]}"
 
     async def link(self, customer: str, after: str = "") -> str:
-        """The link in the customer's newest activation mail, once one is there with another."""
+        """The link in the customer's newest activation email, once one is there with another."""
         api, link = f"{self.url('MAILBOX_PORT')}/api/v1", f"{self.url('WEB_PORT')}/activate/"
         async with asyncio.timeout(PATIENCE_SECONDS), httpx.AsyncClient() as http:
             while True:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from playwright.async_api import Page
 
 from smart_accounts.local.configuration import free_ports
-from smart_accounts.local.mailbox import CAPACITY, MAX_MAIL_BYTES, Mail, Mailbox
+from smart_accounts.local.mailbox import CAPACITY, MAX_EMAIL_BYTES, Mail, Mailbox
 from smart_accounts.local.mailbox_server import serve_mailbox
 from tests.support.browser import OpenPage
 from tests.support.looks import look
@@ -29,7 +29,7 @@ class RunningMailbox:
     web: httpx.AsyncClient
 
     async def send(self, mail: EmailMessage | bytes, to: str = "ada@harbour.example") -> str:
-        """Hand in a mail by a real SMTP conversation; return its ID."""
+        """Hand in an email by a real SMTP conversation; return its ID."""
         async with aiosmtplib.SMTP(
             hostname="127.0.0.1", port=self.smtp_port, start_tls=False
         ) as smtp:
@@ -69,7 +69,7 @@ def mail(subject: str = "Please accept", html: str | None = None) -> EmailMessag
     return message
 
 
-async def test_a_mail_comes_out_as_it_went_in(mailbox: RunningMailbox) -> None:
+async def test_an_email_comes_out_as_it_went_in(mailbox: RunningMailbox) -> None:
     mail_id = await mailbox.send(mail("Bitte bestätigen", "<p>Grüße</p>"))
 
     listed = (await mailbox.web.get("/api/v1/messages")).json()
@@ -106,7 +106,7 @@ async def test_newest_first_and_unknown_ones_are_not_found(mailbox: RunningMailb
         assert (await mailbox.web.get(path)).status_code == 404
 
 
-async def test_who_got_it_is_shown_even_if_the_mail_hides_it(mailbox: RunningMailbox) -> None:
+async def test_who_got_it_is_shown_even_if_the_email_hides_it(mailbox: RunningMailbox) -> None:
     mail_id = await mailbox.send(mail(), to="eve@meadow.example")
 
     message = (await mailbox.web.get(f"/api/v1/message/{mail_id}")).json()
@@ -114,7 +114,7 @@ async def test_who_got_it_is_shown_even_if_the_mail_hides_it(mailbox: RunningMai
     assert "eve@meadow.example" in (await mailbox.web.get(f"/view/{mail_id}")).text
 
 
-def test_the_oldest_mails_make_room() -> None:
+def test_the_oldest_emails_make_room() -> None:
     mailbox = Mailbox()
     for number in range(CAPACITY + 2):
         mailbox.add(b"Subject: %d\r\n\r\n" % number, ())
@@ -132,7 +132,7 @@ def test_the_oldest_mails_make_room() -> None:
 @example(b"Content-Type: text/html; charset=undefined\r\n\r\nx")
 @example(b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n--x\r\n--x--")
 @example(b"Content-Type: message/rfc822\r\n\r\nContent-Type: text/html\r\n\r\nx")
-def test_any_bytes_make_a_mail(raw: bytes) -> None:
+def test_any_bytes_make_an_email(raw: bytes) -> None:
     mail = Mail("id", datetime.now(UTC), ("ada@harbour.example",), raw)
 
     json.dumps([mail.details, mail.headers], ensure_ascii=False).encode()
@@ -152,9 +152,9 @@ async def test_it_listens_on_this_machine_alone(mailbox: RunningMailbox) -> None
             socket.create_connection(("127.0.0.2", port), timeout=2)
 
 
-async def test_a_mail_that_would_fill_the_memory_is_refused(mailbox: RunningMailbox) -> None:
+async def test_an_email_that_would_fill_the_memory_is_refused(mailbox: RunningMailbox) -> None:
     with pytest.raises(aiosmtplib.SMTPResponseException) as refused:
-        await mailbox.send(b"Subject: big\r\n\r\n" + b"x" * MAX_MAIL_BYTES)
+        await mailbox.send(b"Subject: big\r\n\r\n" + b"x" * MAX_EMAIL_BYTES)
     assert refused.value.code == 552
 
 
@@ -205,7 +205,7 @@ async def test_hostile_html_is_inert(mailbox: RunningMailbox, page: Page) -> Non
         assert requests == []
 
 
-async def test_our_own_pages_show_no_markup_of_a_mail_and_load_nothing_foreign(
+async def test_our_own_pages_show_no_markup_of_an_email_and_load_nothing_foreign(
     mailbox: RunningMailbox, page: Page
 ) -> None:
     requests: list[str] = []
@@ -246,9 +246,9 @@ async def test_a_link_opens_in_a_tab_that_works_and_does_not_tell_where_it_was(
     assert "referer" not in requests[0].lower()
 
 
-async def test_new_mails_appear_by_themselves(mailbox: RunningMailbox, page: Page) -> None:
+async def test_new_emails_appear_by_themselves(mailbox: RunningMailbox, page: Page) -> None:
     await page.goto(mailbox.url)
-    await page.get_by_text("No mail yet").wait_for()
+    await page.get_by_text("No email yet").wait_for()
 
     mail_id = await mailbox.send(mail("Hello"))
     link = page.get_by_role("link", name="Hello")

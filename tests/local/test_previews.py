@@ -1,4 +1,4 @@
-"""Every kind of mail can be looked at in the local stack, as it is really made."""
+"""Every kind of email can be looked at in the local stack, as it is really made."""
 
 from collections.abc import AsyncIterator
 

@@ -193,7 +193,7 @@ async def all_parts_answer(stack: Stack, text: str) -> None:
 
 
 async def the_command_it_shows_starts_a_request(stack: Stack, text: str) -> None:
-    command = text.partition("Start a request:\n")[2].partition("\n  Read the mails")[0]
+    command = text.partition("Start a request:\n")[2].partition("\n  Read the emails")[0]
     shell = await asyncio.create_subprocess_shell(command, cwd=stack.home, env=environment())
     assert await shell.wait() == 0
     url = f"http://127.0.0.1:{stack.ports['MAILBOX_PORT']}/api/v1/messages"
@@ -328,21 +328,21 @@ async def test_the_demo_ends_well_with_both_time_lines(tmp_path: Path) -> None:
     assert head == "Harbour Logistics (harbour.example): active; times in UTC"
     assert happened[0].startswith("requested; to be accepted by ")
     assert set(happened[1:3]) == {
-        "mail activation to ada@harbour.example sent",
-        "mail request-received to pat@partner.example sent",
+        "email activation to ada@harbour.example sent",
+        "email request-received to pat@partner.example sent",
     }
     assert happened[3:5] == ["accepted by the customer", "active"]
     assert set(happened[5:]) == {
-        "mail activated to pat@partner.example sent",
-        "mail welcome to ada@harbour.example sent",
-        "mail access-granted to bo@harbour.example sent",
+        "email activated to pat@partner.example sent",
+        "email welcome to ada@harbour.example sent",
+        "email access-granted to bo@harbour.example sent",
     }
     head, happened = events(lapsed)
     assert head == "Meadow Farms (meadow.example): lapsed; times in UTC"
     assert happened[3] == "lapsed: nobody answered in time"
     assert set(happened[4:]) == {
-        "mail lapsed to eve@meadow.example sent",
-        "mail lapsed to kim@reseller.example sent",
+        "email lapsed to eve@meadow.example sent",
+        "email lapsed to kim@reseller.example sent",
     }
 
 

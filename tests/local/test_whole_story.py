@@ -1,5 +1,5 @@
 """The whole story against what ``make run`` starts: the partner in one browser, the customer in
-another, the mails between them in the mailbox.
+another, the emails between them in the mailbox.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -91,9 +91,9 @@ class Person:
 
     async def fills_in(self, account: str, customer: str) -> None:
         await self.writes("Account name", account)
-        await self.writes("Customer e-mail", customer)
+        await self.writes("Customer email", customer)
         await self.writes("Note to customer", "As agreed on the phone.")
-        await self.writes("User e-mails", f"bo@{customer.partition('@')[2]}")
+        await self.writes("User emails", f"bo@{customer.partition('@')[2]}")
 
     async def sends(self, account: str) -> None:
         await self.does("button", "Review Request")
@@ -230,7 +230,7 @@ async def test_resent(stack: Any, person: Any, pat: Any, begin: Any, browser: st
     await ada.sees("Accept a Smart Account")
     await pat.page.goto(stack.url("WEB_PORT") + path)
     await pat.sees("Vineyard Estates", "Pending")
-    await pat.opens("Send the activation e-mail again")
+    await pat.opens("Send the activation email again")
     await pat.picture("resend")
     await pat.does("button", "Send it again")
     await expect(pat.page.get_by_role("status").first).to_contain_text("is on its way")

@@ -24,7 +24,7 @@ from temporalio.service import RPCError
 
 from smart_accounts.contract.messages import EmailState, RequestStatus, SmartAccountRequest, Status
 from smart_accounts.contract.names import SEARCH_ATTRIBUTES, workflow_id
-from smart_accounts.errors import NotFound, Refused, Unavailable
+from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.temporal.client import RequestClient, Started
 from tests.support.programs import Program
 
@@ -52,7 +52,7 @@ class PatientClient(RequestClient):
             except Unavailable:
                 unheard = True
                 raise
-            except Refused:
+            except Rejected:
                 if not unheard:
                     raise
                 return await self.begun(workflow_id(request.account_domain))

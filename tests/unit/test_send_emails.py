@@ -1,4 +1,4 @@
-"""The mail activity, run as Temporal runs it: again after a crash, after a decision, in outages."""
+"""The email activity as Temporal runs it: again after a crash, after a decision, in outages."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -29,11 +29,11 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import SmtpTls
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 
-CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 OLD, NEW = "old-key-of-at-least-thirty-two-characters", "new-key-of-at-least-thirty-two-characters"
 ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
@@ -65,7 +65,7 @@ async def pending(store: AccountStore, example: dict[str, Any]) -> AccountStore:
     new = OpenRequest(
         request_id="one", request=request, requested_at=NOW, deadline=NOW + timedelta(days=90)
     )
-    await store.open_request(new, (), CEILINGS)
+    await store.open_request(new, (), LIMITS)
     return store
 
 
@@ -80,7 +80,7 @@ async def send(
     )
 
 
-async def test_settled_mail_is_not_sent_again(
+async def test_settled_email_is_not_sent_again(
     pending: AccountStore, sender: SmtpSender, mail_server: Any
 ) -> None:
     first = await send(pending, sender, ACTIVATION, RECEIVED)
@@ -88,7 +88,7 @@ async def test_settled_mail_is_not_sent_again(
     assert len(mail_server.mails) == 2
 
 
-async def test_mail_that_a_decision_made_untrue_is_dropped(
+async def test_email_that_a_decision_made_untrue_is_dropped(
     pending: AccountStore, sender: SmtpSender, mail_server: Any
 ) -> None:
     await pending.close(
@@ -99,18 +99,18 @@ async def test_mail_that_a_decision_made_untrue_is_dropped(
     assert not mail_server.mails
 
 
-async def test_mail_with_a_dead_link_is_dropped(
+async def test_email_with_a_dead_link_is_dropped(
     pending: AccountStore, sender: SmtpSender, mail_server: Any, example: dict[str, Any]
 ) -> None:
     request = SmartAccountRequest.model_validate(example)
     link = IssueLink(request_id="one", request=request, ordinal=2, at=NOW)
-    await pending.issue_link(link, (), CEILINGS)
+    await pending.issue_link(link, (), LIMITS)
     [outcome] = await send(pending, sender, ACTIVATION)
     assert outcome.state == EmailState.DROPPED
     assert not mail_server.mails
 
 
-async def test_database_away_after_the_mail_left(
+async def test_database_away_after_the_email_left(
     pending: AccountStore, sender: SmtpSender, mail_server: Any, monkeypatch: Any
 ) -> None:
     record, calls = pending.emails.record, []
@@ -164,7 +164,7 @@ async def test_days_of_our_own_outage_are_none_of_the_refusals(
     assert await pending.emails.outcome("one", ACTIVATION) is None
 
 
-async def test_mail_refused_for_now_under_an_old_key_can_still_bounce(
+async def test_email_refused_for_now_under_an_old_key_can_still_bounce(
     pending: AccountStore, sender: SmtpSender, mail_server: Any
 ) -> None:
     mail_server.refusals["ada@acme.example"] = "451 greylisted"

@@ -17,11 +17,11 @@ from smart_accounts.contract.messages import (
 from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.database import migrate
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
-CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
 ACCEPTED = Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example")
 ACCEPTED_ONE = RecordDecision(request_id="one", decision=ACCEPTED)
 LAPSED_ONE = RecordDecision(request_id="one", decision=Decision(status=Status.LAPSED, at=NOW))
@@ -42,7 +42,7 @@ def opening(example: dict[str, Any]) -> Any:
 
 async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: Any) -> None:
     for _ in range(2):
-        assert await store.open_request(opening("one"), (), CEILINGS) is None
+        assert await store.open_request(opening("one"), (), LIMITS) is None
     for _ in range(2):
         assert await store.activate(ACCEPTED_ONE) == ACCEPTED
     assert await store.close(LAPSED_ONE) == ACCEPTED
@@ -52,17 +52,17 @@ async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: An
 
 
 async def test_rejection_says_the_same_again(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), (), CEILINGS)
+    await store.open_request(opening("one"), (), LIMITS)
     await store.activate(ACCEPTED_ONE)
-    first = await store.open_request(opening("two"), (), CEILINGS)
+    first = await store.open_request(opening("two"), (), LIMITS)
     assert first
-    assert await store.open_request(opening("two"), (), CEILINGS) == first
+    assert await store.open_request(opening("two"), (), LIMITS) == first
 
 
 async def test_database_refuses_a_second_open_account_of_a_domain(
     store: AccountStore, opening: Any, ask: Any
 ) -> None:
-    await store.open_request(opening("one"), (), CEILINGS)
+    await store.open_request(opening("one"), (), LIMITS)
     await ask("INSERT INTO requests SELECT 'two', " + ALL_BUT_ID + " FROM requests")
     account = "INSERT INTO accounts VALUES ('two', 'acme.example', 'Acme', '{}', NULL)"
     with pytest.raises(IntegrityError):
@@ -78,8 +78,8 @@ ALL_BUT_ID = (
 )
 
 
-async def test_first_outcome_of_a_mail_stays(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), (), CEILINGS)
+async def test_first_outcome_of_an_email_stays(store: AccountStore, opening: Any) -> None:
+    await store.open_request(opening("one"), (), LIMITS)
     email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
     assert await store.emails.outcome("one", email) is None
 
@@ -97,7 +97,7 @@ async def test_first_outcome_of_a_mail_stays(store: AccountStore, opening: Any) 
 
 
 async def test_times_come_back_in_utc(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), (), CEILINGS)
+    await store.open_request(opening("one"), (), LIMITS)
     found = await store.find_request("one")
     assert found
     assert found.requested_at == NOW
@@ -105,7 +105,7 @@ async def test_times_come_back_in_utc(store: AccountStore, opening: Any) -> None
 
 
 async def test_first_signal_stays(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), (), CEILINGS)
+    await store.open_request(opening("one"), (), LIMITS)
     await store.note_signalled("one", "declined")
     await store.note_signalled("one", "accepted")
     found = await store.find_request("one")
@@ -129,7 +129,7 @@ async def test_errors_do_not_quote_what_was_stored(
     store: AccountStore, opening: Any, ask: Any
 ) -> None:
     await ask("DROP TABLE account_users")
-    await store.open_request(opening("one"), (), CEILINGS)
+    await store.open_request(opening("one"), (), LIMITS)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is
         await store.activate(ACCEPTED_ONE)
     assert "ada@acme.example" not in f"{caught.value!s}{caught.value.__cause__!s}"

@@ -26,7 +26,7 @@ from smart_accounts.contract.steps import EmailOutcome, OpenRequest
 from smart_accounts.errors import NotFound, SmartAccountsError, Unavailable
 from smart_accounts.mail.bounces import return_path
 from smart_accounts.settings import Settings
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.web.app import _add_errors
@@ -95,14 +95,14 @@ def _client(store: AccountStore, temporal: RequestClient, domain: str | None) ->
 
 @pytest.fixture
 async def hook(store: AccountStore, example: dict[str, Any]) -> AsyncIterator[Hook]:
-    """The hook of a service whose activation mail is out."""
+    """The hook of a service whose activation email is out."""
     opened = OpenRequest(
         request_id="run-1",
         request=SmartAccountRequest(**example),
         requested_at=NOW,
         deadline=NOW + timedelta(days=90),
     )
-    enough = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+    enough = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
     assert await store.open_request(opened, (), enough) is None
     sent = EmailOutcome(state=EmailState.SENT, at=NOW)
     await store.emails.record(
@@ -124,7 +124,7 @@ def report(token: str = TOKEN, *, status: str = "5.1.1", action: str = "failed")
     ).encode()
 
 
-async def test_a_returned_mail_is_told_to_the_request_and_marked(hook: Hook) -> None:
+async def test_a_returned_email_is_told_to_the_request_and_marked(hook: Hook) -> None:
     assert await hook.post(report(TOKEN.upper())) == 204
     assert hook.temporal.bounces == [SIGNAL]
     outcome = await hook.outcome()
@@ -148,7 +148,7 @@ async def test_the_same_report_again_changes_nothing(hook: Hook) -> None:
         report("a" * 32),
         report("short"),
     ],
-    ids=["empty", "garbage", "a mail", "delayed", "forged", "malformed"],
+    ids=["empty", "garbage", "an email", "delayed", "forged", "malformed"],
 )
 async def test_nothing_else_changes_or_tells_anything(hook: Hook, body: bytes) -> None:
     assert await hook.post(body) == 204
@@ -237,7 +237,7 @@ async def test_the_log_names_the_request_and_no_address(
 ) -> None:
     with caplog.at_level(logging.DEBUG, "smart_accounts"):
         await hook.post(report())
-    assert caplog.messages == ["mail activation of request run-1 came back"]
+    assert caplog.messages == ["email activation of request run-1 came back"]
 
 
 @pytest.mark.parametrize(("status", "code"), [(204, 0), (429, 75), (503, 75)])

@@ -1,4 +1,4 @@
-"""The pages in a real browser: as a person uses them, and as a mail scanner does."""
+"""The pages in a real browser: as a person uses them, and as an email scanner does."""
 
 from typing import Any
 

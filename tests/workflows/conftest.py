@@ -30,19 +30,19 @@ from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import SmtpTls
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import Started
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from smart_accounts.tokens import LinkTokens
 from tests.support.read_model import status_in
 from tests.support.real_parts import PatientClient
-from workflows.remaining_mails import RemainingMailsWorkflow
+from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 BASE_URL = "https://accounts.example"
-CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=7)
+LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=7)
 
 
 class Story:
@@ -73,7 +73,7 @@ class Story:
             support_url=None,
             mail_from="no-reply@accounts.example",
         )
-        accounts = AccountActivities(self.store, CEILINGS)
+        accounts = AccountActivities(self.store, LIMITS)
         emails = EmailActivities(
             self.store, Composer(site), sender, LinkTokens([KEY]), BASE_URL, "bounces.example"
         )
@@ -82,7 +82,7 @@ class Story:
         async with Worker(
             Client(**config),
             task_queue=TASK_QUEUE,
-            workflows=[SmartAccountRequestWorkflow, RemainingMailsWorkflow],
+            workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
             activities=[
                 accounts.open_request,
                 accounts.issue_link,
@@ -114,7 +114,7 @@ class Story:
         return await self.client.status(self.started.workflow_id, run_id=self.started.request_id)
 
     async def until(self, *statuses: Status, sent: int = 0) -> RequestStatus:
-        """Wait, in real time, until the request stands so and ``sent`` mails are out."""
+        """Wait, in real time, until the request stands so and ``sent`` emails are out."""
         async with asyncio.timeout(40):
             while True:
                 now = await self.status()
@@ -202,5 +202,5 @@ def story(
 
 
 @pytest.fixture
-def ceilings() -> Ceilings:
-    return CEILINGS
+def limits() -> Limits:
+    return LIMITS

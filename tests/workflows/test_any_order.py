@@ -33,7 +33,7 @@ from smart_accounts.contract.messages import (
     Status,
     Withdrawal,
 )
-from smart_accounts.errors import NotFound, Refused
+from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
@@ -206,7 +206,7 @@ class AnyOrder(RuleBasedStateMachine):
     def _act(self, action: Coroutine[Any, Any, Any], may: bool) -> None:
         try:
             self.run(action)
-        except (Refused, BadInput):
+        except (Rejected, BadInput):
             assert not may
         else:
             assert may

@@ -1,4 +1,4 @@
-"""Mails that a mail server does not take when the request has ended, and who may start again."""
+"""Emails that a mail server does not take when the request has ended, and who may start again."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,9 +9,9 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import RetryPolicy
 
 from smart_accounts.contract.messages import Addressee, Email, EmailKind, Status
-from smart_accounts.contract.names import REMAINING_MAILS_TYPE, TASK_QUEUE
+from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, TASK_QUEUE
 from smart_accounts.contract.steps import SendEmails
-from smart_accounts.errors import Refused
+from smart_accounts.errors import Rejected
 from tests.support.read_model import status_in
 from workflows import mailing
 
@@ -30,7 +30,7 @@ async def test_what_is_left_after_an_hour_goes_on_without_the_request(
         mail_server.refusals[REQUESTER] = "451 later"
         await story.client.decline(story.started.workflow_id)
         await story.until(Status.DECLINED)
-        with pytest.raises(Refused, match=r"ended declined and is still closing.*Try again in"):
+        with pytest.raises(Rejected, match=r"ended declined and is still closing.*Try again in"):
             await story.start()
         # After the try that hands over, at minute 52, and just before the next one: a child that
         # outlives its parent stops the time-skipping server from skipping.
@@ -60,14 +60,14 @@ async def test_what_is_left_after_an_hour_goes_on_without_the_request(
     assert mail_server.kinds(REQUESTER).count("declined") == 1
 
 
-async def test_mails_that_go_on_already_are_left_to_that(story: Any, mail_server: Any) -> None:
+async def test_emails_that_go_on_already_are_left_to_that(story: Any, mail_server: Any) -> None:
     async with story.worker():
         await story.start()
         await story.until(Status.PENDING, sent=2)
         mail_server.refusals[REQUESTER] = "451 later"
         declined = Email(kind=EmailKind.DECLINED, to=Addressee.REQUESTER)
         remaining = await story.env.client.start_workflow(  # as before the run was reset
-            REMAINING_MAILS_TYPE,
+            REMAINING_EMAILS_TYPE,
             SendEmails(request_id=story.started.request_id, emails=(declined,)),
             id=f"smart-account-mails-{story.started.request_id}",
             task_queue=TASK_QUEUE,
@@ -95,10 +95,10 @@ async def test_costs_nothing_where_the_mail_server_answers(story: Any) -> None:
 
 
 async def test_customer_with_enough_open_requests(
-    story: Any, mail_server: Any, ceilings: Any
+    story: Any, mail_server: Any, limits: Any
 ) -> None:
     async with story.worker():
-        for number in range(ceilings.open_per_customer):
+        for number in range(limits.open_per_customer):
             await story.start(account_domain=f"acme-{number}.example")
             await story.until(Status.PENDING, sent=2)
         before = len(mail_server.mails)
@@ -115,16 +115,16 @@ async def test_customer_with_enough_open_requests(
         await story.until(Status.PENDING, sent=2)
         await story.start(customer_email="cy@other.example", account_domain="other.example")
         await story.until(Status.PENDING, sent=2)
-        with pytest.raises(Refused, match="has 5 open requests already"):
+        with pytest.raises(Rejected, match="has 5 open requests already"):
             await story.replace(CUSTOMER)
         assert (await story.agreed()).emails[0].recipient == "cy@other.example"
 
 
 async def test_requester_who_starts_too_many_in_an_hour(
-    story: Any, mail_server: Any, ceilings: Any
+    story: Any, mail_server: Any, limits: Any
 ) -> None:
     async with story.worker():
-        for number in range(ceilings.starts_per_requester_per_hour):
+        for number in range(limits.starts_per_requester_per_hour):
             customer = f"ada@acme-{number}.example"
             await story.start(account_domain=f"acme-{number}.example", customer_email=customer)
             await story.until(Status.PENDING, sent=2)

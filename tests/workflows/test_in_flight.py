@@ -1,4 +1,4 @@
-"""What happens while a step or a mail is under way: nothing is lost, torn or held back."""
+"""What happens while a step or an email is under way: nothing is lost, torn or held back."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from smart_accounts.contract.messages import (
     Status,
     Withdrawal,
 )
-from smart_accounts.errors import Refused
+from smart_accounts.errors import Rejected
 from tests.support.real_parts import end_what_is_left
 
 CUSTOMER, REQUESTER, OTHER = "ada@acme.example", "pat@partner.example", "cy@acme.example"
@@ -36,7 +36,7 @@ async def in_flight(mail_server: Any, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_decision_while_a_mail_is_being_refused(story: Any, mail_server: Any) -> None:
+async def test_decision_while_an_email_is_being_refused(story: Any, mail_server: Any) -> None:
     mail_server.slow = {CUSTOMER, REQUESTER}
     mail_server.refusals = dict.fromkeys(mail_server.slow, "451 later")
     async with story.worker():
@@ -53,7 +53,7 @@ async def test_decision_while_a_mail_is_being_refused(story: Any, mail_server: A
     assert sorted(mail_server.kinds()) == ["access-granted", "activated", "welcome"]
 
 
-async def test_new_approver_waits_for_nobody_elses_mail(story: Any, mail_server: Any) -> None:
+async def test_new_approver_waits_for_nobody_elses_email(story: Any, mail_server: Any) -> None:
     mail_server.slow = {CUSTOMER}
     mail_server.refusals = {REQUESTER: "451 later"}
     async with story.worker():
@@ -90,7 +90,7 @@ async def test_approver_who_was_asked_at_the_decision_stays(
             while "is being recorded: active" not in (await story.status()).next_step:
                 await asyncio.sleep(0.02)
         decided.set()
-        with pytest.raises(Refused, match="Too late: the request is active already"):
+        with pytest.raises(Rejected, match="Too late: the request is active already"):
             await replacing
         assert (await story.handle.result())["status"] == "active"
     assert [row["email"] for row in await ask("SELECT email FROM account_users")] == [CUSTOMER]

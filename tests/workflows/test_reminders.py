@@ -91,7 +91,7 @@ async def test_after_an_outage_only_the_latest_is_sent(story: Any, mail_server: 
     assert "reminder.customer.4@" in fourth["Message-ID"]
 
 
-async def test_mail_outage_over_two_reminders_leaves_one(story: Any, mail_server: Any) -> None:
+async def test_email_outage_over_two_reminders_leaves_one(story: Any, mail_server: Any) -> None:
     async with story.worker():
         await story.start(reminders=["PT1H", "PT2H"], acceptance_window="P6D")
         await story.until(Status.PENDING, sent=2)
@@ -106,7 +106,7 @@ async def test_mail_outage_over_two_reminders_leaves_one(story: Any, mail_server
     assert "reminder.customer.2@" in reminder["Message-ID"]
 
 
-async def test_activation_mail_that_has_not_left_needs_no_reminder(
+async def test_activation_email_that_has_not_left_needs_no_reminder(
     story: Any, mail_server: Any
 ) -> None:
     await mail_server.down()

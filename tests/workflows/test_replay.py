@@ -13,7 +13,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from smart_accounts.contract import fields
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
-from workflows.remaining_mails import RemainingMailsWorkflow
+from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 HISTORY_FOLDER = Path(__file__).parents[1] / "histories"
@@ -69,7 +69,7 @@ class NewRequest(BaseModel):
 
 async def replay(path: Path, runner: WorkflowRunner | None = None) -> None:
     replayer = Replayer(
-        workflows=[SmartAccountRequestWorkflow, RemainingMailsWorkflow],
+        workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
         interceptors=[GuardInterceptor()],
         data_converter=worker_data_converter,
         workflow_runner=runner or UnsandboxedWorkflowRunner(),  # as in production

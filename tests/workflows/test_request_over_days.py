@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from smart_accounts.contract.messages import RequestStatus, Status
-from smart_accounts.errors import NotFound, Refused, Unavailable
+from smart_accounts.errors import NotFound, Rejected, Unavailable
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
@@ -146,7 +146,9 @@ async def test_mail_server_down_for_half_a_day(story: Any, mail_server: Any) -> 
     assert sorted(mail_server.kinds()) == ["activation", "request-received"]
 
 
-async def test_refusal_for_now_of_one_mail_holds_back_nothing(story: Any, mail_server: Any) -> None:
+async def test_refusal_for_now_of_one_email_holds_back_nothing(
+    story: Any, mail_server: Any
+) -> None:
     mail_server.refusals[REQUESTER] = "451 try again later"
     async with story.worker():
         await story.start()
@@ -172,7 +174,7 @@ async def test_second_request_while_one_is_pending(story: Any, mail_server: Any)
         await story.start()
         await story.until(Status.PENDING, sent=2)
         first = story.started
-        with pytest.raises(Refused, match="already under way"):
+        with pytest.raises(Rejected, match="already under way"):
             await story.start()
         assert story.started == first
         assert len(mail_server.mails) == 2
@@ -278,7 +280,7 @@ async def test_first_decision_wins(story: Any) -> None:
         assert (await story.status()).reason is None
 
 
-async def test_decision_before_the_mails_stops_them(
+async def test_decision_before_the_emails_stops_them(
     story: Any, mail_server: Any, keep: Any
 ) -> None:
     await mail_server.down()

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from smart_accounts.contract.field_errors import BadInput
 from smart_accounts.contract.messages import NewApprover, Status, Withdrawal
-from smart_accounts.errors import NotFound, Refused
+from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.tokens import token_hash
 
 MINUTE = timedelta(minutes=1)
@@ -51,7 +51,7 @@ async def test_resend_gives_a_new_link_and_kills_the_old_one(
         await story.env.sleep(6 * MINUTE)
         answer = await resend()
         assert answer.status == Status.PENDING
-        assert "new activation mail is on its way" in answer.message
+        assert "new activation email is on its way" in answer.message
         after = await story.until(Status.PENDING, sent=3)
     assert after.deadline == before.deadline
     first, second = [mail for mail in mail_server.mails if mail["To"] == CUSTOMER]
@@ -66,14 +66,14 @@ async def test_resend_has_a_cool_down_and_a_daily_limit(
     async with story.worker():
         await story.start()
         await story.until(Status.PENDING, sent=2)
-        with pytest.raises(Refused, match="has just been sent; try again at 20"):
+        with pytest.raises(Rejected, match="has just been sent; try again at 20"):
             await resend()
         for number in range(5):
             await story.env.sleep(6 * MINUTE)
             await resend()
             await story.until(Status.PENDING, sent=3 + number)
         await story.env.sleep(6 * MINUTE)
-        with pytest.raises(Refused, match="Too many activation mails in a day"):
+        with pytest.raises(Rejected, match="Too many activation emails in a day"):
             await resend()
         await story.env.sleep(24 * 60 * MINUTE)
         await resend()
@@ -85,7 +85,7 @@ async def test_short_window_has_a_short_cool_down(story: Any, resend: Any) -> No
     async with story.worker():
         await story.start(acceptance_window=timedelta(hours=2))
         await story.until(Status.PENDING, sent=2)
-        with pytest.raises(Refused, match="has just been sent"):
+        with pytest.raises(Rejected, match="has just been sent"):
             await resend()
         await story.env.sleep(timedelta(seconds=72))
         await resend()
@@ -98,12 +98,12 @@ async def test_two_resends_at_once_are_one(story: Any, mail_server: Any, resend:
         await story.until(Status.PENDING, sent=2)
         await story.env.sleep(6 * MINUTE)
         answers = await asyncio.gather(resend(), resend(), return_exceptions=True)
-        assert sorted(isinstance(answer, Refused) for answer in answers) == [False, True]
+        assert sorted(isinstance(answer, Rejected) for answer in answers) == [False, True]
         await story.until(Status.PENDING, sent=3)
     assert mail_server.kinds(CUSTOMER) == ["activation"] * 2
 
 
-async def test_resend_while_the_first_mail_waits_replaces_it(
+async def test_resend_while_the_first_email_waits_replaces_it(
     story: Any, mail_server: Any, resend: Any, keep: Any
 ) -> None:
     await mail_server.down()
@@ -174,7 +174,7 @@ async def test_replacing_under_the_same_rules(
     async with story.worker():
         await story.start()
         await story.until(Status.PENDING, sent=2)
-        with pytest.raises((Refused, BadInput), match=message):
+        with pytest.raises((Rejected, BadInput), match=message):
             await replace(address)
         assert (await story.store.find_request(story.started.request_id)).link_ordinal == 1
     assert len(mail_server.mails) == 2
@@ -250,7 +250,7 @@ async def test_after_a_decision_each_says_why_not(
         mail_server.refusals = dict.fromkeys((CUSTOMER, REQUESTER), "451 later")
         await story.client.accept(story.started.workflow_id)
         await story.until(Status.ACTIVE)
-        with pytest.raises(Refused, match="Too late: the request is active already"):
+        with pytest.raises(Rejected, match="Too late: the request is active already"):
             await (act(OTHER) if action == "replace" else act())
         mail_server.refusals = {}
         assert (await story.handle.result())["status"] == "active"

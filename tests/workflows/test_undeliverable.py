@@ -1,4 +1,4 @@
-"""Mails that are refused for good, for days, or come back."""
+"""Emails that are refused for good, for days, or come back."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,7 @@ DAY = timedelta(days=1)
 CUSTOMER, REQUESTER, USER = "ada@acme.example", "pat@partner.example", "bo@acme.example"
 
 
-async def test_refused_activation_mail_ends_the_request(
+async def test_refused_activation_email_ends_the_request(
     story: Any, mail_server: Any, ask: Any, keep: Any
 ) -> None:
     mail_server.refusals[CUSTOMER] = "550 5.1.1 no such user"
@@ -78,7 +78,7 @@ async def test_own_mail_server_down_for_days_is_nobody_elses_fault(
         assert waiting.status == Status.PENDING
         assert {mail.state for mail in waiting.emails} == {"queued"}
         [activity] = await story.pending_activities()
-        assert "No mail server takes mails from us" in activity.last_failure.message
+        assert "No mail server takes emails from us" in activity.last_failure.message
         await mail_server.up()
         await story.env.sleep(DAY / 2)
         await story.until(Status.PENDING, sent=2)
@@ -86,7 +86,7 @@ async def test_own_mail_server_down_for_days_is_nobody_elses_fault(
 
 
 @pytest.mark.parametrize("who", [REQUESTER, USER])
-async def test_mail_to_anyone_else_never_stops_the_request(
+async def test_email_to_anyone_else_never_stops_the_request(
     story: Any, mail_server: Any, who: str
 ) -> None:
     mail_server.refusals[who] = "550 no such user"
@@ -109,7 +109,7 @@ async def bounce(story: Any, email: Email) -> None:
     )
 
 
-async def test_bounced_activation_mail_is_undeliverable(
+async def test_bounced_activation_email_is_undeliverable(
     story: Any, mail_server: Any, keep: Any
 ) -> None:
     async with story.worker():
@@ -124,7 +124,7 @@ async def test_bounced_activation_mail_is_undeliverable(
     assert mail_server.kinds(REQUESTER) == ["request-received", "undeliverable"]
 
 
-async def test_bounce_of_a_dead_link_or_of_another_mail_only_shows(story: Any) -> None:
+async def test_bounce_of_a_dead_link_or_of_another_email_only_shows(story: Any) -> None:
     async with story.worker():
         await story.start()
         await story.until(Status.PENDING, sent=2)

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from smart_accounts.settings import Settings
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.web.api.bearer import Bearer
@@ -22,7 +22,7 @@ def add_api(
     """Put the API and its description into the web application."""
     api = FastAPI(openapi_url=None, redirect_slashes=False, telemetry={"tracing": False})
     api.state.bearer = Bearer(settings, store.partners)
-    submission = Submission(store, client, Ceilings.of(settings))
+    submission = Submission(store, client, Limits.of(settings))
     router = RequestRoutes(store, client, submission, page.root).router
     api.include_router(router)
     add_problems(api, router)

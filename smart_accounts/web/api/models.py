@@ -141,7 +141,7 @@ class Given(BaseModel):
 
 
 class GivenEmail(Given):
-    """One mail; `answer` is what the mail server said when it refused it or sent it back."""
+    """One email; `answer` is what the mail server said when it refused it or sent it back."""
 
     kind: EmailKind
     recipient: str
@@ -181,7 +181,7 @@ _OWN = {"request_id", "emails", "last_email"}
 
 
 class WholeRequest(GivenRequest):
-    """One request with its mails."""
+    """One request with its emails."""
 
     emails: tuple[GivenEmail, ...]
 
@@ -191,7 +191,7 @@ class WholeRequest(GivenRequest):
 
 
 class ListedRequest(GivenRequest):
-    """One request of a list; `last_email` is the mail that something last happened to."""
+    """One request of a list; `last_email` is the email that something last happened to."""
 
     last_email: GivenEmail | None
 

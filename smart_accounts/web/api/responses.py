@@ -38,7 +38,7 @@ _ALL: Answers = {
     ),
     403: _problem(
         403,
-        "The token lacks the scope `smart-accounts`, or a verified e-mail address, a name or a"
+        "The token lacks the scope `smart-accounts`, or a verified email address, a name or a"
         " company.",
         _CHALLENGE,
         detail="The token lacks the scope smart-accounts.",

@@ -12,10 +12,10 @@ from pydantic import ValidationError, WithJsonSchema
 
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
 from smart_accounts.contract.messages import ActionResult, SmartAccountRequest, Status
-from smart_accounts.errors import NotFound, Refused, Unavailable
+from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import Begun, RequestClient
+from smart_accounts.temporal.client import RequestClient, RunningRequest
 from smart_accounts.web.api import responses
 from smart_accounts.web.api.bearer import Bearer, Credentials
 from smart_accounts.web.api.json_bodies import JsonRoute
@@ -84,7 +84,7 @@ class RequestRoutes:
         one = "/{workflow_id}"
         self._add("GET", one, "Show a request", self.show, responses.SHOW)
         resend, replace, withdraw = self.resend, self.replace_approver, self.withdraw
-        self._add("POST", f"{one}/resend", "Resend the mail", resend, responses.RESEND)
+        self._add("POST", f"{one}/resend", "Resend the email", resend, responses.RESEND)
         self._add("POST", f"{one}/replace-approver", "Replace the approver", replace, responses.ACT)
         self._add("POST", f"{one}/withdraw", "Withdraw a request", withdraw, responses.ACT)
 
@@ -125,7 +125,9 @@ class RequestRoutes:
             raise Unavailable(
                 "No answer yet. It may still be made: send the same again, with the same key."
             ) from None
-        begun = Begun(started.workflow_id, started.request_id, started.requested_at, request)
+        begun = RunningRequest(
+            started.workflow_id, started.request_id, started.requested_at, request
+        )
         shown = await self._whole(stored or not_stored_yet(begun))
         response.headers["Location"] = f"{self._path}/{shown.workflow_id}?run={shown.request_id}"
         return shown
@@ -158,7 +160,7 @@ class RequestRoutes:
         return await self._whole(await self._find(partner, workflow_id, which))
 
     async def resend(self, workflow_id: WorkflowId, which: Which, partner: Caller) -> ActionTaken:
-        """Send the customer a new activation mail; the link before it is dead."""
+        """Send the customer a new activation email; the link before it is dead."""
         return await self._act(
             partner,
             workflow_id,
@@ -197,7 +199,7 @@ class RequestRoutes:
         found = await find_request(
             self._store, self._client, partner, workflow_id, which.request_id
         )
-        return not_stored_yet(found) if isinstance(found, Begun) else found
+        return not_stored_yet(found) if isinstance(found, RunningRequest) else found
 
     async def _whole(self, stored: StoredRequest) -> WholeRequest:
         if stored.status is Status.REQUESTED:  # the store has none of it yet
@@ -213,12 +215,12 @@ class RequestRoutes:
     ) -> ActionTaken:
         found = await self._find(partner, workflow_id, which)
         if found.status.is_final:
-            raise Refused(f"Too late: the request is {found.status} already.")
+            raise Rejected(f"Too late: the request is {found.status} already.")
         await self._client.check()  # an action waits longer for a worker than for Temporal
         try:
             return ActionTaken.of(found, await act(found))
         except NotFound:
-            raise Refused("Too late: the request has ended.") from None
+            raise Rejected("Too late: the request has ended.") from None
 
 
 def _made_by(partner: Partner, wish: NewRequest) -> SmartAccountRequest:

@@ -12,7 +12,7 @@ from smart_accounts.web.auth.session import Partner
 
 _LABELS = {
     "subject": "identifier",
-    "email": "e-mail address",
+    "email": "email address",
     "name": "name",
     "company": "company",
 }
@@ -57,7 +57,7 @@ def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
             tuple(f"Your {_LABELS[each.field]} {each.message}." for each in wrong),
         ) from None
     if claims.get("email_verified") is not True:
-        # Mails would go to, and requests be made in the name of, an address of somebody else.
+        # Emails would go to, and requests be made in the name of, an address of somebody else.
         raise SignInFailed("email", "the address is not verified")
     return Partner(
         subject=person.subject,

@@ -6,7 +6,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry
 
-from smart_accounts.errors import Refused
+from smart_accounts.errors import Rejected
 from smart_accounts.web.auth.issuer import usable_keys
 
 LEEWAY_SECONDS = 60  # clocks differ
@@ -18,7 +18,7 @@ ALGORITHMS = [
 ]
 
 
-class SignInFailed(Refused):
+class SignInFailed(Rejected):
     """Nobody is signed in; ``problem`` names the part of the page that says why."""
 
     def __init__(self, problem: str, why: str, details: tuple[str, ...] = ()) -> None:

@@ -18,7 +18,7 @@ PREFIX = "sign-in-"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
+class LoginAttempt:
     """``next`` is the page that was asked for."""
 
     state: str
@@ -38,27 +38,27 @@ class Attempt:
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-class Attempts:
+class LoginAttempts:
     """Each in a cookie of its own, so that two tabs don't undo each other's."""
 
     def __init__(self, cookies: SignedCookies) -> None:
         self._cookies = cookies
 
-    def keep(self, request: Request, response: Response, attempt: Attempt) -> None:
+    def keep(self, request: Request, response: Response, attempt: LoginAttempt) -> None:
         under_way = self._cookies.names(request, PREFIX)
         for name in under_way if len(under_way) >= MAX_AT_ONCE else ():
             self._cookies.take(response, name)
         until = datetime.now(UTC) + PATIENCE
         self._cookies.give(response, _cookie(attempt.state), asdict(attempt), until)
 
-    def find(self, request: Request, state: str) -> Attempt | None:
+    def find(self, request: Request, state: str) -> LoginAttempt | None:
         """The one that this browser began under this state, if it began one."""
         content = self._cookies.read(request, _cookie(state))
         if content is None or not hmac.compare_digest(content["state"].encode(), state.encode()):
             return None
-        return Attempt(**{name: content[name] for name in Attempt.__dataclass_fields__})
+        return LoginAttempt(**{name: content[name] for name in LoginAttempt.__dataclass_fields__})
 
-    def end(self, response: Response, attempt: Attempt) -> None:
+    def end(self, response: Response, attempt: LoginAttempt) -> None:
         self._cookies.take(response, _cookie(attempt.state))
 
 

@@ -18,14 +18,14 @@ from pydantic import AnyHttpUrl, BaseModel, ValidationError
 from smart_accounts.errors import BadSetting, Unavailable
 from smart_accounts.settings import PREFIX, Settings
 from smart_accounts.web.auth.id_tokens import SignInFailed, verified_claims
-from smart_accounts.web.auth.login_attempt import Attempt
+from smart_accounts.web.auth.login_attempt import LoginAttempt
 
 CALLBACK = "/sign-in/callback"
 ANSWER_SECONDS = 4  # for all that one page asks of the provider
 SCOPE = "openid email profile"
 
 
-class ProviderAway(Unavailable):
+class ProviderDown(Unavailable):
     """The provider does not answer, or not as one; try again later."""
 
 
@@ -44,7 +44,7 @@ class _Configuration(BaseModel):
 class Provider:
     """The provider at ``issuer``, to which we are the client ``client_id``.
 
-    Every method raises ``ProviderAway`` if it does not answer within ``ANSWER_SECONDS``.
+    Every method raises ``ProviderDown`` if it does not answer within ``ANSWER_SECONDS``.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Provider:
         self._public_url = public_url
         self._http = http
 
-    async def sign_in_url(self, attempt: Attempt) -> str:
+    async def sign_in_url(self, attempt: LoginAttempt) -> str:
         """Where the person signs in, to be sent back to ``CALLBACK``."""
         async with self._answering():
             configuration = await self._configuration()
@@ -89,7 +89,7 @@ class Provider:
             post_logout_redirect_uri=self._public_url + "/",
         )
 
-    async def claims(self, code: str, attempt: Attempt, wanted: set[str]) -> dict[str, Any]:
+    async def claims(self, code: str, attempt: LoginAttempt, wanted: set[str]) -> dict[str, Any]:
         """What the provider says about the person it gave us ``code`` for.
 
         Userinfo is asked where the ID token lacks one of the ``wanted`` claims, for those it lacks.
@@ -121,9 +121,9 @@ class Provider:
             found = _Configuration.model_validate(await self._json(url))
         except ValidationError as error:
             wrong = ", ".join(str(each["loc"][0]) for each in error.errors())
-            raise ProviderAway(f"its configuration is none: {wrong}") from None
+            raise ProviderDown(f"its configuration is none: {wrong}") from None
         if found.issuer != self.issuer:
-            raise ProviderAway(f"it names itself {found.issuer!r}, not as {PREFIX}OIDC_ISSUER")
+            raise ProviderDown(f"it names itself {found.issuer!r}, not as {PREFIX}OIDC_ISSUER")
         return found
 
     async def _tokens(
@@ -165,9 +165,9 @@ class Provider:
             async with asyncio.timeout(ANSWER_SECONDS):
                 yield
         except TimeoutError:
-            raise ProviderAway(f"no answer within {ANSWER_SECONDS} s") from None
+            raise ProviderDown(f"no answer within {ANSWER_SECONDS} s") from None
         except httpx.HTTPError as error:
-            raise ProviderAway(type(error).__name__) from error
+            raise ProviderDown(type(error).__name__) from error
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise ProviderAway(f"{answer.url.path} was answered {answer.status_code}, no JSON object")
+        raise ProviderDown(f"{answer.url.path} was answered {answer.status_code}, no JSON object")
     return found
 
 

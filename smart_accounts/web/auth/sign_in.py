@@ -17,8 +17,8 @@ from smart_accounts.settings import Settings
 from smart_accounts.store.partners import Partners
 from smart_accounts.web.auth.claims import partner_from, wanted_claims
 from smart_accounts.web.auth.id_tokens import SignInFailed
-from smart_accounts.web.auth.login_attempt import Attempt, Attempts
-from smart_accounts.web.auth.provider import Provider, ProviderAway
+from smart_accounts.web.auth.login_attempt import LoginAttempt, LoginAttempts
+from smart_accounts.web.auth.provider import Provider, ProviderDown
 from smart_accounts.web.auth.session import NotSignedIn, Partner, Sessions, check_csrf, session_of
 from smart_accounts.web.http.forms import read_form
 from smart_accounts.web.http.origins import asking_for_company, local_path
@@ -34,7 +34,7 @@ class SignIn:
         self,
         provider: Provider,
         partners: Partners,
-        attempts: Attempts,
+        attempts: LoginAttempts,
         sessions: Sessions,
         settings: Settings,
         pages: Pages,
@@ -51,7 +51,7 @@ class SignIn:
         self.router.add_api_route("/sign-out", self.end, methods=["POST"])
 
     async def start(self, request: Request) -> Response:
-        attempt = Attempt.begin(local_path(request.query_params.get("next", "/")))
+        attempt = LoginAttempt.begin(local_path(request.query_params.get("next", "/")))
         response = RedirectResponse(await self._provider.sign_in_url(attempt), 303)
         self._attempts.keep(request, response, attempt)
         return response
@@ -72,7 +72,7 @@ class SignIn:
         self._attempts.end(response, attempt)
         return response
 
-    async def _partner(self, query: QueryParams, attempt: Attempt) -> Partner:
+    async def _partner(self, query: QueryParams, attempt: LoginAttempt) -> Partner:
         if "error" in query:
             raise _refused(query["error"])
         issuer = self._provider.issuer
@@ -100,7 +100,7 @@ class SignIn:
         check_csrf(request, form)
         try:
             there = await self._provider.sign_out_url()
-        except ProviderAway as away:
+        except ProviderDown as away:
             _log.warning("signed out here alone: %s", away)
             there = None
         # The page goes on to the provider by itself; the form's own answer may not.

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from smart_accounts.contract.field_errors import BadInput, FieldError, described
-from smart_accounts.errors import NotFound, Refused, Unavailable
+from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 from smart_accounts.web.submission import KeyReused
 
@@ -97,8 +97,8 @@ def _add_those_of_ours(api: FastAPI) -> None:
     async def not_found(_: Request, error: NotFound) -> Response:
         return problem(404, str(error))
 
-    @api.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> Response:
+    @api.exception_handler(Rejected)
+    async def refused(_: Request, error: Rejected) -> Response:
         return problem(409, str(error))
 
     @api.exception_handler(Unavailable)

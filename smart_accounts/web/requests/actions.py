@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import BadInput, field_errors
 from smart_accounts.contract.messages import ActionResult, NewApprover, Withdrawal
-from smart_accounts.errors import Refused, SmartAccountsError, Unavailable
+from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.settings import Settings
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.temporal.client import RequestClient
@@ -78,7 +78,7 @@ class Actions:
     ) -> Response:
         try:
             await doing
-        except (Refused, BadInput, Unavailable) as error:
+        except (Rejected, BadInput, Unavailable) as error:
             return await self._refuse(request, partner, found, action, error)
         answer = RedirectResponse(self._page.path_of(found.workflow_id, found.id), 303)
         answer.set_cookie(
@@ -104,7 +104,7 @@ class Actions:
         message, status = str(error), 409
         headers = {}
         if isinstance(error, BadInput):
-            label = "The reason" if action == "withdraw" else "New approver's e-mail"
+            label = "The reason" if action == "withdraw" else "New approver's email"
             message, status = f"{label} {error.errors[0].message}.", 422
         elif isinstance(error, Unavailable):
             status, headers = 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}

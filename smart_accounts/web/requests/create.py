@@ -11,10 +11,10 @@ from smart_accounts.checks import oddities
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id
-from smart_accounts.errors import Refused, Unavailable
+from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import Begun
+from smart_accounts.temporal.client import RunningRequest
 from smart_accounts.web.auth.session import Partner, signed_in
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 from smart_accounts.web.requests.form import LABELS, RequestForm
@@ -67,7 +67,7 @@ class NewRequest:
             return self._form(request, form, 422, errors=error.errors)
         try:
             started = await self._submission.send(wanted, form.key(wanted))
-        except Refused as error:
+        except Rejected as error:
             open_one = await self._open_one(partner, wanted)
             return self._form(request, form, 409, refused=str(error), open_one=open_one)
         except Unavailable:
@@ -79,7 +79,7 @@ class NewRequest:
         self, workflow_id: str, request: Request, partner: SignedIn, run: str | None = None
     ) -> Response:
         found = await self._taken_up(partner, workflow_id, run)
-        if isinstance(found, Begun):
+        if isinstance(found, RunningRequest):
             headers = {"Refresh": str(REFRESH_SECONDS)}
             return self._page(request, "starting", headers=headers, starting=found)
         if found.status != Status.PENDING:
@@ -143,7 +143,7 @@ class NewRequest:
 
     async def _taken_up(
         self, partner: Partner, workflow_id: str, run: str | None
-    ) -> StoredRequest | Begun:
+    ) -> StoredRequest | RunningRequest:
         """The request, given a moment to be stored: better than a page that says "wait"."""
         give_up_at = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while True:

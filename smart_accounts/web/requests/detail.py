@@ -7,11 +7,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from smart_accounts.contract.messages import RequestStatus, Status
-from smart_accounts.errors import Refused, Unavailable
+from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.settings import Settings
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import Begun, RequestClient
+from smart_accounts.temporal.client import RequestClient, RunningRequest
 from smart_accounts.web.activation import answer_of
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.requests.create import REFRESH_SECONDS, SignedIn
@@ -24,8 +24,8 @@ NEWS = "news"
 """The cookie that carries which action was done from its form to the page, once."""
 
 DONE = {
-    "resend": "A new activation e-mail is on its way. The link before it no longer works.",
-    "replace-approver": "The new approver is sent an activation e-mail. The old link is dead.",
+    "resend": "A new activation email is on its way. The link before it no longer works.",
+    "replace-approver": "The new approver is sent an activation email. The old link is dead.",
     "withdraw": "The request is withdrawn. The customer is told.",
 }
 
@@ -55,7 +55,7 @@ class OneRequest:
         self, workflow_id: str, request: Request, partner: SignedIn, run: str | None = None
     ) -> Response:
         found = await self.own.find(partner, workflow_id, run)
-        if isinstance(found, Begun):
+        if isinstance(found, RunningRequest):
             headers = {"Refresh": str(REFRESH_SECONDS)}
             return self._page(request, "starting", headers=headers, starting=found)
         done = DONE.get(request.cookies.get(NEWS, ""))
@@ -109,7 +109,7 @@ class OneRequest:
         try:
             async with asyncio.timeout(LIVE_SECONDS):
                 return await self._client.status(found.workflow_id, run_id=found.id)
-        except (Refused, Unavailable, TimeoutError):
+        except (Rejected, Unavailable, TimeoutError):
             return None  # the store says what matters
 
     def _web_ui(self, found: StoredRequest) -> str | None:

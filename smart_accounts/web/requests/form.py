@@ -13,10 +13,10 @@ from smart_accounts.contract.messages import Requester, SmartAccountRequest
 
 LABELS = {
     "account_name": "Account name",
-    "customer_email": "Customer e-mail",
+    "customer_email": "Customer email",
     "account_domain": "Account domain",
     "note_to_customer": "Note to customer",
-    "user_emails": "User e-mails",
+    "user_emails": "User emails",
     "note_to_added_users": "Note to added users",
 }
 ADDRESSES = "user_emails"

@@ -1,4 +1,4 @@
-"""Statuses and mails in the words of the pages."""
+"""Statuses and emails in the words of the pages."""
 
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.store.records import StoredRequest
@@ -30,14 +30,14 @@ FILTERS = {
 }
 """What a stored request can be."""
 
-MAILS = {
-    EmailKind.ACTIVATION: "Activation e-mail",
+EMAIL_LABELS = {
+    EmailKind.ACTIVATION: "Activation email",
     EmailKind.REQUEST_RECEIVED: "Confirmation of your request",
     EmailKind.REMINDER: "Reminder",
     EmailKind.EXPIRING: "Notice that nobody has answered",
     EmailKind.ACTIVATED: "Confirmation of the activation",
-    EmailKind.WELCOME: "Welcome e-mail",
-    EmailKind.ACCESS_GRANTED: "E-mail about the access",
+    EmailKind.WELCOME: "Welcome email",
+    EmailKind.ACCESS_GRANTED: "Email about the access",
     EmailKind.LAPSED: "Notice of the lapse",
     EmailKind.DECLINED: "Notice of the decline",
     EmailKind.WITHDRAWN: "Notice of the withdrawal",

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter
 
 from smart_accounts.settings import Settings
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.web.rendering import Pages
@@ -27,7 +27,7 @@ def request_pages(
     """``closing`` is set when the service shuts down, to end the streams of events."""
     page = PartnerPages(pages)
     own = OwnRequests(store, client)
-    submission = Submission(store, client, Ceilings.of(settings))
+    submission = Submission(store, client, Limits.of(settings))
     one = OneRequest(store, client, own, settings, page, closing)
     router = APIRouter()
     for each in (  # in this order: "new" is no workflow id

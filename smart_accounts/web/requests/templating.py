@@ -9,13 +9,13 @@ from fastapi import HTTPException, Request, Response
 from smart_accounts.errors import NotFound
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import Begun, RequestClient
+from smart_accounts.temporal.client import RequestClient, RunningRequest
 from smart_accounts.web.auth.session import Partner, check_csrf, header_of
 from smart_accounts.web.http.forms import read_form
 from smart_accounts.web.lookup import find_request
 from smart_accounts.web.rendering import Pages
 from smart_accounts.web.requests.form import MAX_REQUEST_FORM
-from smart_accounts.web.requests.labels import DELIVERY, MAILS, STATUSES, TONES, shown_status
+from smart_accounts.web.requests.labels import DELIVERY, EMAIL_LABELS, STATUSES, TONES, shown_status
 
 
 class PartnerPages:
@@ -41,7 +41,7 @@ class PartnerPages:
             **header_of(asked),
             statuses=STATUSES,
             tones=TONES,
-            mails=MAILS,
+            mails=EMAIL_LABELS,
             delivery=DELIVERY,
             shown_status=shown_status,
             **shown,
@@ -66,7 +66,7 @@ class OwnRequests:
 
     async def find(
         self, partner: Partner, workflow_id: str, run_id: str | None
-    ) -> StoredRequest | Begun:
+    ) -> StoredRequest | RunningRequest:
         """
         Raises:
             HTTPException: 404, there is none or it is somebody else's, which looks the same.
@@ -83,6 +83,6 @@ class OwnRequests:
             HTTPException: 404, as above.
         """
         found = await self.find(partner, workflow_id, run_id)
-        if isinstance(found, Begun):
+        if isinstance(found, RunningRequest):
             raise HTTPException(404)
         return found

@@ -1,7 +1,7 @@
 """One request as a time line: what happened, what is under way and what comes next.
 
 The store is the truth, also when Temporal has forgotten the request. Only the workflow knows
-which mails nobody has tried to send yet and when the next reminder is due; where no worker
+which emails nobody has tried to send yet and when the next reminder is due; where no worker
 answers, these are left out.
 """
 
@@ -24,9 +24,9 @@ from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.text import utc
 from smart_accounts.web.activation import answer_of
-from smart_accounts.web.requests.labels import MAILS, decided_by
+from smart_accounts.web.requests.labels import decided_by
 
-CLOSING = timedelta(hours=1)  # how long mails may still follow an end
+CLOSING = timedelta(hours=1)  # how long emails may still follow an end
 
 
 class Tone(StrEnum):
@@ -95,7 +95,7 @@ def story(known: Known, live: RequestStatus | None) -> list[Step]:
 
 
 def untried(stored: Iterable[EmailStatus], live: Iterable[EmailStatus]) -> Iterator[EmailStatus]:
-    """Mails that wait in the workflow and were never tried, so that the store has none of them."""
+    """Emails that wait in the workflow and were never tried, so that the store has none of them."""
     tried = Counter((each.kind, each.recipient) for each in stored)
     for each in live:
         key = (each.kind, each.recipient)
@@ -136,7 +136,7 @@ def _mail(alike: list[EmailStatus]) -> Step:
     first = alike[0]
     words, tone, *lines = _DELIVERY[first.state]
     return Step(
-        title=f"{MAILS[first.kind]} {words}",
+        title=f"{EMAIL_LABELS[first.kind]} {words}",
         tone=Tone(tone),
         at=first.at,
         lines=("To " + ", ".join(email.recipient for email in alike), *lines),
@@ -146,7 +146,7 @@ def _mail(alike: list[EmailStatus]) -> Step:
 
 def _on_its_way(email: EmailStatus) -> Step:
     return Step(
-        title=f"{MAILS[email.kind]} on its way",
+        title=f"{EMAIL_LABELS[email.kind]} on its way",
         tone=Tone.WAITING,
         lines=(f"To {email.recipient}; our mail server has not taken it yet.",),
     )
@@ -162,7 +162,7 @@ def _decision(request: StoredRequest, at: datetime) -> Step:
         Status.UNDELIVERABLE: (
             "Ended as undeliverable",
             Tone.BAD,
-            f"The activation e-mail did not reach {request.customer_email}.",
+            f"The activation email did not reach {request.customer_email}.",
         ),
     }[request.status]
     return Step(title=title, tone=tone, at=at, lines=(line,), written=request.reason)

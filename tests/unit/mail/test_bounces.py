@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smart_accounts.mail.bounces import ReturnedMail, read_bounce, return_path
+from smart_accounts.mail.bounces import BounceReport, read_bounce, return_path
 
 TOKEN = "q7w2abcdefghijklmnopqrstuvwxyz56"
 OTHER = "a" * 32
@@ -20,8 +20,8 @@ Return-Path: <>
 X-Original-To: bounce-q7w2abcdefghijklmnopqrstuvwxyz56@bounces.service.example
 Delivered-To: hook@bounces.service.example
 Date: Wed,  4 Mar 2026 10:00:02 +0000 (UTC)
-From: MAILER-DAEMON@relay.example (Mail Delivery System)
-Subject: Undelivered Mail Returned to Sender
+From: MAILER-DAEMON@relay.example (Email Delivery System)
+Subject: Undelivered Email Returned to Sender
 To: bounce-q7w2abcdefghijklmnopqrstuvwxyz56@bounces.service.example
 Auto-Submitted: auto-replied
 MIME-Version: 1.0
@@ -37,7 +37,7 @@ Content-Description: Notification
 Content-Type: text/plain; charset=utf-8
 Content-Transfer-Encoding: 8bit
 
-This is the mail system at host relay.example.
+This is the email system at host relay.example.
 
 I'm sorry to have to inform you that your message could not
 be delivered to one or more recipients. It's attached below.
@@ -136,7 +136,7 @@ Subject: Pat Lee asks you to accept a Smart Account
 GMAIL = """\
 Delivered-To: bounce-q7w2abcdefghijklmnopqrstuvwxyz56@bounces.service.example
 Return-Path: <>
-From: Mail Delivery Subsystem <mailer-daemon@bigmail.example>
+From: Email Delivery Subsystem <mailer-daemon@bigmail.example>
 To: bounce-q7w2abcdefghijklmnopqrstuvwxyz56@bounces.service.example
 Auto-Submitted: auto-replied
 Subject: Delivery Status Notification (Failure)
@@ -175,7 +175,7 @@ Subject: Pat Lee asks you to accept a Smart Account
 """
 
 
-def read(report: str) -> ReturnedMail | None:
+def read(report: str) -> BounceReport | None:
     return read_bounce(report.encode(), DOMAIN)
 
 
@@ -204,8 +204,8 @@ def read(report: str) -> ReturnedMail | None:
     ],
     ids=["postfix", "exchange", "gmail"],
 )
-def test_a_report_names_the_mail_and_says_why(report: str, answer: str, ends: str) -> None:
-    assert read(report.replace("\n", ends)) == ReturnedMail(TOKEN, answer)
+def test_a_report_names_the_email_and_says_why(report: str, answer: str, ends: str) -> None:
+    assert read(report.replace("\n", ends)) == BounceReport(TOKEN, answer)
 
 
 def report(
@@ -237,7 +237,7 @@ def report(
     ],
 )
 def test_whoever_delivered_the_report_names_its_recipient(headers: str) -> None:
-    assert read(report(headers=headers)) == ReturnedMail(TOKEN, "5.1.1")
+    assert read(report(headers=headers)) == BounceReport(TOKEN, "5.1.1")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_no_other_address_counts_nor_two_at_once(headers: str) -> None:
 
 
 def test_the_domain_may_be_set_in_any_case() -> None:
-    assert read_bounce(report().encode(), DOMAIN.upper()) == ReturnedMail(TOKEN, "5.1.1")
+    assert read_bounce(report().encode(), DOMAIN.upper()) == BounceReport(TOKEN, "5.1.1")
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_hard_bounce(recipients: str) -> None:
         "Action: delayed\nStatus: 4.4.1\n\nAction: failed\nStatus: 5.1.1",
     ],
 )
-def test_a_mail_that_arrived_or_still_may_did_not_come_back(recipients: str) -> None:
+def test_an_email_that_arrived_or_still_may_did_not_come_back(recipients: str) -> None:
     assert read(report(recipients=recipients)) is None
 
 
@@ -328,11 +328,11 @@ def test_a_mail_that_arrived_or_still_may_did_not_come_back(recipients: str) -> 
         ),
     ],
 )
-def test_another_kind_of_mail_is_no_report(raw: str) -> None:
+def test_another_kind_of_email_is_no_report(raw: str) -> None:
     assert read(raw) is None
 
 
-def test_what_stands_in_the_returned_mail_is_not_about_it() -> None:
+def test_what_stands_in_the_returned_email_is_not_about_it() -> None:
     inside = "Action: failed\nStatus: 5.1.1"
     raw = report(recipients="Action: delayed\nStatus: 4.4.1").removesuffix("--b--")
     raw += f"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\n{inside}\n--b--"
@@ -355,7 +355,7 @@ def test_what_stands_in_the_returned_mail_is_not_about_it() -> None:
 )
 def test_the_answer_is_one_printable_line(code: str, answer: str) -> None:
     fields = f"Action: failed\nStatus: 5.1.1 (bad mailbox)\nDiagnostic-Code: {code}"
-    assert read(report(recipients=fields)) == ReturnedMail(TOKEN, answer)
+    assert read(report(recipients=fields)) == BounceReport(TOKEN, answer)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_garbage_is_no_report(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("whole", [POSTFIX, EXCHANGE, GMAIL], ids=["postfix", "exchange", "gmail"])
-def test_a_report_that_is_cut_names_the_mail_or_nothing(whole: str) -> None:
+def test_a_report_that_is_cut_names_the_email_or_nothing(whole: str) -> None:
     found = {read(whole[:end]) for end in range(0, len(whole), 5)}
     assert {returned and returned.token for returned in found} == {None, TOKEN}
 

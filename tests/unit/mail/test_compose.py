@@ -1,4 +1,4 @@
-"""What the mails say, and that nothing people write becomes a header, markup or a link."""
+"""What the emails say, and that nothing people write becomes a header, markup or a link."""
 
 import re
 import unicodedata
@@ -89,7 +89,7 @@ SUBJECTS = {
     EmailKind.REJECTED: "The request for the Smart Account “Acme Networks” was refused",
 }
 CUSTOMER, REQUESTER, USER = Addressee.CUSTOMER, Addressee.REQUESTER, Addressee.ADDED_USER
-MAILS = [
+EMAILS = [
     Email(kind=EmailKind.ACTIVATION, to=CUSTOMER),
     Email(kind=EmailKind.REQUEST_RECEIVED, to=REQUESTER),
     Email(kind=EmailKind.REMINDER, to=CUSTOMER),
@@ -105,8 +105,8 @@ MAILS = [
     Email(kind=EmailKind.UNDELIVERABLE, to=REQUESTER),
     Email(kind=EmailKind.REJECTED, to=REQUESTER),
 ]
-ACTIVATION, _, REMINDER, EXPIRING = MAILS[:4]
-DECLINED, WITHDRAWN, UNDELIVERABLE, REJECTED = MAILS[-4:]
+ACTIVATION, _, REMINDER, EXPIRING = EMAILS[:4]
+DECLINED, WITHDRAWN, UNDELIVERABLE, REJECTED = EMAILS[-4:]
 REQUESTED_BY = ["Pat Lee", "Partner Ltd", "pat@partner.example"]
 ADDED = ["bo@acme.example", "cy@acme.example"]
 DECIDED = "2026-09-01 09:30 UTC"
@@ -117,7 +117,7 @@ TO_DECIDE = [
     LINK,
     f"Please answer by {DEADLINE}",
     "Open the same page and choose “Decline”",
-    "expect this? Then simply ignore this e-mail. Nothing happens without your answer",
+    "expect this? Then simply ignore this email. Nothing happens without your answer",
     "lapses by itself",
 ]
 SAYS = {
@@ -127,7 +127,7 @@ SAYS = {
     ],
     (EmailKind.REQUEST_RECEIVED, REQUESTER): [
         "Provisional",
-        "The activation e-mail goes to ada@acme.example",
+        "The activation email goes to ada@acme.example",
         *ADDED,
         FOLLOW,
     ],
@@ -140,7 +140,7 @@ SAYS = {
     (EmailKind.EXPIRING, REQUESTER): [
         "ada@acme.example has not answered your request yet, with 7 days left",
         f"Without an answer by {DEADLINE} the request lapses",
-        "send the activation e-mail again, or replace the approver",
+        "send the activation email again, or replace the approver",
         FOLLOW,
         "Provisional",
         f"To be accepted by {DEADLINE}",
@@ -172,14 +172,14 @@ SAYS = {
         "a new one can be requested",
     ],
     (EmailKind.UNDELIVERABLE, REQUESTER): [
-        "The activation e-mail to ada@acme.example was refused for good",
+        "The activation email to ada@acme.example was refused for good",
         "What the mail server said We know no such partner.",
         DECIDED,
         "The domain acme.example is free",
         "request a new Smart Account with another address",
     ],
     (EmailKind.REJECTED, REQUESTER): [
-        "No account was opened, and ada@acme.example got no e-mail about it",
+        "No account was opened, and ada@acme.example got no email about it",
         "Reason We know no such partner.",
         f"Refused on {DECIDED}",
         "request the Smart Account again once the reason no longer holds",
@@ -189,7 +189,7 @@ SAYS = {
 
 
 class Page(HTMLParser):
-    """What a mail's HTML shows, and all that it could load or lead to."""
+    """What an email's HTML shows, and all that it could load or lead to."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -219,7 +219,7 @@ class Page(HTMLParser):
 
 
 class Read(NamedTuple):
-    """A mail as its reader gets it: off the wire, both parts decoded."""
+    """An email as its reader gets it: off the wire, both parts decoded."""
 
     message: EmailMessage
     text: str
@@ -296,7 +296,7 @@ def linkified(text: str) -> Iterator[str]:
             yield found[0]
 
 
-@pytest.mark.parametrize("email", MAILS, ids=lambda email: f"{email.kind}-{email.to}")
+@pytest.mark.parametrize("email", EMAILS, ids=lambda email: f"{email.kind}-{email.to}")
 class TestEveryMail:
     def test_says_what_it_must(self, email: Email) -> None:
         mail = compose(email)
@@ -356,8 +356,8 @@ class TestEveryMail:
         assert b"\n" not in raw.replace(b"\r\n", b"")
 
 
-def test_only_the_activation_mail_and_the_reminder_carry_the_link() -> None:
-    composed = {email: composer(SITE).compose(email, REQUEST, LINK, now=NOW) for email in MAILS}
+def test_only_the_activation_email_and_the_reminder_carry_the_link() -> None:
+    composed = {email: composer(SITE).compose(email, REQUEST, LINK, now=NOW) for email in EMAILS}
     carrying = [email for email, mail in composed.items() if "/activate/" in str(mail)]
     assert carrying == [ACTIVATION, REMINDER]
     for email in carrying:
@@ -384,7 +384,7 @@ def test_what_is_left_goes_by_the_clock_it_is_given(left: timedelta, words_for_i
             assert words_for_it in words(part)
 
 
-def test_the_requester_learns_which_mails_did_not_reach_the_customer() -> None:
+def test_the_requester_learns_which_emails_did_not_reach_the_customer() -> None:
     undelivered = [
         EmailStatus(
             kind=EmailKind.ACTIVATION,
@@ -396,10 +396,10 @@ def test_the_requester_learns_which_mails_did_not_reach_the_customer() -> None:
     ]
     mail = compose(EXPIRING, undelivered=undelivered)
     for part in (words(mail.text), words(Page(mail.html).text)):
-        assert "Not every e-mail to the customer was delivered" in part
+        assert "Not every email to the customer was delivered" in part
         assert (
             f"To be accepted by {DEADLINE} "
-            "Activation e-mail not delivered old@acme.example 2026-08-27 14:06 UTC "
+            "Activation email not delivered old@acme.example 2026-08-27 14:06 UTC "
             "Reminder not delivered ada@acme.example 2026-09-26 14:05 UTC "
             "The mail server said 552 5.2.2 Mailbox full"
         ) in part
@@ -432,8 +432,8 @@ def test_the_customer_is_not_told_why_the_requester_withdrew() -> None:
         assert f"Withdrawn on {DECIDED}" in words(part)
 
 
-def test_both_copies_of_a_mail_have_one_message_id_and_no_two_mails_share_one() -> None:
-    mails = [*MAILS, Email(kind=EmailKind.ACTIVATION, to=CUSTOMER, number=2)]
+def test_both_copies_of_an_email_have_one_message_id_and_no_two_emails_share_one() -> None:
+    mails = [*EMAILS, Email(kind=EmailKind.ACTIVATION, to=CUSTOMER, number=2)]
     ids = {
         compose(email, request).message["Message-ID"].strip()
         for email in mails * 2
@@ -468,7 +468,7 @@ def test_a_name_cannot_begin_another_header() -> None:
     ["Acme =?utf-8?b?DQpCY2M6IGV2ZUB4DQoNCmhp?=", "=?utf-8?q?https=3A//evil=2Eexample/x?="],
 )
 def test_an_encoded_word_in_a_name_stays_what_it_is(name: str) -> None:
-    for email in MAILS[:4]:
+    for email in EMAILS[:4]:
         mail = compose(email, replace(REQUEST, account_name=name))
         assert mail.message["Bcc"] is None
         assert "=[?]utf-8?" in mail.message["Subject"]
@@ -490,7 +490,7 @@ def test_any_name_arrives_whole(name: str) -> None:
     mail = compose(ACTIVATION, replace(REQUEST, account_name=name.strip(), requester_name=name))
     assert name.strip() in Page(mail.html).text
     assert "".join(name.split()) in "".join(mail.text.split())
-    for email in MAILS:
+    for email in EMAILS:
         subject = compose(email, replace(REQUEST, account_name=name.strip())).message["Subject"]
         assert subject == SUBJECTS[email.kind].replace("Acme Networks", name.strip())
 

@@ -17,8 +17,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from smart_accounts.mail.smtp import (
     MailError,
-    RefusedForGood,
-    RefusedForNow,
+    RefusedPermanently,
+    RefusedTemporarily,
     SenderMisconfigured,
     SmtpSender,
     Unreachable,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.server
 CUT = "cut the connection"
 SILENT = "say nothing"
 ANSWERS = {
-    "GREETING": "220 mail.example",
+    "GREETING": "220 email.example",
     "EHLO": "250-mail.example\r\n250 AUTH PLAIN",
     "AUTH": "235 welcome",
     "DATA": "354 go on",
@@ -86,7 +86,7 @@ class Connection:
 
 
 class Server:
-    """Answers each verb as told, of the mail's final dot as ``DOT``; keeps what it was sent."""
+    """Answers each verb as told, of the email's final dot as ``DOT``; keeps what it was sent."""
 
     def __init__(self) -> None:
         self.answers: dict[str, str] = {}
@@ -168,23 +168,23 @@ REFUSALS = [
     ({"EHLO": SILENT}, Unreachable, "Timed out"),
     ({"AUTH": "535 5.7.8 wrong"}, SenderMisconfigured, "535 5.7.8 wrong"),
     ({"AUTH": "454 4.7.0 later"}, Unreachable, "454 4.7.0 later"),
-    ({"EHLO": "250 mail.example"}, SenderMisconfigured, "AUTH"),
+    ({"EHLO": "250 email.example"}, SenderMisconfigured, "AUTH"),
     ({"MAIL": "451 later"}, Unreachable, "451 later"),
     ({"MAIL": "550 not that sender"}, SenderMisconfigured, "550 not that sender"),
     ({"MAIL": "530 sign in first"}, SenderMisconfigured, "530 sign in first"),
-    ({"RCPT": "451 later"}, RefusedForNow, "451 later"),
-    ({"RCPT": "550 no such user"}, RefusedForGood, "550 no such user"),
+    ({"RCPT": "451 later"}, RefusedTemporarily, "451 later"),
+    ({"RCPT": "550 no such user"}, RefusedPermanently, "550 no such user"),
     ({"RCPT": "530 sign in first"}, SenderMisconfigured, "530 sign in first"),
-    ({"RCPT": CUT}, RefusedForNow, ""),
-    ({"RCPT": SILENT}, RefusedForNow, "Timed out"),
-    ({"DATA": "451 later"}, RefusedForNow, "451 later"),
-    ({"DATA": "554 no"}, RefusedForGood, "554 no"),
-    ({"DOT": "452 disk full"}, RefusedForNow, "452 disk full"),
-    ({"DOT": "552 too big"}, RefusedForGood, "552 too big"),
-    ({"DOT": "421 closing"}, RefusedForNow, "421 closing"),
-    ({"DOT": "what?"}, RefusedForNow, "Malformed"),
-    ({"DOT": CUT}, RefusedForNow, ""),
-    ({"DOT": SILENT}, RefusedForNow, "Timed out"),
+    ({"RCPT": CUT}, RefusedTemporarily, ""),
+    ({"RCPT": SILENT}, RefusedTemporarily, "Timed out"),
+    ({"DATA": "451 later"}, RefusedTemporarily, "451 later"),
+    ({"DATA": "554 no"}, RefusedPermanently, "554 no"),
+    ({"DOT": "452 disk full"}, RefusedTemporarily, "452 disk full"),
+    ({"DOT": "552 too big"}, RefusedPermanently, "552 too big"),
+    ({"DOT": "421 closing"}, RefusedTemporarily, "421 closing"),
+    ({"DOT": "what?"}, RefusedTemporarily, "Malformed"),
+    ({"DOT": CUT}, RefusedTemporarily, ""),
+    ({"DOT": SILENT}, RefusedTemporarily, "Timed out"),
 ]
 
 
@@ -236,14 +236,14 @@ async def test_nobody_listens(free_port: Callable[[], int]) -> None:
 async def test_the_answer_is_one_printable_line(server: Server, port: int) -> None:
     server.answers = {"RCPT": "550-no\x1b[31m \x00\xff\r\n550 " + "x" * 600}
     async with sending(port) as sender:
-        with pytest.raises(RefusedForGood) as caught:
+        with pytest.raises(RefusedPermanently) as caught:
             await sender.send(mail())
     assert caught.value.answer.startswith("550 no [31m xxx")
     assert caught.value.answer.isprintable()
     assert len(caught.value.answer) == 300
 
 
-async def test_a_server_may_think_long_about_a_mail(server: Server, port: int) -> None:
+async def test_a_server_may_think_long_about_an_email(server: Server, port: int) -> None:
     server.pause = 2  # longer than a command may take
     async with sending(port, Hasty) as sender:
         await sender.send(mail())
@@ -260,7 +260,7 @@ async def test_without_a_user_name_no_sign_in(
     assert server.connections[0].verbs() == ["EHLO", "MAIL", "RCPT", "DATA", "DOT", "QUIT"]
 
 
-# One recipient a mail.
+# One recipient an email.
 
 
 async def test_one_recipient_is_all_the_server_hears(server: Server, port: int) -> None:
@@ -278,7 +278,7 @@ async def test_one_recipient_is_all_the_server_hears(server: Server, port: int) 
 # A few connections, used again.
 
 
-async def test_twenty_mails_go_over_four_connections_and_so_do_the_next(
+async def test_twenty_emails_go_over_four_connections_and_so_do_the_next(
     server: Server, port: int
 ) -> None:
     server.pause = 0.02
@@ -300,7 +300,7 @@ async def test_twenty_mails_go_over_four_connections_and_so_do_the_next(
         {"RSET": "421 idle for too long"},
         {"MAIL": CUT},
         {"MAIL": "421 idle for too long"},
-        {"MAIL": "452 too many mails on this connection"},
+        {"MAIL": "452 too many emails on this connection"},
         {"RCPT": CUT},
         {"RCPT": "421 shutting down"},
     ],
@@ -335,13 +335,13 @@ async def test_all_kept_connections_closed_meanwhile_are_replaced(
 
 
 @pytest.mark.parametrize("answers", [{"DOT": CUT}, {"DOT": SILENT}, {"DOT": "421 bye"}], ids=str)
-async def test_a_mail_that_may_have_arrived_is_not_sent_again(
+async def test_an_email_that_may_have_arrived_is_not_sent_again(
     server: Server, port: int, answers: dict[str, str]
 ) -> None:
     async with sending(port, patience(answers)) as sender:
         await sender.send(mail(1))
         server.connections[0].answers |= answers
-        with pytest.raises(RefusedForNow):
+        with pytest.raises(RefusedTemporarily):
             await sender.send(mail(2))
     assert len(server.mails) == 2
     assert len(server.connections) == 1
@@ -351,7 +351,7 @@ async def test_a_refused_recipient_is_asked_for_once(server: Server, port: int) 
     async with sending(port) as sender:
         await sender.send(mail(1))
         server.connections[0].answers["RCPT"] = "550 no such user"
-        with pytest.raises(RefusedForGood):
+        with pytest.raises(RefusedPermanently):
             await sender.send(mail(2, to="nobody@acme.example"))
     assert server.recipients().count("RCPT TO:<nobody@acme.example>") == 1
 
@@ -398,7 +398,7 @@ class Wary(SmtpSender):
     PAUSE_WHEN_HUNG = timedelta(seconds=3)
 
 
-async def test_one_mail_waits_for_a_server_that_says_nothing_and_the_others_do_not(
+async def test_one_email_waits_for_a_server_that_says_nothing_and_the_others_do_not(
     server: Server, port: int
 ) -> None:
     server.answers = {"GREETING": SILENT}
@@ -496,7 +496,7 @@ def trusted(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("mode", list(SmtpTls))
-async def test_the_mail_arrives_whole(trusted: Path, mode: SmtpTls) -> None:
+async def test_the_email_arrives_whole(trusted: Path, mode: SmtpTls) -> None:
     post = Post()
     async with (
         aiosmtpd(post, mode, trusted / "good.pem") as port,

@@ -18,24 +18,24 @@ from smart_accounts.contract.messages import (
 )
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.contract.steps import Decision, OpenRequest, RecordDecision
-from smart_accounts.errors import NotFound, Refused, SmartAccountsError
+from smart_accounts.errors import NotFound, Rejected, SmartAccountsError
 from smart_accounts.settings import Settings
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import Begun, RequestClient, Started
+from smart_accounts.temporal.client import RequestClient, RunningRequest, Started
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.api import routes
 from smart_accounts.web.app import create_app
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
-CEILINGS = Ceilings(open_per_customer=5, starts_per_requester_per_hour=500)
+LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
 
 
 class FakeTemporal(RequestClient):
     """Keeps what was started; ``fails`` is raised instead of any answer."""
 
     def __init__(self) -> None:
-        self.open: dict[str, tuple[Begun, str | None]] = {}
+        self.open: dict[str, tuple[RunningRequest, str | None]] = {}
         self.acts: list[tuple[Any, ...]] = []
         self.fails: SmartAccountsError | None = None
         self.refuses: SmartAccountsError | None = None
@@ -50,13 +50,13 @@ class FakeTemporal(RequestClient):
         if its_id in self.open:
             begun, its_key = self.open[its_id]
             if key != its_key:
-                raise Refused(f"A request for {request.account_domain} is already under way.")
+                raise Rejected(f"A request for {request.account_domain} is already under way.")
             return begun
-        begun = Begun(its_id, str(uuid4()), datetime.now(UTC), request)
+        begun = RunningRequest(its_id, str(uuid4()), datetime.now(UTC), request)
         self.open[its_id] = begun, key
         return Started(begun.workflow_id, begun.request_id, begun.requested_at)
 
-    async def begun(self, workflow_id: str, *, run_id: str | None = None) -> Begun:
+    async def begun(self, workflow_id: str, *, run_id: str | None = None) -> RunningRequest:
         await self.check()
         begun, _ = self.open.get(workflow_id, (None, None))
         if begun is None or run_id not in (None, begun.request_id):
@@ -107,7 +107,7 @@ class Api:
                 idempotency_key=key,
             ),
             (),
-            CEILINGS,
+            LIMITS,
         )
         return begun.request_id
 

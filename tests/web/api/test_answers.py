@@ -10,7 +10,7 @@ import pytest
 
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import Status
-from smart_accounts.errors import NotFound, Refused, Unavailable
+from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.temporal.client import RPC_TIMEOUT, RequestClient
 from smart_accounts.web.api import routes
 
@@ -57,7 +57,7 @@ async def test_made_request_is_shown_where_location_says(api: Any) -> None:
     [
         ({"account_name": None}, {"account_name": "is required"}),
         ({"account_name": 7}, {"account_name": "must be text"}),
-        ({"customer_email": "ada"}, {"customer_email": "must be one e-mail address"}),
+        ({"customer_email": "ada"}, {"customer_email": "must be one email address"}),
         ({"customer_email": "Pat@partner.example"}, {"customer_email": "must differ"}),
         ({"user_emails": "bo@acme.example"}, {"user_emails": "must be a list"}),
         ({"user_emails": ["bo", "cy@acme.example"]}, {"user_emails": "entry 1 must be"}),
@@ -292,7 +292,7 @@ async def test_withdrawal_needs_no_reason(api: Any, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("raised", "status"),
     [
-        (Refused("Too late."), 409),
+        (Rejected("Too late."), 409),
         (NotFound("There is no open request there."), 409),
         (BadInput([FieldError(field="customer_email", message="is bad")]), 422),
         (Unavailable("No answer yet."), 503),

@@ -10,15 +10,15 @@ from starlette.responses import JSONResponse
 async def test_an_address_that_is_not_verified_is_not_taken(visitor: Any, verified: Any) -> None:
     visitor.provider.person["email_verified"] = verified
     answer = await visitor.signs_in()
-    visitor.stays_out(answer, "has not verified your e-mail address", 403)
+    visitor.stays_out(answer, "has not verified your email address", 403)
     assert "Verify it in your account" in answer.text
 
 
 @pytest.mark.parametrize(
     ("claim", "value", "says"),
     [
-        ("email", None, "Your e-mail address is required."),
-        ("email", "a@b.example, c@d.example", "Your e-mail address must be one e-mail address"),
+        ("email", None, "Your email address is required."),
+        ("email", "a@b.example, c@d.example", "Your email address must be one email address"),
         ("name", None, "Your name is required."),
         ("name", "", "Your name must not be empty."),
         ("name", "<b>Pat</b>", "Your name must not contain &lt; or &gt;."),
@@ -59,7 +59,7 @@ async def test_a_provider_that_keeps_userinfo_to_itself_has_said_all(
     assert (await visitor.signs_in()).status_code == 303
     visitor.provider.person = {}
     visitor.http.cookies.clear()
-    visitor.stays_out(await visitor.signs_in(), "Your e-mail address is required.", 403)
+    visitor.stays_out(await visitor.signs_in(), "Your email address is required.", 403)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ PAGES: dict[str, tuple[int, str, Callable[[Any], Answer]]] = {
     "claims": (403, NOT_IN, signs_in(name="", email="a@b.example, c@d.example")),
     "company": (200, "Which company are you with?", company),
     "company-refused": (422, "Which company are you with?", company_refused),
-    "provider-away": (503, "Sign-in does not work right now", provider_away),
+    "provider-down": (503, "Sign-in does not work right now", provider_away),
     "signed-out": (200, "You are signed out", signed_out),
     "signed-out-here-alone": (200, "You are signed out", signed_out_here_alone),
     "signed-out-meanwhile": (

@@ -169,7 +169,7 @@ async def test_a_certified_provider_with_an_address_it_did_not_verify(
         back = await through_its_pages(person, sent.headers["location"], "unverified")
         done = await site.http.get("/sign-in/callback", params=back.params)
         assert done.status_code == 403
-        assert "has not verified your e-mail address" in done.text
+        assert "has not verified your email address" in done.text
 
 
 async def test_a_wrong_secret_is_told_to_the_operator(

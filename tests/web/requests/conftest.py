@@ -29,11 +29,11 @@ from smart_accounts.contract.messages import (
 )
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
-from smart_accounts.errors import NotFound, Refused, SmartAccountsError, Unavailable
+from smart_accounts.errors import NotFound, Rejected, SmartAccountsError, Unavailable
 from smart_accounts.settings import Settings
-from smart_accounts.store.records import Ceilings
+from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import Begun, RequestClient, Started
+from smart_accounts.temporal.client import RequestClient, RunningRequest, Started
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
 from smart_accounts.web.auth.session import Partner
@@ -49,7 +49,7 @@ OPAL = Partner(
     company="Example Accounts",
     is_operator=True,
 )
-CEILINGS = Ceilings(open_per_customer=500, starts_per_requester_per_hour=500)
+LIMITS = Limits(open_per_customer=500, starts_per_requester_per_hour=500)
 
 
 class TakingClient(RequestClient):
@@ -72,15 +72,15 @@ class TakingClient(RequestClient):
         id_ = workflow_id(request.account_domain)
         its_key, run, _ = self.open.setdefault(id_, (key, str(uuid.uuid4()), request))
         if its_key != key:
-            raise Refused(f"A request for {request.account_domain} is already under way.")
+            raise Rejected(f"A request for {request.account_domain} is already under way.")
         return Started(id_, run, datetime.now(UTC))
 
-    async def begun(self, workflow_id: str, *, run_id: str | None = None) -> Begun:
+    async def begun(self, workflow_id: str, *, run_id: str | None = None) -> RunningRequest:
         await self.check()
         _, run, request = self.open.get(workflow_id, (None, None, None))
         if run is None or run_id not in (None, run) or request is None:
             raise NotFound("There is no open request there.")
-        return Begun(workflow_id, run, datetime.now(UTC), request=request)
+        return RunningRequest(workflow_id, run, datetime.now(UTC), request=request)
 
     async def status(self, workflow_id: str, *, run_id: str | None = None) -> RequestStatus:
         if self.live is None:
@@ -169,7 +169,7 @@ class Desk:
             deadline=at + request.acceptance_window,
             idempotency_key=key,
         )
-        await self.store.open_request(opening, needs_attention, CEILINGS)
+        await self.store.open_request(opening, needs_attention, LIMITS)
         return run
 
     async def decide(self, run: str, decision: Decision) -> None:

@@ -33,9 +33,9 @@ async def fill(page: Page, desk: Any, **values: str) -> None:
     await page.goto(f"{desk.url}/requests/new")
     defaults = {
         "Account name": "Acme Networks",
-        "Customer e-mail": "ada@acme.example",
+        "Customer email": "ada@acme.example",
         "Note to customer": "As agreed on the phone.\nPlease answer soon.",
-        "User e-mails": "bo@acme.example, cy@acme.example; BO@acme.example",
+        "User emails": "bo@acme.example, cy@acme.example; BO@acme.example",
         "Note to added users": "Welcome aboard.",
     }
     for label, value in (defaults | values).items():
@@ -47,7 +47,7 @@ async def press(page: Page, name: str) -> None:
 
 
 async def errors(page: Page, desk: Any, _: Any) -> None:
-    await fill(page, desk, **{"Account name": "<b>", "User e-mails": "bo@acme.example cy@ dee"})
+    await fill(page, desk, **{"Account name": "<b>", "User emails": "bo@acme.example cy@ dee"})
     await press(page, "Review Request")
 
 
@@ -57,7 +57,7 @@ async def review(page: Page, desk: Any, _: Any) -> None:
 
 
 async def odd_review(page: Page, desk: Any, _: Any) -> None:
-    await fill(page, desk, **{"Account domain": "other.example", "User e-mails": ""})
+    await fill(page, desk, **{"Account domain": "other.example", "User emails": ""})
     await press(page, "Review Request")
 
 
@@ -176,7 +176,7 @@ async def action_refused(page: Page, desk: Any, wanted: Any) -> None:
 async def action_done(page: Page, desk: Any, wanted: Any) -> None:
     await some_days(desk, wanted)
     await page.goto(f"{desk.url}/requests/smart-account-acme.example")
-    await page.get_by_text("Send the activation e-mail again").click()
+    await page.get_by_text("Send the activation email again").click()
     await press(page, "Send it again")
 
 

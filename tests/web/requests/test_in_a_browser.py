@@ -9,7 +9,7 @@ from playwright.async_api import Error, Page, expect
 
 from smart_accounts.contract.messages import EmailKind, Status
 from smart_accounts.contract.steps import Decision
-from smart_accounts.errors import Refused, Unavailable
+from smart_accounts.errors import Rejected, Unavailable
 
 NOW = datetime.now(UTC)
 HERE = "/requests/smart-account-acme.example"
@@ -38,12 +38,12 @@ async def test_from_the_start_page_to_withdrawn(
         await page.get_by_role("link", name="Request Smart Account").click()
         await heading(page).to_have_text("Request a Smart Account for Your Customer")
         await page.get_by_label("Account name").fill("Acme Networks")
-        await page.get_by_label("Customer e-mail").fill("ada@acme.example")
-        await page.get_by_label("User e-mails").fill("bo@acme.example; cy@")
+        await page.get_by_label("Customer email").fill("ada@acme.example")
+        await page.get_by_label("User emails").fill("bo@acme.example; cy@")
         await button(page, "Review Request").click()
         await page.get_by_role("link", name="“cy@”").click()
-        await expect(page.get_by_label("User e-mails")).to_be_focused()
-        await page.get_by_label("User e-mails").fill("bo@acme.example; cy@acme.example")
+        await expect(page.get_by_label("User emails")).to_be_focused()
+        await page.get_by_label("User emails").fill("bo@acme.example; cy@acme.example")
         await button(page, "Review Request").click()
         await heading(page).to_have_text("Review Request")
         await button(page, "Change").click()
@@ -71,7 +71,7 @@ async def test_the_domain_follows_the_address_until_it_is_written(
 ) -> None:
     async with new_page() as page:
         await page.goto(f"{served_desk.url}/requests/new")
-        email, domain = page.get_by_label("Customer e-mail"), page.get_by_label("Account domain")
+        email, domain = page.get_by_label("Customer email"), page.get_by_label("Account domain")
         await email.press_sequentially("ada@acme.exa")
         await expect(domain).to_have_value("acme.exa")
         await email.press_sequentially("mple")
@@ -101,7 +101,7 @@ async def test_sending_twice_makes_one_request(served_desk: Any, new_page: Any, 
     async with new_page() as page:
         await page.goto(f"{served_desk.url}/requests/new")
         await page.get_by_label("Account name").fill("Acme")
-        await page.get_by_label("Customer e-mail").fill("ada@acme.example")
+        await page.get_by_label("Customer email").fill("ada@acme.example")
         await button(page, "Review Request").click()
         send = button(page, "Send Request")
         await (send.dblclick() if again == "double click" else send.click())
@@ -132,11 +132,11 @@ async def test_news_appear_without_a_reload(served_desk: Any, new_page: Any, wan
         await page.get_by_text("Withdraw the request").first.click()
         await page.get_by_label("Reason").fill("Half a sent")
         await served_desk.mailed(run, EmailKind.ACTIVATION)
-        await expect(page.get_by_text("Activation e-mail sent", exact=True)).to_be_visible()
+        await expect(page.get_by_text("Activation email sent", exact=True)).to_be_visible()
         # What somebody is typing stays, with the cursor in it.
         await expect(page.get_by_label("Reason")).to_have_value("Half a sent")
         await expect(page.get_by_label("Reason")).to_be_focused()
-        await expect(page.locator("#news")).to_have_text("Pending. Activation e-mail sent.")
+        await expect(page.locator("#news")).to_have_text("Pending. Activation email sent.")
         await served_desk.store.note_signalled(run, "accepted")
         await expect(page.get_by_text("Being activated", exact=True)).to_be_visible()
         await expect(page.get_by_role("heading", name="Progress")).to_be_focused()
@@ -165,7 +165,7 @@ async def test_a_page_in_the_background_listens_to_nothing(
         await page.evaluate(
             "window.away = false; document.dispatchEvent(new Event('visibilitychange'))"
         )
-        await expect(page.get_by_text("Activation e-mail sent", exact=True)).to_be_visible()
+        await expect(page.get_by_text("Activation email sent", exact=True)).to_be_visible()
 
 
 async def test_without_scripts_a_link_looks_again(
@@ -193,16 +193,18 @@ async def test_actions_answer_beside_themselves(
         await expect(page.get_by_role("alert")).to_be_focused()
         await expect(page.get_by_label("New approver")).to_have_value("eve@")
         await page.get_by_label("New approver").fill("eve@acme.example")
-        served_desk.temporal.fails = Refused("Too many activation mails in a day.")
+        served_desk.temporal.fails = Rejected("Too many activation emails in a day.")
         await button(page, "Replace the approver").click()
-        await expect(page.locator("#replace-approver")).to_contain_text("Too many activation mails")
+        await expect(page.locator("#replace-approver")).to_contain_text(
+            "Too many activation emails"
+        )
         served_desk.temporal.fails = Unavailable("No answer yet.")
         await button(page, "Replace the approver").click()
         await expect(page.locator("#replace-approver")).to_contain_text("No answer yet.")
         served_desk.temporal.fails = None
         await button(page, "Replace the approver").click()
         await expect(page.get_by_role("status").first).to_contain_text("The new approver is sent")
-        await page.get_by_text("Send the activation e-mail again").click()
+        await page.get_by_text("Send the activation email again").click()
         await button(page, "Send it again").click()
         await expect(page.get_by_role("status").first).to_contain_text("is on its way")
         await expect(page).to_have_url(f"{served_desk.url}{HERE}?run={await only_run(served_desk)}")
@@ -232,14 +234,14 @@ async def test_by_keyboard_alone_with_the_focus_to_be_seen(served_desk: Any, new
         await page.keyboard.press("Tab")
         await expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
         await page.keyboard.press("Enter")
-        for name, value in [("Account name", "Acme"), ("Customer e-mail", "ada@acme")]:
+        for name, value in [("Account name", "Acme"), ("Customer email", "ada@acme")]:
             await tab_to(name)
             await page.keyboard.type(value)
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert")).to_be_focused()
-        await tab_to("Customer e-mail")
+        await tab_to("Customer email")
         await page.keyboard.press("Enter")  # the summary's link leads to the field
-        await expect(page.get_by_label("Customer e-mail")).to_be_focused()
+        await expect(page.get_by_label("Customer email")).to_be_focused()
         await page.keyboard.press("End")
         await page.keyboard.type(".example")
         await page.keyboard.press("Enter")
@@ -252,7 +254,7 @@ async def test_by_keyboard_alone_with_the_focus_to_be_seen(served_desk: Any, new
         await tab_to("Follow the request")
         await page.keyboard.press("Enter")
         await heading(page).to_have_text("Acme")
-        await tab_to("Send the activation e-mail again")
+        await tab_to("Send the activation email again")
         await page.keyboard.press("Space")
         await tab_to("Send it again")
         await page.keyboard.press("Enter")

@@ -11,7 +11,7 @@ import pytest
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import EmailKind, Status
 from smart_accounts.contract.steps import Decision
-from smart_accounts.errors import NotFound, Refused, Unavailable
+from smart_accounts.errors import NotFound, Rejected, Unavailable
 
 NOW = datetime.now(UTC)
 FORM = {
@@ -167,7 +167,7 @@ async def test_the_review_points_at_what_is_odd(desk: Any) -> None:
 BAD = {
     "nothing typed": (
         {"account_name": "", "customer_email": " "},
-        ["Account name is required.", "Customer e-mail is required."],
+        ["Account name is required.", "Customer email is required."],
     ),
     "markup": ({"account_name": "<b>"}, ["Account name must not contain < or >."]),
     "link": (
@@ -176,11 +176,11 @@ BAD = {
     ),
     "no address": (
         {"customer_email": "ada@"},
-        ["Customer e-mail must be one e-mail address, without a display name."],
+        ["Customer email must be one email address, without a display name."],
     ),
     "own address": (
         {"customer_email": "Pat@partner.example"},
-        ["Customer e-mail must differ from the requester's address."],
+        ["Customer email must differ from the requester's address."],
     ),
     "free mail": (
         {"customer_email": "ada@gmail.com"},
@@ -200,11 +200,11 @@ BAD = {
     ),
     "bad entries": (
         {"user_emails": "bo@acme.example, cy@;<dee>\nbo@acme.example"},
-        ["Entry 2, “cy@”, must be one e-mail", "Entry 3, “<dee>”, must be one e-mail"],
+        ["Entry 2, “cy@”, must be one email", "Entry 3, “<dee>”, must be one email"],
     ),
     "too many": (
         {"user_emails": " ".join(f"u{n}@acme.example" for n in range(51))},
-        ["User e-mails must have at most 50 addresses."],
+        ["User emails must have at most 50 addresses."],
     ),
 }
 
@@ -422,11 +422,11 @@ async def test_nothing_requested_yet_leads_to_the_form(desk: Any) -> None:
 # ---- the actions -----------------------------------------------------------------------------
 
 ACTIONS = {
-    "resend": ({}, None, "A new activation e-mail is on its way."),
+    "resend": ({}, None, "A new activation email is on its way."),
     "replace-approver": (
         {"customer_email": "eve@acme.example"},
         "eve@acme.example",
-        "The new approver is sent an activation e-mail.",
+        "The new approver is sent an activation email.",
     ),
     "withdraw": ({"reason": "Typo.\r\n"}, "Typo.", "The request is withdrawn."),
 }
@@ -455,7 +455,7 @@ async def test_what_was_done_is_told_over_https_alone(desk: Any, wanted: Any) ->
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (Refused("Too late: the request is lapsed already."), 409),
+        (Rejected("Too late: the request is lapsed already."), 409),
         (NotFound("There is no open request there."), 409),
         (Unavailable("No answer yet. It may still be done."), 503),
         (BadInput([FieldError(field="customer_email", message="must differ")]), 422),
@@ -480,8 +480,8 @@ async def test_a_refused_action_says_why_and_keeps_what_was_typed(
 @pytest.mark.parametrize(
     ("action", "form", "words"),
     [
-        ("replace-approver", {}, "New approver's e-mail must be one e-mail address"),
-        ("replace-approver", {"customer_email": "a@b, c@d"}, "must be one e-mail address"),
+        ("replace-approver", {}, "New approver's email must be one email address"),
+        ("replace-approver", {"customer_email": "a@b, c@d"}, "must be one email address"),
         ("withdraw", {"reason": "x" * 1025}, "The reason must have at most 1024 characters."),
     ],
 )

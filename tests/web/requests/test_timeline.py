@@ -64,15 +64,15 @@ async def test_what_only_the_workflow_knows_comes_last(desk: Any, wanted: Any) -
     titles = [(step.title, step.tone.value) for step in await told(desk, run, live)]
     assert titles == [
         ("Requested", "done"),
-        ("Activation e-mail sent", "done"),
-        ("Activation e-mail on its way", "waiting"),
+        ("Activation email sent", "done"),
+        ("Activation email on its way", "waiting"),
         ("What comes next", "next"),
     ]
     assert (await told(desk, run, live))[-1].lines == ("Next reminder then.",)
 
 
-def test_a_mail_that_the_store_has_is_not_on_its_way() -> None:
-    """The workflow hears a moment later than the store how a mail went."""
+def test_an_email_that_the_store_has_is_not_on_its_way() -> None:
+    """The workflow hears a moment later than the store how an email went."""
     sent, queued = mail(EmailState.SENT), mail(EmailState.QUEUED)
     assert list(untried([sent], [queued])) == []
     assert list(untried([queued], [queued])) == []
@@ -86,13 +86,13 @@ def test_a_mail_that_the_store_has_is_not_on_its_way() -> None:
 @pytest.mark.parametrize(
     ("state", "answer", "title", "tone"),
     [
-        (EmailState.SENT, None, "Activation e-mail sent", "done"),
-        (EmailState.QUEUED, "451 later", "Activation e-mail not taken yet", "waiting"),
-        (EmailState.FAILED, "550 no such user", "Activation e-mail refused", "bad"),
-        (EmailState.BOUNCED, "552 full", "Activation e-mail came back", "bad"),
+        (EmailState.SENT, None, "Activation email sent", "done"),
+        (EmailState.QUEUED, "451 later", "Activation email not taken yet", "waiting"),
+        (EmailState.FAILED, "550 no such user", "Activation email refused", "bad"),
+        (EmailState.BOUNCED, "552 full", "Activation email came back", "bad"),
     ],
 )
-async def test_each_mail_says_how_far_it_is(
+async def test_each_email_says_how_far_it_is(
     desk: Any, wanted: Any, state: EmailState, answer: str | None, title: str, tone: str
 ) -> None:
     run = await desk.open(wanted(), at=AT)
@@ -102,7 +102,7 @@ async def test_each_mail_says_how_far_it_is(
     assert step.lines[0] == "To ada@acme.example"
 
 
-async def test_mails_about_the_access_stand_together(desk: Any, wanted: Any) -> None:
+async def test_emails_about_the_access_stand_together(desk: Any, wanted: Any) -> None:
     run = await desk.open(wanted(), at=AT)
     for number, who in enumerate(("bo@acme.example", "cy@acme.example"), 1):
         to = {"to": Addressee.ADDED_USER, "number": number, "recipient": who}
@@ -233,7 +233,7 @@ async def test_a_stream_ends_quietly_when_the_database_is_away(
     assert await collect(stream) == "retry: 2000\n\n"
 
 
-async def test_a_mail_that_will_never_leave_is_not_shown(desk: Any, wanted: Any) -> None:
+async def test_an_email_that_will_never_leave_is_not_shown(desk: Any, wanted: Any) -> None:
     run = await desk.open(wanted(), at=AT)
     for number in (1, 2):
         await desk.mailed(run, EmailKind.REMINDER, EmailState.QUEUED, number=number, at=AT)
