@@ -1,10 +1,30 @@
-"""Text for people: moments, durations, and text that others wrote."""
+"""Text for people: moments, durations, and text that somebody else wrote.
+
+Text from outside is cleaned by one of two rules. ``printable`` keeps every character in its place
+and marks what cannot be shown; it is for values that are stored or shown as they are. ``one_line``
+gives a short line of words; it is for what a mail server said and for a search.
+"""
 
 from datetime import UTC, datetime, timedelta
 
+REPLACEMENT = "\ufffd"
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Replace each character that cannot be shown by U+FFFD, except those in ``keep``."""
+    return "".join(c if c.isprintable() or c in keep else REPLACEMENT for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return the words of the text on one line, without characters that cannot be shown."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
 
 def time_left(left: timedelta) -> str:
-    """How long there is still to answer: days to the nearest, hours never a minute too many."""
+    """Return the time left to answer: days rounded, hours rounded down, such as ``89 days left``.
+
+    A minute is added, so that a request made a moment ago has its whole hours left.
+    """
     hours = (left + timedelta(minutes=1)) // timedelta(hours=1)
     if hours >= 48:
         return f"{round(left / timedelta(days=1))} days left"
@@ -14,5 +34,5 @@ def time_left(left: timedelta) -> str:
 
 
 def utc(moment: datetime) -> str:
-    """A moment in words, to the minute: ``2026-11-25 14:05 UTC``."""
+    """Return a moment for people, to the minute, such as ``2026-11-25 14:05 UTC``."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

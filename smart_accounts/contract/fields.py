@@ -15,6 +15,8 @@ from publicsuffixlist import PublicSuffixList
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from smart_accounts.text import printable
+
 MAX_NAME = 120
 MAX_NOTE = 1024
 MAX_EMAIL = 254
@@ -137,12 +139,7 @@ def _window(value: timedelta) -> timedelta:
     return value
 
 
-def _printable(value: str) -> str:
-    # What a mail server or a client says is kept as it is, but a database takes no NUL.
-    return "".join(char if char.isprintable() else "\ufffd" for char in value)
-
-
-Printable = AfterValidator(_printable)
+Printable = AfterValidator(printable)  # a database takes no NUL
 Name = Annotated[str, AfterValidator(_one_line)]
 AccountName = Annotated[str, AfterValidator(_no_url), AfterValidator(_one_line)]
 Note = Annotated[str | None, AfterValidator(_note)]
