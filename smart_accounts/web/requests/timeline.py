@@ -24,7 +24,7 @@ from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.text import utc
 from smart_accounts.web.activation import answer_of
-from smart_accounts.web.requests.labels import decided_by
+from smart_accounts.web.requests.labels import EMAIL_LABELS, decided_by
 
 CLOSING = timedelta(hours=1)  # how long emails may still follow an end
 
