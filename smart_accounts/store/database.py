@@ -1,4 +1,4 @@
-"""The connection to SQLite or PostgreSQL, and the migrations run at start."""
+"""The connection to SQLite or PostgreSQL, and the migrations that run at start."""
 
 import asyncio
 import functools
@@ -24,17 +24,18 @@ from smart_accounts.errors import Unavailable
 
 SQLITE_BUSY_SECONDS = 10
 COMMAND_SECONDS = 10
-MIGRATION_LOCK = 0x536D4163  # any number that no one else takes on this database
+MIGRATION_LOCK = 0x536D4163  # any number that no other program locks in this database
 
 
 def create_engine(url: str, *, may_take_long: bool = False) -> AsyncEngine:
-    """An engine that connects when it is first used; ``url`` is an SQLAlchemy async URL.
+    """Return an engine that connects when it is first used. ``url`` is an SQLAlchemy async URL.
 
-    Parameters stay out of errors: those reach logs and Temporal, and hold addresses.
+    Errors do not show parameters, because they reach logs and Temporal, and parameters hold
+    email addresses.
     """
     if url.startswith("postgresql"):
-        # The ping finds a connection that the server closed meanwhile; after a restart of
-        # the database the first statement works instead of failing.
+        # The ping replaces connections that the server has closed. Without it, the first
+        # statement after a restart of the database fails.
         return create_async_engine(
             url,
             hide_parameters=True,
@@ -50,8 +51,8 @@ def create_engine(url: str, *, may_take_long: bool = False) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
-        # The driver would begin a transaction late and as a reader; two readers that then
-        # both write end in "database is locked" at once, without waiting.
+        # By default the driver begins a transaction late and as a reader. Two readers that both
+        # go on to write fail with "database is locked" at once, without waiting.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
@@ -69,28 +70,28 @@ def create_engine(url: str, *, may_take_long: bool = False) -> AsyncEngine:
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine, *, writes: bool) -> AsyncIterator[AsyncConnection]:
-    """One transaction, committed at the end of the block.
+    """Open a transaction that is committed at the end of the block.
 
     Raises:
-        Unavailable: the database does not answer.
+        Unavailable: the database does not respond.
     """
     try:
         async with engine.connect() as connection:
-            connection = await connection.execution_options(writes=writes)  # noqa: PLW2901 - the same one, configured
+            connection = await connection.execution_options(writes=writes)  # noqa: PLW2901 - the same connection, configured
             async with connection.begin():
                 yield connection
     except (OSError, TimeoutError, SQLAlchemyError) as error:
         if _is_fault(error):
             raise
-        raise Unavailable("The database does not answer.") from error
+        raise Unavailable("The database does not respond.") from error
 
 
 def _is_fault(error: Exception) -> bool:
-    """Whether the database answered, and says that the statement or its values are wrong."""
+    """Return True if the database responded that the statement or its values are wrong."""
     if isinstance(error, IntegrityError | ProgrammingError | DataError):
         return True
     cause = getattr(error, "orig", None)
-    if state := getattr(cause, "sqlstate", None):  # PostgreSQL's, most of which come unsorted
+    if state := getattr(cause, "sqlstate", None):  # PostgreSQL's error class
         return str(state)[:2] in ("22", "23", "42")
     return isinstance(error, OperationalError) and "no such" in str(cause)  # SQLite's
 
@@ -103,7 +104,10 @@ def _config() -> Config:
 
 @functools.cache
 def older_revisions() -> frozenset[str]:
-    """All before the one that this code needs. One that is unknown here is a newer release's."""
+    """Return the revisions before the one that this code needs.
+
+    An unknown revision is one of a newer release.
+    """
     _, *older = ScriptDirectory.from_config(_config()).walk_revisions()
     return frozenset(each.revision for each in older)
 
@@ -115,12 +119,12 @@ def _upgrade(connection: Connection) -> None:
 
 
 async def migrate(url: str) -> None:
-    """Bring the database to the newest revision; safe when several programs start at once.
+    """Migrate the database to the newest revision. Several programs may do it at the same time.
 
     Raises:
-        Unavailable: the database does not answer.
+        Unavailable: the database does not respond.
     """
-    engine = create_engine(url, may_take_long=True)  # and waits for whoever migrates already
+    engine = create_engine(url, may_take_long=True)
     try:
         async with transaction(engine, writes=True) as connection:
             if connection.dialect.name == "postgresql":

@@ -1,5 +1,6 @@
-"""The ledger of emails: what became of each, so that none that is settled is sent again."""
+"""The ledger of emails. An email whose outcome is recorded as final is never sent again."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, insert, select, update
@@ -9,19 +10,23 @@ from smart_accounts.contract.messages import Addressee, Email, EmailKind, EmailS
 from smart_accounts.contract.steps import EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
-from smart_accounts.store.records import ReturnedEmail
+from smart_accounts.store.records import ReturnedEmail, StoredRequest
 
-_OUT = (EmailState.SENT, EmailState.QUEUED)  # of a queued one, the server's yes may be lost
+# Emails that may come back. A queued one may have left, because the server's reply can be lost.
+_MAY_COME_BACK = (EmailState.SENT, EmailState.QUEUED)
 
 
 class EmailLedger:
-    """Each method is one transaction and raises ``Unavailable`` if the database does not answer."""
+    """Each method is one transaction. It raises ``Unavailable`` if the database is down."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def outcome(self, request_id: str, email: Email) -> EmailOutcome | None:
-        """What became of an email; a ``queued`` one has been refused for now since ``at``."""
+        """Return the outcome of an email, or None if it was never tried.
+
+        ``at`` of a ``queued`` email is when the mail server first refused it.
+        """
         async with transaction(self._engine, writes=False) as connection:
             row = (
                 await connection.execute(select(tables.emails).where(_is(request_id, email)))
@@ -39,7 +44,7 @@ class EmailLedger:
         return_token: str,
         outcome: EmailOutcome,
     ) -> None:
-        """Write down what became of an email; the first outcome that settles it stays."""
+        """Record the outcome of an email. The first outcome that is not ``queued`` stays."""
         emails = tables.emails
         values = outcome.model_dump() | {
             "recipient": recipient,
@@ -61,7 +66,7 @@ class EmailLedger:
                 )
 
     async def forget_refusals(self, request_id: str, email: Email) -> None:
-        """Count anew how long an email is refused for now."""
+        """Forget since when an email has been refused, so that its five days begin again."""
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
                 delete(tables.emails).where(
@@ -70,7 +75,7 @@ class EmailLedger:
             )
 
     async def of_request(self, request_id: str) -> list[tuple[Email, EmailStatus]]:
-        """The emails that were tried, in the order of what last happened to them."""
+        """Return the emails that were tried, ordered by their last outcome."""
         async with transaction(self._engine, writes=False) as connection:
             rows = await connection.execute(
                 select(tables.emails)
@@ -79,15 +84,28 @@ class EmailLedger:
             )
             return [(_email(row), email_status(row)) for row in rows]
 
+    async def statuses(self, request: StoredRequest) -> tuple[EmailStatus, ...]:
+        """Return the status of each email of a request, without emails that will never be sent."""
+        emails = await self.of_request(request.id)
+        return tuple(
+            status
+            for email, status in emails
+            if status.state != EmailState.QUEUED
+            or not (request.is_outdated(email) or _is_replaced(email, emails))
+        )
+
     async def find_returned(self, return_token: str) -> ReturnedEmail | None:
-        """The email that went out with this return path; ``None`` if none did or it is known."""
+        """Return the email that left with this return path.
+
+        Returns None if there is none, or if it is known already that it came back.
+        """
         emails, requests = tables.emails.c, tables.requests.c
         async with transaction(self._engine, writes=False) as connection:
             row = (
                 await connection.execute(
                     select(tables.emails, requests.workflow_id)
                     .join(tables.requests, requests.id == emails.request_id)
-                    .where(emails.return_token == return_token, emails.state.in_(_OUT))
+                    .where(emails.return_token == return_token, emails.state.in_(_MAY_COME_BACK))
                 )
             ).one_or_none()
             if row is None:
@@ -97,13 +115,13 @@ class EmailLedger:
             )
 
     async def mark_bounced(self, returned: ReturnedEmail, outcome: EmailOutcome) -> None:
-        """The email was taken and came back; the first report stays."""
+        """Record that an email came back. The first report stays."""
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
                 update(tables.emails)
                 .where(
                     _is(returned.request_id, returned.email),
-                    tables.emails.c.state.in_(_OUT),
+                    tables.emails.c.state.in_(_MAY_COME_BACK),
                 )
                 .values(**outcome.model_dump())
             )
@@ -116,6 +134,13 @@ def _is(request_id: str, email: Email) -> Any:
         columns.kind == email.kind,
         columns.addressee == email.to,
         columns.number == email.number,
+    )
+
+
+def _is_replaced(email: Email, emails: Sequence[tuple[Email, object]]) -> bool:
+    """Return True if a newer reminder replaced this one."""
+    return email.kind == EmailKind.REMINDER and any(
+        other.kind == EmailKind.REMINDER and other.number > email.number for other, _ in emails
     )
 
 

@@ -1,40 +1,56 @@
-"""Which call an idempotency key was first used for."""
+"""Idempotency keys: the call that each key was first used for."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
+from smart_accounts.store.records import StoredRequest, stored_request
 
 KEPT = timedelta(days=100)  # longer than a request is open
+PURGED_AT_ONCE = 10
 
 
 class IdempotencyKeys:
-    """Each method raises ``Unavailable`` if the database does not answer.
+    """Each method raises ``Unavailable`` if the database does not respond.
 
-    ``key`` and ``call`` are digests: a key names its user too, and may hold whatever a client
-    made it of.
+    ``key`` and ``call`` are SHA-256 digests. The key's digest includes the requester, because
+    two requesters may choose the same key.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def call_of(self, key: str) -> str | None:
+        """Return the call that the key was first used for."""
         keys = tables.idempotency_keys.c
         async with transaction(self._engine, writes=False) as connection:
             call: str | None = await connection.scalar(select(keys.call).where(keys.key == key))
             return call
 
     async def claim(self, key: str, call: str, at: datetime) -> str:
-        """Take the key for a call; answers the call that has it, which is the first one."""
+        """Reserve the key for a call. Returns the call that has the key, which is the first one."""
         keys = tables.idempotency_keys
-        with suppress(IntegrityError):  # another was faster
+        with suppress(IntegrityError):  # a concurrent call was first
             async with transaction(self._engine, writes=True) as connection:
                 await connection.execute(insert(keys).values(key=key, call=call, at=at))
-                if key.startswith("00"):  # one in 256: nothing but the key itself is indexed
-                    await connection.execute(delete(keys).where(keys.c.at < at - KEPT))
+                expired = select(keys.c.key).where(keys.c.at < at - KEPT).limit(PURGED_AT_ONCE)
+                await connection.execute(delete(keys).where(keys.c.key.in_(expired)))
         return await self.call_of(key) or call
+
+    async def find_request(self, requester_email: str, key: str) -> StoredRequest | None:
+        """Return the request that a requester made under a key."""
+        requests = tables.requests.c
+        async with transaction(self._engine, writes=False) as connection:
+            found = await connection.execute(
+                select(tables.requests).where(
+                    requests.idempotency_key == key,
+                    func.lower(requests.requester_email) == requester_email.lower(),
+                )
+            )
+            row = found.first()
+            return stored_request(row) if row else None

@@ -1,27 +1,44 @@
-"""What the account store itself has against a valid request."""
+"""Reasons to reject a valid request: the domain is taken, or a limit is reached."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.messages import SmartAccountRequest, Status
+from smart_accounts.settings import Settings
 from smart_accounts.store import tables
-from smart_accounts.store.records import Limits
 
 
-async def refusal(
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The largest numbers of requests."""
+
+    open_per_customer: int
+    starts_per_requester_per_hour: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(
+            open_per_customer=settings.max_open_per_customer,
+            starts_per_requester_per_hour=settings.max_starts_per_requester_per_hour,
+        )
+
+
+async def reason_to_reject(
     connection: AsyncConnection, request: SmartAccountRequest, at: datetime, limits: Limits
 ) -> str | None:
-    """Why a request made at that moment can't be opened, in a sentence, or ``None``."""
+    """Return why a request made at that moment is rejected, as a sentence, otherwise None."""
     return (
-        await _domain_taken(connection, request.account_domain)
-        or await customer_has_enough(connection, request, at, limits)
-        or await _requester_is_too_fast(connection, request, at, limits)
+        await _domain_is_taken(connection, request.account_domain)
+        or await customer_limit_reached(connection, request, at, limits)
+        or await _requester_limit_reached(connection, request, at, limits)
     )
 
 
-async def _domain_taken(connection: AsyncConnection, domain: str) -> str | None:
+async def _domain_is_taken(connection: AsyncConnection, domain: str) -> str | None:
     accounts = tables.accounts
     active_since: datetime | None = await connection.scalar(
         select(accounts.c.activated_at).where(
@@ -31,20 +48,20 @@ async def _domain_taken(connection: AsyncConnection, domain: str) -> str | None:
     return "The domain already has an active Smart Account." if active_since else None
 
 
-async def one_at_a_time(connection: AsyncConnection, request: SmartAccountRequest) -> None:
-    """Let no other transaction count these people's requests until this one has ended.
+async def lock_people(connection: AsyncConnection, request: SmartAccountRequest) -> None:
+    """Make other transactions wait that would count the requests of the same people.
 
-    SQLite has one writer anyway.
+    SQLite has only one writer at a time, so it needs no lock.
     """
     if connection.dialect.name == "postgresql":
         people = {request.customer_email.lower(), request.requester.email.lower()}
-        for email in sorted(people):  # in one order, or two would wait for each other
+        for email in sorted(people):  # always in the same order, which prevents deadlocks
             await connection.execute(
                 select(func.pg_advisory_xact_lock(func.hashtext(f"requests of {email}")))
             )
 
 
-async def customer_has_enough(
+async def customer_limit_reached(
     connection: AsyncConnection, request: SmartAccountRequest, at: datetime, limits: Limits
 ) -> str | None:
     requests = tables.requests
@@ -52,17 +69,17 @@ async def customer_has_enough(
         select(func.count()).where(
             func.lower(requests.c.customer_email) == request.customer_email.lower(),
             requests.c.status == Status.PENDING,
-            requests.c.deadline > at,  # past it a pending row's run was terminated
-            # One of the same domain is settled by the start, or is this very request.
+            requests.c.deadline > at,  # a pending row past its deadline was terminated
+            # A request for the same domain is this request, or the start settles it.
             requests.c.account_domain != request.account_domain,
         )
     )
     if (count or 0) < limits.open_per_customer:
         return None
-    return f"The customer has {count} open requests already, which is the most there may be."
+    return f"The customer already has {count} open requests, which is the limit."
 
 
-async def _requester_is_too_fast(
+async def _requester_limit_reached(
     connection: AsyncConnection, request: SmartAccountRequest, at: datetime, limits: Limits
 ) -> str | None:
     requests = tables.requests
@@ -70,10 +87,11 @@ async def _requester_is_too_fast(
         select(func.count()).where(
             func.lower(requests.c.requester_email) == request.requester.email.lower(),
             requests.c.requested_at > at - timedelta(hours=1),
-            requests.c.requested_at <= at,  # one that waited for the database is checked late
+            # A request that waited for the database is checked late: ignore newer ones.
+            requests.c.requested_at <= at,
             requests.c.status != Status.REJECTED,
         )
     )
     if (count or 0) < limits.starts_per_requester_per_hour:
         return None
-    return f"The requester made {count} requests within an hour, which is the most there may be."
+    return f"The requester made {count} requests within an hour, which is the limit."

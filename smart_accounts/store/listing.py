@@ -1,4 +1,4 @@
-"""The requests of one partner, or of all, a page at a time."""
+"""Lists of requests, of one partner or of everybody, page by page."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from smart_accounts.store.records import StoredRequest, stored_request
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One line of a list; ``last_email`` is the email that something last happened to."""
+    """One line of a list. ``last_email`` is the email with the newest outcome."""
 
     request: StoredRequest
     last_email: EmailStatus | None
@@ -22,14 +22,14 @@ class Listed:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """``total`` counts what was asked for on all pages."""
+    """One page of a list. ``total`` counts the matching requests on all pages."""
 
     items: tuple[Listed, ...]
     total: int
 
 
 class RequestListing:
-    """Each method is one transaction and raises ``Unavailable`` if the database does not answer."""
+    """Each method is one transaction. It raises ``Unavailable`` if the database is down."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -43,16 +43,18 @@ class RequestListing:
         offset: int = 0,
         limit: int = 25,
     ) -> Page:
-        """Newest first; without ``requester_email`` everybody's. ``search`` is a part of the
-        account's name or domain or of the customer's address, in any letter case.
+        """Return one page of requests, newest first.
+
+        Without ``requester_email`` the list has everybody's requests. ``search`` is a part of the
+        account's name or domain or of the customer's address; upper and lower case are the same.
         """
-        wanted = _wanted(requester_email, status, search)
+        query = _query(requester_email, status, search)
         requests = tables.requests.c
         async with transaction(self._engine, writes=False) as connection:
             total = await connection.scalar(
-                select(func.count()).select_from(wanted.with_only_columns(requests.id).subquery())
+                select(func.count()).select_from(query.with_only_columns(requests.id).subquery())
             )
-            newest = wanted.order_by(requests.requested_at.desc(), requests.id)
+            newest = query.order_by(requests.requested_at.desc(), requests.id)
             rows = (await connection.execute(newest.offset(offset).limit(limit))).all()
             emails = await connection.execute(
                 select(tables.emails)
@@ -68,27 +70,27 @@ class RequestListing:
     async def newest(
         self, workflow_id: str, *, requester_email: str | None, run_id: str | None = None
     ) -> StoredRequest | None:
-        """The newest request of that workflow id, or the one of that run."""
+        """Return the newest request of a workflow id, or the one of that run."""
         requests = tables.requests.c
-        wanted = _wanted(requester_email, None, "").where(requests.workflow_id == workflow_id)
+        query = _query(requester_email, None, "").where(requests.workflow_id == workflow_id)
         if run_id:
-            wanted = wanted.where(requests.id == run_id)
+            query = query.where(requests.id == run_id)
         async with transaction(self._engine, writes=False) as connection:
-            newest = wanted.order_by(requests.requested_at.desc()).limit(1)
+            newest = query.order_by(requests.requested_at.desc()).limit(1)
             row = (await connection.execute(newest)).one_or_none()
             return stored_request(row) if row else None
 
 
-def _wanted(
+def _query(
     requester_email: str | None, status: Status | None, search: str
 ) -> Select[tuple[object]]:
     requests = tables.requests.c
-    wanted = select(tables.requests)
+    query = select(tables.requests)
     if requester_email is not None:
-        wanted = wanted.where(func.lower(requests.requester_email) == requester_email.lower())
+        query = query.where(func.lower(requests.requester_email) == requester_email.lower())
     if status is not None:
-        wanted = wanted.where(requests.status == status)
+        query = query.where(requests.status == status)
     if search:
         columns = (requests.account_name, requests.account_domain, requests.customer_email)
-        wanted = wanted.where(or_(*(each.icontains(search, autoescape=True) for each in columns)))
-    return wanted
+        query = query.where(or_(*(each.icontains(search, autoescape=True) for each in columns)))
+    return query

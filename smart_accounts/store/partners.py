@@ -1,4 +1,4 @@
-"""What we keep of a partner: the company, where the identity provider does not know it."""
+"""The company of a partner whose identity provider does not name it."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from smart_accounts.store.database import transaction
 
 
 class Partners:
-    """Each method raises ``Unavailable`` if the database does not answer.
+    """Each method raises ``Unavailable`` if the database does not respond.
 
-    A partner is the ``subject`` of an ``issuer``: neither alone is unique, and an email address
-    may change hands.
+    A partner is the ``subject`` of an ``issuer``. Neither alone is unique, and an email address
+    may pass to another person.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -32,7 +32,7 @@ class Partners:
             return found
 
     async def keep_company(self, issuer: str, subject: str, company: str) -> str:
-        """Keep what the partner answered, once: the first answer stays, and is returned."""
+        """Store the company that the partner typed. Returns the first one, which stays."""
         with suppress(IntegrityError):
             async with transaction(self._engine, writes=True) as connection:
                 await connection.execute(

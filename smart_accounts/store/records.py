@@ -1,4 +1,4 @@
-"""What the store hands out: plain frozen records, times in UTC."""
+"""Records that the store returns: frozen, with times in UTC."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,8 +6,8 @@ from typing import Any, Self
 
 from sqlalchemy import Row
 
-from smart_accounts.contract.messages import Email, EmailKind, Status
-from smart_accounts.settings import Settings
+from smart_accounts.contract.messages import Email, EmailKind, SmartAccountRequest, Status
+from smart_accounts.contract.names import workflow_id
 
 _ONLY_WHILE_PENDING = {
     EmailKind.ACTIVATION,
@@ -18,23 +18,8 @@ _ONLY_WHILE_PENDING = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How many requests are too many."""
-
-    open_per_customer: int
-    starts_per_requester_per_hour: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        return cls(
-            open_per_customer=settings.max_open_per_customer,
-            starts_per_requester_per_hour=settings.max_starts_per_requester_per_hour,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class StoredRequest:
-    """A request as the store knows it; ``id`` is the first run id of its workflow."""
+    """A request as the store knows it. ``id`` is the first run id of its workflow."""
 
     id: str
     workflow_id: str
@@ -52,17 +37,77 @@ class StoredRequest:
     requested_at: datetime
     deadline: datetime
     link_ordinal: int
-    """The activation link in force; those with a lower ordinal are superseded."""
+    """The activation link in force. Links with a lower ordinal are superseded."""
     signalled: str | None
-    """The customer's answer (``accepted``, ``declined``) that Temporal has and we may not yet."""
+    """The customer's answer that Temporal has: ``accepted`` or ``declined``.
+
+    The page notes it before the workflow records the decision.
+    """
     decided_at: datetime | None
     decided_by: str | None
     reason: str | None
 
-    def makes_untrue(self, email: Email) -> bool:
-        """Whether an email that has not left yet must not leave any more."""
+    @classmethod
+    def new(
+        cls,
+        request_id: str,
+        request: SmartAccountRequest,
+        requested_at: datetime,
+        *,
+        status: Status,
+        needs_attention: tuple[str, ...] = (),
+        reason: str | None = None,
+    ) -> Self:
+        """Return the record of a request as it was made, with its first link in force."""
+        return cls(
+            id=request_id,
+            workflow_id=workflow_id(request.account_domain),
+            status=status,
+            account_name=request.account_name,
+            account_domain=request.account_domain,
+            customer_email=request.customer_email,
+            requester_email=request.requester.email,
+            requester_name=request.requester.name,
+            requester_company=request.requester.company,
+            note_to_customer=request.note_to_customer,
+            note_to_added_users=request.note_to_added_users,
+            added_users=request.added_users,
+            needs_attention=needs_attention,
+            requested_at=requested_at,
+            deadline=requested_at + request.acceptance_window,
+            link_ordinal=1,
+            signalled=None,
+            decided_at=requested_at if status.is_final else None,
+            decided_by=None,
+            reason=reason,
+        )
+
+    @property
+    def answer(self) -> str | None:
+        """The customer's answer, ``accepted`` or ``declined``, or None if none is known.
+
+        Temporal has an answer for a moment before it becomes the status.
+        """
+        if self.status in (Status.ACTIVATING, Status.ACTIVE):
+            return "accepted"
+        if self.status is Status.DECLINED:
+            return "declined"
+        return None if self.status.is_final else self.signalled
+
+    @property
+    def awaits_answer(self) -> bool:
+        return self.status is Status.PENDING and self.answer is None
+
+    @property
+    def current_status(self) -> Status:
+        """The status for people: ``activating`` as soon as Temporal has an acceptance."""
+        is_accepted = not self.status.is_final and self.answer == "accepted"
+        return Status.ACTIVATING if is_accepted else self.status
+
+    def is_outdated(self, email: Email) -> bool:
+        """Return True if this unsent email is outdated and must be dropped."""
         if email.kind == EmailKind.ACTIVATION and email.number != self.link_ordinal:
-            return True  # its link is dead
+            return True  # its link no longer works
         return email.kind in _ONLY_WHILE_PENDING and self.status != Status.PENDING
 
 
@@ -75,19 +120,30 @@ def stored_request(row: Row[Any]) -> StoredRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationLink:
-    """A link that was issued: which request it is for, and which of its links it is."""
+    """An issued activation link. ``ordinal`` counts the links of its request from 1."""
 
     ordinal: int
     request: StoredRequest
 
-    @property
-    def is_superseded(self) -> bool:
-        return self.ordinal < self.request.link_ordinal
+    def state(self, now: datetime) -> str:
+        """Return what the link leads to.
+
+        Returns:
+            ``superseded``, ``received`` (an answer is on its way), ``open``, ``expired``, or the
+            final status of the request.
+        """
+        if self.ordinal < self.request.link_ordinal:
+            return "superseded"  # checked first: its holder may no longer be the approver
+        if self.request.status.is_final:
+            return self.request.status.value
+        if self.request.answer:
+            return "received"  # an answer counts even if the deadline passes meanwhile
+        return "open" if now < self.request.deadline else "expired"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReturnedEmail:
-    """An email that came back: which one, and of which request."""
+    """An email that came back, and its request."""
 
     workflow_id: str
     request_id: str

@@ -1,4 +1,4 @@
-"""The tables, and the rules that the database itself enforces."""
+"""The tables, and the rules that the database enforces."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC datetimes on every database; SQLite keeps no time zone of its own."""
+    """Datetimes in UTC with a time zone, on every database. SQLite stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -73,7 +73,7 @@ Index("ix_requests_requester", func.lower(requests.c.requester_email), requests.
 accounts = Table(
     "accounts",
     metadata,
-    Column("id", ForeignKey("requests.id"), primary_key=True),  # one account a request
+    Column("id", ForeignKey("requests.id"), primary_key=True),  # one account per request
     Column("domain", String(253), nullable=False),
     Column("name", String(120), nullable=False),
     Column("state", String(16), nullable=False),  # provisional, active, closed
@@ -114,7 +114,7 @@ emails = Table(
     Column("message_id", String(255), nullable=False),
     Column("recipient", String(254), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("at", UtcDateTime, nullable=False),  # for a queued email: when it was first refused
+    Column("at", UtcDateTime, nullable=False),  # of a queued email: when it was first refused
     Column("answer", Text),
     Column("return_token", String(32)),
 )
@@ -134,5 +134,5 @@ idempotency_keys = Table(
     metadata,
     Column("key", String(64), primary_key=True),
     Column("call", String(64), nullable=False),
-    Column("at", UtcDateTime, nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
 )
