@@ -35,7 +35,12 @@ from xdist.scheduler import LoadScopeScheduling
 from smart_accounts.store.database import create_engine, migrate, transaction
 from smart_accounts.store.store import AccountStore
 
-pytest_plugins = ["tests.support.real_parts", "tests.support.browser"]
+pytest_plugins = [
+    "tests.support.browser",
+    "tests.support.temporal_server",  # before service, which imports it
+    "tests.support.postgres",
+    "tests.support.service",
+]
 
 os.umask(0o022)  # PostgreSQL runs as another user, and reads the files that are copied for it
 
@@ -290,7 +295,7 @@ def actions() -> Callable[[Sequence[HistoryEvent]], int]:
 
 
 SERVERS = {
-    *("dev_server", "env", "postgres", "any_database_url", "chromium", "temporal_in"),
+    *("dev_server", "env", "postgres", "any_database_url", "chromium", "new_dev_server"),
     *("stack", "starter", "local_provider", "certified_provider"),
     # In the process of the tests themselves:
     *("mail_server", "issuer", "open_site", "desk", "api_on", "mailbox", "url"),
@@ -398,7 +403,10 @@ class Issuer:
 
     def _answer(self, path: str) -> dict[str, Any]:
         if path == "/.well-known/openid-configuration":
-            return {"issuer": self.claims_to_be or self.url, "jwks_uri": f"{self.url}/keys"}
+            endpoints = ("authorization", "token")
+            found = {f"{name}_endpoint": f"{self.url}/{name}" for name in endpoints}
+            jwks = {"issuer": self.claims_to_be or self.url, "jwks_uri": f"{self.url}/keys"}
+            return found | jwks
         return {"keys": [key.as_dict(private=False) for key in self.keys]}
 
     def _handler(issuer) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - self is the handler's

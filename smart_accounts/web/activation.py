@@ -1,27 +1,27 @@
 """The customer's pages: look at a request, accept it, decline it.
 
-The token in the path is the capability: there is no session and nothing else to send. GET and
-HEAD change nothing; they answer 200 where the request is open, answered or active, 410 where
-the link is of no more use, and 404 where there is none. POST answers 303 once Temporal has the
-answer, or had the same one before.
+The token in the path is the only thing needed: there is no session. GET and HEAD change nothing.
+They return 200 while the request is open, answered or active, 410 if the link can no longer be
+used, and 404 if there is no such link. POST returns 303 once Temporal has the answer, also if it
+had the same answer before.
 """
 
 import logging
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import field_errors
-from smart_accounts.contract.messages import Decline, Status
+from smart_accounts.contract.messages import Decline
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.settings import Settings
-from smart_accounts.store.records import ActivationLink, StoredRequest
-from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import RequestClient
-from smart_accounts.tokens import LinkTokens, token_hash
+from smart_accounts.store.records import ActivationLink
+from smart_accounts.tokens import token_hash
+from smart_accounts.web.dependencies import Services, Web
 from smart_accounts.web.http.forms import read_form
 from smart_accounts.web.http.origins import comes_from_elsewhere
 from smart_accounts.web.rendering import Pages
@@ -32,154 +32,131 @@ _GONE = {"superseded", "lapsed", "withdrawn", "undeliverable", "rejected", "expi
 
 _log = logging.getLogger(__name__)
 
-
-def answer_of(request: StoredRequest) -> str | None:
-    """What the customer decided, as far as the store has it or knows that Temporal has it."""
-    if request.status in (Status.ACTIVATING, Status.ACTIVE):
-        return "accepted"
-    if request.status is Status.DECLINED:
-        return "declined"
-    return None if request.status.is_final else request.signalled
+router = APIRouter(prefix="/activate/{token}", include_in_schema=False)
 
 
-def page_of(link: ActivationLink, now: datetime) -> str:
-    """Which page a link leads to. An answer that is on its way outlasts the deadline."""
-    request = link.request
-    if link.is_superseded:  # first: its holder may be another person than today's approver
-        return "superseded"
-    if request.status.is_final:
-        return request.status.value
-    if answer_of(request):
-        return "received"
-    return "open" if now < request.deadline else "expired"
+@dataclass(frozen=True)
+class OpenedLink:
+    """A link that was opened, and the pages that it can lead to."""
 
+    token: str
+    link: ActivationLink
+    pages: Pages
 
-class Activation:
-    """The routes under ``/activate/``."""
-
-    def __init__(
+    def page(
         self,
-        store: AccountStore,
-        client: RequestClient,
-        tokens: LinkTokens,
-        settings: Settings,
-        pages: Pages,
-    ) -> None:
-        self._store = store
-        self._client = client
-        self._tokens = tokens
-        self._public_url = settings.base_url
-        self._page = pages
-        self.router = APIRouter(prefix="/activate/{token}", include_in_schema=False)
-        for path in ("", "/decline"):  # a page that answered a form may be opened again
-            self.router.add_api_route(path, self.show, methods=["GET", "HEAD"])
-        self.router.add_api_route("", self.accept, methods=["POST"])
-        self.router.add_api_route("/decline", self.decline, methods=["POST"])
-
-    async def show(self, token: str) -> Response:
-        return self._show(token, await self._find(token))
-
-    async def accept(self, token: str, request: Request) -> Response:
-        form = await self._read(request)
-        link = await self._find(token)
-        if settled := self._settled(token, link, "accepted"):
-            return settled
-        if form.get("agree") != "yes":
-            message = "Tick this box to accept the account."
-            return self._show(token, link, status=422, errors={"agree": message})
-        signal = self._client.accept(
-            link.request.workflow_id,
-            run_id=link.request.id,
-            accepted_by=link.request.customer_email,
-        )
-        return await self._send(token, link, "accepted", signal)
-
-    async def decline(self, token: str, request: Request) -> Response:
-        form = await self._read(request)
-        link = await self._find(token)
-        if settled := self._settled(token, link, "declined"):
-            return settled
-        reason = form.get("reason", "")
-        try:
-            refusal = Decline(reason=reason)
-        except ValidationError as error:
-            message = f"The reason {field_errors(error)[0].message}."
-            return self._show(token, link, status=422, errors={"reason": message}, reason=reason)
-        signal = self._client.decline(
-            link.request.workflow_id, run_id=link.request.id, reason=refusal.reason
-        )
-        return await self._send(token, link, "declined", signal)
-
-    async def _read(self, request: Request) -> dict[str, str]:
-        if comes_from_elsewhere(request.headers, self._public_url):
-            raise HTTPException(403)
-        return await read_form(request)
-
-    async def _find(self, token: str) -> ActivationLink:
-        """The link, if it was issued and is genuine: the same work for whatever is presented."""
-        link = await self._store.find_link(token_hash(token))
-        request_id, ordinal = (link.request.id, link.ordinal) if link else ("", 0)
-        if not self._tokens.is_genuine(token, request_id, ordinal) or link is None:
-            raise HTTPException(404)
-        return link
-
-    def _show(
-        self,
-        token: str,
-        link: ActivationLink,
         *,
         status: int | None = None,
         errors: dict[str, str] | None = None,
         reason: str = "",
     ) -> Response:
+        """Return the page for the state of the link. Each state has a template."""
         now = datetime.now(UTC)
-        page = page_of(link, now)
-        return self._page(
-            page,
-            status or (410 if page in _GONE else 200),
-            self._refreshing(token) if page == "received" else None,
-            token=token,
-            request=link.request,
-            answer=answer_of(link.request),
-            left=link.request.deadline - now,
+        state, request = self.link.state(now), self.link.request
+        return self.pages(
+            state,
+            status or (410 if state in _GONE else 200),
+            self.refresh if state == "received" else None,
+            token=self.token,
+            request=request,
+            answer=request.answer,
+            left=request.deadline - now,
             errors=errors or {},
             reason=reason,
         )
 
-    def _settled(self, token: str, link: ActivationLink, answer: str) -> Response | None:
-        """What to say to an answer that can't or needn't be sent on; none if it is awaited."""
-        page = page_of(link, datetime.now(UTC))
-        if page == "open":
+    def settled(self, answer: str) -> Response | None:
+        """Return the response if this answer need not be sent on, otherwise None."""
+        state, request = self.link.state(datetime.now(UTC)), self.link.request
+        if state == "open":
             return None
-        if page in _GONE:
-            return self._show(token, link)
-        if answer_of(link.request) == answer:
-            return self._redirect(token)
-        return self._page("answered", 409, token=token, request=link.request, answer=answer)
+        if state in _GONE:
+            return self.page()
+        if request.answer == answer:
+            return self.redirect()
+        return self.pages("answered", 409, token=self.token, request=request, answer=answer)
 
-    async def _send(
-        self, token: str, link: ActivationLink, answer: str, signal: Awaitable[None]
-    ) -> Response:
-        try:
-            await signal
-        except NotFound:
-            # The run is closed: decided a moment ago, or terminated from outside.
-            link = await self._find(token)
-            return self._settled(token, link, answer) or self._page("ended", 410)
-        try:
-            await self._store.note_signalled(link.request.id, answer)
-        except Unavailable:
-            # Temporal has the answer, so it counts. The page would ask for it again: say it here.
-            _log.warning("answer to request %s received but not noted", link.request.id)
-            headers = self._refreshing(token)
-            return self._page("received", 200, headers, request=link.request, answer=answer)
-        return self._redirect(token)
+    def redirect(self) -> Response:
+        return RedirectResponse(self._path, 303)
 
-    def _path(self, token: str) -> str:
-        return f"{self._page.root}/activate/{token}"
+    @property
+    def refresh(self) -> dict[str, str]:
+        return {"Refresh": f"{REFRESH_SECONDS}; url={self._path}"}
 
-    def _redirect(self, token: str) -> Response:
-        return RedirectResponse(self._path(token), 303)
+    @property
+    def _path(self) -> str:
+        return f"{self.pages.root}/activate/{self.token}"
 
-    def _refreshing(self, token: str) -> dict[str, str]:
-        return {"Refresh": f"{REFRESH_SECONDS}; url={self._path(token)}"}
+
+async def _open_link(token: str, web: Web) -> OpenedLink:
+    """Find the link if it was issued and is genuine. Every token costs the same work."""
+    link = await web.store.links.find(token_hash(token))
+    request_id, ordinal = (link.request.id, link.ordinal) if link else ("", 0)
+    if not web.tokens.is_genuine(token, request_id, ordinal) or link is None:
+        raise HTTPException(404)
+    return OpenedLink(token, link, web.pages)
+
+
+async def _answer_form(request: Request, web: Web) -> dict[str, str]:
+    if comes_from_elsewhere(request.headers, web.settings.base_url):
+        raise HTTPException(403)
+    return await read_form(request)
+
+
+Opened = Annotated[OpenedLink, Depends(_open_link)]
+AnswerForm = Annotated[dict[str, str], Depends(_answer_form)]
+
+
+@router.api_route("", methods=["GET", "HEAD"])
+@router.api_route("/decline", methods=["GET", "HEAD"])  # reloading the page after a form
+async def show(opened: Opened) -> Response:
+    return opened.page()
+
+
+@router.post("")
+async def accept(form: AnswerForm, opened: Opened, web: Web) -> Response:
+    if settled := opened.settled("accepted"):
+        return settled
+    if form.get("agree") != "yes":
+        message = "Tick this box to accept the account."
+        return opened.page(status=422, errors={"agree": message})
+    request = opened.link.request
+    signal = web.client.accept(
+        request.workflow_id, run_id=request.id, accepted_by=request.customer_email
+    )
+    return await _send(web, opened, "accepted", signal)
+
+
+@router.post("/decline")
+async def decline(form: AnswerForm, opened: Opened, web: Web) -> Response:
+    if settled := opened.settled("declined"):
+        return settled
+    reason = form.get("reason", "")
+    try:
+        declined = Decline(reason=reason)
+    except ValidationError as error:
+        message = f"The reason {field_errors(error)[0].message}."
+        return opened.page(status=422, errors={"reason": message}, reason=reason)
+    request = opened.link.request
+    signal = web.client.decline(request.workflow_id, run_id=request.id, reason=declined.reason)
+    return await _send(web, opened, "declined", signal)
+
+
+async def _send(
+    web: Services, opened: OpenedLink, answer: str, signal: Awaitable[None]
+) -> Response:
+    try:
+        await signal
+    except NotFound:
+        # The run has ended: it was decided a moment ago, or terminated by an operator.
+        newest = await _open_link(opened.token, web)
+        return newest.settled(answer) or web.pages("ended", 410)
+    request = opened.link.request
+    try:
+        await web.store.requests.note_signalled(request.id, answer)
+    except Unavailable:
+        # Temporal has the answer, so it counts. The redirect would show the form once more,
+        # because the note is missing, so show the result here.
+        _log.warning("the answer to request %s was received but not noted", request.id)
+        return web.pages("received", 200, opened.refresh, request=request, answer=answer)
+    return opened.redirect()

@@ -1,4 +1,4 @@
-"""Pages from templates: whose service it is and where links begin is the same on all of them."""
+"""Pages from templates."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,16 +12,16 @@ from markupsafe import Markup
 from smart_accounts.settings import Settings
 from smart_accounts.text import time_left, utc
 
-RETRY_AFTER_SECONDS = 10  # in an outage; the API says the same
+RETRY_AFTER_SECONDS = 10  # in an outage, on pages and in the API
 
 
 def moment(at: datetime) -> Markup:
-    """A moment in UTC, for people and for programs."""
+    """Return a moment in UTC, for people and for programs."""
     return Markup('<time datetime="{}">{}</time>').format(at.astimezone(UTC).isoformat(), utc(at))
 
 
 def day(at: datetime) -> Markup:
-    """The day of it in UTC; programs get the moment."""
+    """Return the day of a moment in UTC. Programs read the whole moment."""
     at = at.astimezone(UTC)
     return Markup('<time datetime="{}">{:%Y-%m-%d}</time>').format(at.isoformat(), at)
 
@@ -38,20 +38,20 @@ _templates.filters |= {"day": day, "moment": moment, "time_left": time_left}
 
 
 class Pages:
-    """Renders a template into an answer. Whatever it shows is escaped; its links are relative."""
+    """Renders templates. Every value is escaped, and every link is relative."""
 
     def __init__(self, settings: Settings) -> None:
         self.root = urlsplit(settings.base_url).path
-        """What stands before every path where the public address has a path of its own."""
-        self._everywhere = {
+        """The path of the public URL, which precedes the path of each link."""
+        self._common = {
             "root": self.root,
             "organisation_name": settings.organisation_name,
             "support_url": settings.support_url,
         }
 
     def __call__(
-        self, name: str, status: int = 200, headers: Mapping[str, str] | None = None, **shown: Any
+        self, name: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
     ) -> HTMLResponse:
-        """The page ``name``, which is a template without its ending, with what it shows."""
-        text = _templates.get_template(f"{name}.html").render(self._everywhere | shown)
+        """Return the page of the template ``name`` (without its extension) with these values."""
+        text = _templates.get_template(f"{name}.html").render(self._common | values)
         return HTMLResponse(text, status, headers)

@@ -1,53 +1,56 @@
-"""Sending a request, from the form or the API: refused before anything is started, or started."""
+"""Sending a request, from the form or the API."""
 
 import hashlib
 from datetime import UTC, datetime
 
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.errors import Rejected
-from smart_accounts.store.records import Limits
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import RequestClient, Started
+from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.records import Started
 
 
 class KeyReused(Rejected):
-    """The idempotency key was used before, for another request."""
+    """The idempotency key was used for another request."""
 
 
 class Submission:
     def __init__(self, store: AccountStore, client: RequestClient, limits: Limits) -> None:
         self._store = store
         self._client = client
-        self._ceilings = limits
+        self._limits = limits
 
     async def send(self, request: SmartAccountRequest, key: str) -> Started:
-        """Start the request; the same key again answers the request it started before.
+        """Start the request. The same key again returns the request that it started before.
 
-        A key is its requester's own: another's, be it the same text, is another key.
+        A key belongs to its requester: the same text from another requester is another key.
 
         Raises:
-            Rejected: why not; nothing was started.
-            Unavailable: Temporal or the database does not answer.
+            Rejected: the reason; nothing was started.
+            Unavailable: Temporal or the database is down.
         """
-        scoped = _digest(request.requester.email.lower(), key)
+        requester_key = _digest(request.requester.email.lower(), key)
         call = _digest(
-            scoped, request.model_dump_json(exclude={"requester"}, exclude_defaults=True)
+            requester_key, request.model_dump_json(exclude={"requester"}, exclude_defaults=True)
         )
-        if first := await self._store.keys.call_of(scoped):
+        if first := await self._store.idempotency.call_of(requester_key):
             _check_same(call, first)
-            if known := await self._known(request, call):
+            if known := await self._find(request, call):
                 return known
         now = datetime.now(UTC)
-        if reason := await self._store.refusal(request, now, self._ceilings):
-            if known := await self._known(request, call):  # stored meanwhile: it counts itself
+        if reason := await self._store.requests.reason_to_reject(request, now, self._limits):
+            # A concurrent call with this key may have stored the request, which then counts
+            # against its own limits.
+            if known := await self._find(request, call):
                 return known
             raise Rejected(reason)
-        # Before the start: two calls at once may have the same key for different domains.
-        _check_same(call, await self._store.keys.claim(scoped, call, now))
+        # Claimed before the start, because two calls may use one key for two domains at a time.
+        _check_same(call, await self._store.idempotency.claim(requester_key, call, now))
         return await self._client.start(request, key=call)
 
-    async def _known(self, request: SmartAccountRequest, call: str) -> Started | None:
-        known = await self._store.find_by_key(request.requester.email, call)
+    async def _find(self, request: SmartAccountRequest, call: str) -> Started | None:
+        known = await self._store.idempotency.find_request(request.requester.email, call)
         return Started(known.workflow_id, known.id, known.requested_at) if known else None
 
 
@@ -57,4 +60,4 @@ def _digest(*parts: str) -> str:
 
 def _check_same(call: str, first: str) -> None:
     if call != first:
-        raise KeyReused("The key was used before, for another request; take a new one.")
+        raise KeyReused("The key was used for another request before; choose a new key.")

@@ -17,73 +17,64 @@ import uvicorn
 from fastapi import FastAPI, Response
 from limits.storage import memory
 from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.errors import SmartAccountsError
 from smart_accounts.settings import Settings
 from smart_accounts.store import tables
 from smart_accounts.store.database import migrate
+from smart_accounts.store.links import ActivationLinks
 from smart_accounts.store.records import ActivationLink, StoredRequest
+from smart_accounts.store.requests import Requests
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import RequestClient
 from smart_accounts.tokens import LinkTokens, token_hash
 from smart_accounts.web.app import create_app
 from smart_accounts.web.auth.provider import open_provider
 from smart_accounts.web.auth.session import Partner
+from tests.support.fake_temporal import FakeTemporal
+from tests.support.keys import KEY
 
-KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 PARTNER = Partner(subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
 
 
-class RememberingClient(RequestClient):
-    """Takes signals as Temporal would, and remembers them; ``fails`` is raised instead."""
-
-    def __init__(self) -> None:
-        self.signals: list[tuple[str, dict[str, Any]]] = []
-        self.fails: SmartAccountsError | None = None
-
-    async def accept(
-        self, workflow_id: str, *, run_id: str | None = None, accepted_by: str | None = None
-    ) -> None:
-        self._remember("accepted", workflow_id=workflow_id, run_id=run_id, accepted_by=accepted_by)
-
-    async def decline(
-        self, workflow_id: str, *, run_id: str | None = None, reason: str | None = None
-    ) -> None:
-        self._remember("declined", workflow_id=workflow_id, run_id=run_id, reason=reason)
-
-    async def check(self) -> None:
-        if self.fails:
-            raise self.fails
-
-    def _remember(self, name: str, **sent: Any) -> None:
-        if self.fails:
-            raise self.fails
-        self.signals.append((name, sent))
-
-
-class WatchedStore(AccountStore):
-    """The real store. It counts its look-ups, and ``fails`` as if its database were away."""
+class WatchedLinks(ActivationLinks):
+    """The real links. They count look-ups, and ``fails`` as if the database were down."""
 
     lookups = 0
     fails: SmartAccountsError | None = None
-    failing = ("find_link", "note_signalled", "ping")
 
-    def _may_fail(self, method: str) -> None:
-        if self.fails and method in self.failing:
-            raise self.fails
-
-    async def find_link(self, token_hash: str) -> ActivationLink | None:
+    async def find(self, token_hash: str) -> ActivationLink | None:
         self.lookups += 1
-        self._may_fail("find_link")
-        return await super().find_link(token_hash)
+        if self.fails:
+            raise self.fails
+        return await super().find(token_hash)
 
-    async def note_signalled(self, request_id: str, signal: str) -> None:
-        self._may_fail("note_signalled")
-        await super().note_signalled(request_id, signal)
+
+class WatchedRequests(Requests):
+    fails: SmartAccountsError | None = None
+
+    async def note_signalled(self, request_id: str, answer: str) -> None:
+        if self.fails:
+            raise self.fails
+        await super().note_signalled(request_id, answer)
+
+
+class WatchedStore(AccountStore):
+    """The real store, whose database can be made to fail."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self.links: WatchedLinks = WatchedLinks(engine)
+        self.requests: WatchedRequests = WatchedRequests(engine)
+        self.ping_fails: SmartAccountsError | None = None
+
+    def fail(self, error: SmartAccountsError | None) -> None:
+        self.links.fails = self.requests.fails = self.ping_fails = error
 
     async def ping(self) -> None:
-        self._may_fail("ping")
+        if self.ping_fails:
+            raise self.ping_fails
         await super().ping()
 
 
@@ -93,7 +84,7 @@ class Site:
 
     app: FastAPI
     store: WatchedStore
-    temporal: RememberingClient
+    temporal: FakeTemporal
     http: httpx.AsyncClient
     url: str
     listening: socket.socket
@@ -105,7 +96,7 @@ class Site:
         request = replace(pending(), id=str(uuid.uuid4()), **changes)
         self.request_id = request.id
         token = LinkTokens([KEY]).candidates(request.id, 1)[0]
-        async with self.store._engine.begin() as connection:
+        async with self.store.engine.begin() as connection:
             row = asdict(request)
             await connection.execute(insert(tables.requests).values(row))
         await self.link(token)
@@ -113,30 +104,30 @@ class Site:
 
     async def link(self, token: str) -> None:
         """Make ``token`` the first link of the newest request, whoever signed it."""
-        await self.store.save_link(self.request_id, 1, token_hash(token))
+        await self.store.links.save(self.request_id, 1, token_hash(token))
 
     def sign_in(self, **changes: Any) -> Partner:
         """Give the HTTP client the session of a partner, and answer whose it is."""
         partner = replace(PARTNER, **changes)
         response = Response()
-        self.app.state.sessions.begin(response, partner)
+        self.app.state.services.sessions.begin(response, partner)
         name, _, value = response.headers["set-cookie"].partition(";")[0].partition("=")
         self.http.cookies.set(name, value, domain="127.0.0.1")
         return partner
 
     async def becomes(self, **changes: Any) -> None:
         """The worker went on with the newest request."""
-        async with self.store._engine.begin() as connection:
+        async with self.store.engine.begin() as connection:
             newest = tables.requests.c.id == self.request_id
             await connection.execute(update(tables.requests).where(newest).values(**changes))
 
     async def stored(self) -> StoredRequest:
-        request = await self.store.find_request(self.request_id)
+        request = await self.store.requests.find(self.request_id)
         assert request
         return request
 
     async def everything(self) -> list[Any]:
-        async with self.store._engine.connect() as connection:
+        async with self.store.engine.connect() as connection:
             return [
                 (await connection.execute(select(table))).all()
                 for table in tables.metadata.sorted_tables
@@ -208,7 +199,7 @@ def open_site(web_database_url: str) -> OpenSite:
                 WatchedStore.open(web_database_url) as store,
                 open_provider(settings) as provider,
             ):
-                temporal = RememberingClient()
+                temporal = FakeTemporal()
                 app = create_app(store, temporal, LinkTokens([KEY]), settings, provider)
                 transport = httpx.ASGITransport(app, raise_app_exceptions=False)
                 # Another address than the public one: no link may be made from it.

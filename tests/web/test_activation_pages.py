@@ -222,7 +222,7 @@ async def test_unknown_malformed_and_forged_links_are_one_to_the_outside(site: A
             headers.add(tuple(answer.headers.items()))
     bodies.add((await site.http.get("/nowhere")).content)
     assert (len(bodies), len(headers)) == (1, 1)
-    assert site.store.lookups == 3 * len(tokens)  # nothing is told apart before the look-up
+    assert site.store.links.lookups == 3 * len(tokens)  # nothing is told apart before the look-up
     assert not site.temporal.signals
 
 
@@ -337,7 +337,7 @@ async def test_temporal_away_loses_nothing_and_offers_to_send_again(site: Any, p
 @pytest.mark.parametrize(("method", "form"), [("GET", None), ("POST", YES)])
 async def test_the_database_away_loses_nothing(site: Any, method: str, form: Any) -> None:
     token = await site.issue()
-    site.store.fails = Unavailable("the database does not answer")
+    site.store.fail(Unavailable("the database does not respond"))
     answer = await site.http.request(method, f"/activate/{token}", data=form)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
@@ -348,7 +348,7 @@ async def test_the_database_away_loses_nothing(site: Any, method: str, form: Any
 
 async def test_an_answer_that_temporal_has_counts_though_it_could_not_be_noted(site: Any) -> None:
     token = await site.issue()
-    site.store.fails, site.store.failing = Unavailable("no"), {"note_signalled"}
+    site.store.requests.fails = Unavailable("no")
     answer = await site.http.post(f"/activate/{token}", data=YES)
     assert answer.status_code == 200
     assert "We have received your acceptance" in answer.text

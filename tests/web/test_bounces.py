@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from smart_accounts.contract.messages import (
     Addressee,
@@ -23,15 +22,15 @@ from smart_accounts.contract.messages import (
     SmartAccountRequest,
 )
 from smart_accounts.contract.steps import EmailOutcome, OpenRequest
-from smart_accounts.errors import NotFound, SmartAccountsError, Unavailable
+from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.mail.bounces import return_path
 from smart_accounts.settings import Settings
-from smart_accounts.store.records import Limits
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import RequestClient
-from smart_accounts.web.app import _add_errors
-from smart_accounts.web.bounces import bounce_hook
-from smart_accounts.web.rendering import Pages
+from smart_accounts.tokens import LinkTokens
+from smart_accounts.web.app import create_app
+from tests.support.fake_temporal import FakeTemporal
+from tests.support.keys import KEY
 
 DOMAIN = "bounces.service.example"
 TOKEN = "q7w2abcdefghijklmnopqrstuvwxyz56"
@@ -45,23 +44,10 @@ SIGNAL = (
 )
 
 
-class RememberingClient(RequestClient):
-    """Takes bounces as Temporal would, and remembers them; ``fails`` is raised instead."""
-
-    def __init__(self) -> None:
-        self.bounces: list[tuple[str, str, Bounce]] = []
-        self.fails: SmartAccountsError | None = None
-
-    async def report_bounce(self, workflow_id: str, *, run_id: str, bounce: Bounce) -> None:
-        if self.fails:
-            raise self.fails
-        self.bounces.append((workflow_id, run_id, bounce))
-
-
 @dataclass
 class Hook:
     store: AccountStore
-    temporal: RememberingClient
+    temporal: FakeTemporal
     http: httpx.AsyncClient
 
     async def post(self, report: bytes) -> int:
@@ -79,17 +65,16 @@ class Hook:
         return found
 
 
-def _client(store: AccountStore, temporal: RequestClient, domain: str | None) -> httpx.AsyncClient:
+def _client(store: AccountStore, temporal: FakeTemporal, domain: str | None) -> httpx.AsyncClient:
     settings = Settings(
         _env_file=None,
         public_url="https://accounts.example",
-        secret_keys="a-key-for-tests-that-is-long-enough-to-be-one",
+        secret_keys=KEY,
         smtp_hostname="127.0.0.1",
         mail_from="accounts@service.example",
+        bounce_domain=domain,
     )
-    app = FastAPI()
-    app.include_router(bounce_hook(store.emails, temporal, domain))
-    _add_errors(app, Pages(settings))
+    app = create_app(store, temporal, LinkTokens([KEY]), settings)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://inside.example")
 
 
@@ -103,12 +88,12 @@ async def hook(store: AccountStore, example: dict[str, Any]) -> AsyncIterator[Ho
         deadline=NOW + timedelta(days=90),
     )
     enough = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
-    assert await store.open_request(opened, (), enough) is None
+    assert await store.requests.open(opened, (), enough) is None
     sent = EmailOutcome(state=EmailState.SENT, at=NOW)
     await store.emails.record(
         "run-1", ACTIVATION, "ada@acme.example", "<1@accounts.example>", TOKEN, sent
     )
-    temporal = RememberingClient()
+    temporal = FakeTemporal()
     async with _client(store, temporal, DOMAIN) as http:
         yield Hook(store, temporal, http)
 

@@ -68,7 +68,7 @@ async def test_a_fault_shows_a_plain_page(site: Any, monkeypatch: pytest.MonkeyP
     async def breaks(_: str) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(site.store, "find_link", breaks)
+    monkeypatch.setattr(site.store.links, "find", breaks)
     answer = await site.http.get(f"/activate/{await site.issue()}")
     assert answer.status_code == 500
     assert "Something went wrong" in answer.text
@@ -78,7 +78,8 @@ async def test_a_fault_shows_a_plain_page(site: Any, monkeypatch: pytest.MonkeyP
 
 
 async def test_alive_says_so_whatever_else_is_down(site: Any) -> None:
-    site.store.fails = site.temporal.fails = Unavailable("no")
+    site.temporal.fails = Unavailable("no")
+    site.store.fail(Unavailable("no"))
     answer = await site.http.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
@@ -87,7 +88,7 @@ async def test_alive_says_so_whatever_else_is_down(site: Any) -> None:
 @pytest.mark.parametrize("database", ["ok", "down"])
 async def test_ready_says_which_part_is_down(site: Any, temporal: str, database: str) -> None:
     site.temporal.fails = Unavailable("no") if temporal == "down" else None
-    site.store.fails = Unavailable("no") if database == "down" else None
+    site.store.fail(Unavailable("no") if database == "down" else None)
     answer = await site.http.get("/readyz")
     is_ready = temporal == database == "ok"
     assert answer.status_code == (200 if is_ready else 503)

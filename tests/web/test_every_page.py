@@ -54,7 +54,7 @@ def without_temporal(error: Exception) -> Callable[..., Answer]:
 
 def without_store(error: Exception) -> Callable[..., Answer]:
     async def opened(site: Any) -> Any:
-        site.store.fails = error
+        site.store.fail(error)
         return await link()(site)
 
     return opened

@@ -81,7 +81,7 @@ async def test_without_temporal_it_serves_logs_no_token_and_ends_in_order(
             await process.wait()
     assert token not in log.read_text()
     assert "Traceback" not in log.read_text()
-    assert "answered 503" in log.read_text()
+    assert "responded 503" in log.read_text()
 
 
 async def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:

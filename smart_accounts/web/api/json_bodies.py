@@ -1,4 +1,4 @@
-"""JSON bodies: how long they may be and what they are called."""
+"""JSON bodies: their length and media type."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -8,11 +8,11 @@ from fastapi.routing import APIRoute
 
 from smart_accounts.web.http.forms import read_body
 
-MAX_BODY = 16 * 1024  # bytes; two notes of the longest kind and fifty usual addresses
+MAX_BODY = 16 * 1024  # bytes; two of the longest notes and fifty addresses
 
 
 class JsonRoute(APIRoute):
-    """A route that reads no more than ``MAX_BODY``, and only what says that it is JSON."""
+    """A route that reads at most ``MAX_BODY`` bytes, and only the media type of JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -23,9 +23,9 @@ class JsonRoute(APIRoute):
             if body and self.body_field and media_type.strip().lower() != "application/json":
                 raise HTTPException(415, "The body must be application/json.")
 
-            async def read_already() -> dict[str, Any]:
+            async def receive() -> dict[str, Any]:
                 return {"type": "http.request", "body": body, "more_body": False}
 
-            return await handle(Request(request.scope, read_already))
+            return await handle(Request(request.scope, receive))
 
         return limited

@@ -1,4 +1,4 @@
-"""What the API takes and gives. It grows by optional fields only."""
+"""The bodies and parameters of the API. They grow by optional fields only."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,34 +7,24 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from smart_accounts.contract.messages import (
-    MAX_USERS,
-    AccountWish,
-    ActionResult,
-    EmailKind,
-    EmailState,
-    EmailStatus,
-    Message,
-    NewApprover,
-    Status,
-    Withdrawal,
-)
+from smart_accounts.contract import messages
+from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
 from smart_accounts.store.listing import Listed
 from smart_accounts.store.records import StoredRequest
 
 MAX_PAGE = 100_000
 MAX_LIMIT = 100
-_NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"  # PostgreSQL takes no NUL
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"  # PostgreSQL accepts no NUL
 
 
-# ---- taken -----------------------------------------------------------------------------------
+# ---- request bodies and parameters ---------------------------------------------------------
 
 _EMAIL: dict[str, Any] = {"type": "string", "format": "email"}
 _NOTE: dict[str, Any] = {
     "type": ["string", "null"],
-    "description": "Plain text of at most 1024 characters; line breaks are kept.",
+    "description": "Plain text of at most 1024 characters. Line breaks are kept.",
 }
-_TAKEN: dict[str, Any] = {
+_FIELDS: dict[str, Any] = {
     "account_name": {
         "type": "string",
         "description": "1 to 120 characters on one line, without `<`, `>`, web addresses and"
@@ -42,26 +32,27 @@ _TAKEN: dict[str, Any] = {
     },
     "customer_email": {
         **_EMAIL,
-        "description": "The one address of the person who may accept; not the requester's own.",
+        "description": "The address of the person who may accept. It must differ from the"
+        " requester's own.",
     },
     "account_domain": {
         "type": ["string", "null"],
-        "description": "The company's own DNS name, no public suffix and no free-mail provider's."
-        " Default: the domain of `customer_email`.",
+        "description": "The company's own DNS name. Public suffixes and free-mail domains are"
+        " rejected. Default: the domain of `customer_email`.",
     },
     "note_to_customer": _NOTE,
     "user_emails": {
         "type": ["array", "null"],
         "items": _EMAIL,
-        "maxItems": MAX_USERS,
-        "description": "Who gets access besides the customer once the account is active.",
+        "maxItems": messages.MAX_USERS,
+        "description": "The people besides the customer who get access once the account is active.",
     },
     "note_to_added_users": _NOTE,
 }
 
 
 def _describe(schema: dict[str, Any]) -> None:
-    schema["properties"] = _TAKEN
+    schema["properties"] = _FIELDS
     schema["examples"] = [
         {
             "account_name": "Acme Networks",
@@ -74,33 +65,33 @@ def _describe(schema: dict[str, Any]) -> None:
     ]
 
 
-class NewRequest(AccountWish):
-    """A request to be made. The requester is whom the token names; the deadline is ours."""
+class NewRequest(messages.AccountWish):
+    """A request to create. The token names the requester; the service sets the deadline."""
 
     model_config = ConfigDict(json_schema_extra=_describe)
 
 
-class Approver(NewApprover):
-    """Another person of the customer's, under the rules of a new request."""
+class NewApprover(messages.NewApprover):
+    """Another person at the customer, under the rules of a new request."""
 
     model_config = ConfigDict(
-        json_schema_extra={"properties": {"customer_email": _TAKEN["customer_email"]}}
+        json_schema_extra={"properties": {"customer_email": _FIELDS["customer_email"]}}
     )
 
 
-class Reason(Withdrawal):
-    """Why, for the record; the customer is not told."""
+class Withdrawal(messages.Withdrawal):
+    """Why the request is withdrawn, for the record. The customer is not told the reason."""
 
     model_config = ConfigDict(json_schema_extra={"properties": {"reason": _NOTE}})
 
 
-class Run(Message):
+class Run(messages.Message):
     """Which of the requests of one workflow id is meant."""
 
     run: Annotated[
         UUID | None,
         WithJsonSchema({"type": "string", "format": "uuid"}),
-        Field(description="The `request_id` of an older request; default: the newest."),
+        Field(description="The `request_id` of an older request. Default: the newest one."),
     ] = None
 
     @property
@@ -108,40 +99,40 @@ class Run(Message):
         return str(self.run) if self.run else None
 
 
-class ListQuery(Message):
+class ListQuery(messages.Message):
     status: Annotated[
         Status | None,
         WithJsonSchema({"type": "string", "enum": [*Status]}),
-        Field(description="Only those that stand there."),
+        Field(description="Only requests with this status."),
     ] = None
     search: Annotated[
         str,
         Field(
             max_length=254,
             pattern=_NO_CONTROLS,
-            description="A part of the account's name or domain or of the customer's address, in"
-            " any letter case.",
+            description="A part of the account's name or domain or of the customer's address."
+            " Upper and lower case are the same.",
         ),
     ] = ""
     page: Annotated[int, Field(ge=1, le=MAX_PAGE, description="Counted from 1.")] = 1
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="How many on a page.")] = 25
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Requests per page.")] = 25
 
     @property
     def offset(self) -> int:
         return (self.page - 1) * self.limit
 
 
-# ---- given -----------------------------------------------------------------------------------
+# ---- response bodies -----------------------------------------------------------------------
 
 
-class Given(BaseModel):
-    """Base of the answers: who reads them must allow for fields yet to come."""
+class ResponseBody(BaseModel):
+    """Base of the response bodies. Clients must ignore fields that they do not know."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class GivenEmail(Given):
-    """One email; `answer` is what the mail server said when it refused it or sent it back."""
+class Email(ResponseBody):
+    """One email. `answer` is the mail server's reply if it refused the email or returned it."""
 
     kind: EmailKind
     recipient: str
@@ -154,8 +145,8 @@ class GivenEmail(Given):
         return cls.model_validate(email.model_dump())
 
 
-class GivenRequest(Given):
-    """A request and where it stands. Times are UTC."""
+class RequestFields(ResponseBody):
+    """A request and its status. Times are in UTC."""
 
     workflow_id: str
     """The same for every request of one domain."""
@@ -173,46 +164,44 @@ class GivenRequest(Given):
 
     @classmethod
     def _of(cls, stored: StoredRequest, **more: Any) -> Self:
-        fields = {name: getattr(stored, name) for name in cls.model_fields if name not in _OWN}
+        names = RequestFields.model_fields.keys() - {"request_id"}
+        fields = {name: getattr(stored, name) for name in names}
         return cls.model_validate(fields | {"request_id": stored.id} | more)
 
 
-_OWN = {"request_id", "emails", "last_email"}
-
-
-class WholeRequest(GivenRequest):
+class RequestDetail(RequestFields):
     """One request with its emails."""
 
-    emails: tuple[GivenEmail, ...]
+    emails: tuple[Email, ...]
 
     @classmethod
     def of(cls, stored: StoredRequest, emails: Sequence[EmailStatus]) -> Self:
         return cls._of(stored, emails=[each.model_dump() for each in emails])
 
 
-class ListedRequest(GivenRequest):
-    """One request of a list; `last_email` is the email that something last happened to."""
+class RequestSummary(RequestFields):
+    """One request of a list. `last_email` is the email with the newest outcome."""
 
-    last_email: GivenEmail | None
+    last_email: Email | None
 
     @classmethod
     def of(cls, listed: Listed) -> Self:
         last = listed.last_email
-        return cls._of(listed.request, last_email=GivenEmail.of(last) if last else None)
+        return cls._of(listed.request, last_email=Email.of(last) if last else None)
 
 
-class RequestPage(Given):
-    """One page, newest first; `total` counts what was asked for on all pages."""
+class RequestPage(ResponseBody):
+    """One page of a list, newest first. `total` counts the matching requests on all pages."""
 
-    items: tuple[ListedRequest, ...]
+    items: tuple[RequestSummary, ...]
     total: int
     page: int
     limit: int
     next: str | None
-    """Where the next page is."""
+    """The path of the next page."""
 
 
-class ActionTaken(Given):
+class ActionResult(ResponseBody):
     """What happened, in a sentence."""
 
     workflow_id: str
@@ -221,5 +210,5 @@ class ActionTaken(Given):
     message: str
 
     @classmethod
-    def of(cls, stored: StoredRequest, result: ActionResult) -> Self:
+    def of(cls, stored: StoredRequest, result: messages.ActionResult) -> Self:
         return cls(workflow_id=stored.workflow_id, request_id=stored.id, **result.model_dump())

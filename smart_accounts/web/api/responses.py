@@ -1,4 +1,4 @@
-"""Which answers each operation of the API has, for its description."""
+"""The responses of each operation of the API, for its description."""
 
 from http import HTTPStatus
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from smart_accounts.web.http.problem import MEDIA_TYPE
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 
-Answers = dict[int | str, dict[str, Any]]
+Responses = dict[int | str, dict[str, Any]]
 
 
 def _problem(
@@ -15,26 +15,26 @@ def _problem(
     title = HTTPStatus(status).phrase
     example = {"type": "about:blank", "title": title, "status": status, **more}
     schema = {"$ref": "#/components/schemas/Problem"}
-    answer: dict[str, Any] = {
+    response: dict[str, Any] = {
         "description": description,
         "content": {MEDIA_TYPE: {"schema": schema, "example": example}},
     }
     if headers:
-        answer["headers"] = {
+        response["headers"] = {
             name: {"description": what, "required": True, "schema": {"type": "string"}}
             for name, what in headers.items()
         }
-    return answer
+    return response
 
 
 _CHALLENGE = {"WWW-Authenticate": "`Bearer`, and what is wrong with the token."}
 
-_ALL: Answers = {
+_ALL: Responses = {
     401: _problem(
         401,
-        "There is no bearer token, or it is not genuine, not for this service, or over.",
+        "There is no bearer token, or it is forged, not for this service, or expired.",
         _CHALLENGE,
-        detail="The token is refused: expired token, exp.",
+        detail="The token is rejected: expired token, exp.",
     ),
     403: _problem(
         403,
@@ -49,30 +49,30 @@ _ALL: Answers = {
     ),
     422: _problem(
         422,
-        "One error for each field or parameter that breaks a rule; nothing was done.",
+        "One error for each field or parameter that breaks a rule. Nothing was done.",
         detail="Nothing was done: see the errors.",
         errors=[{"field": "customer_email", "message": "is required"}],
     ),
     500: _problem(
         500,
-        "Our fault.",
-        detail="It is our fault and is recorded.",
+        "A fault of the service.",
+        detail="This is a fault of the service. It is recorded.",
     ),
     503: _problem(
         503,
-        "Temporal, the database or the identity provider does not answer.",
+        "Temporal, the database or the identity provider is down.",
         {"Retry-After": f"Seconds to wait: {RETRY_AFTER_SECONDS}."},
-        detail="Temporal does not answer; nothing was lost, try again.",
+        detail="The database does not respond.",
     ),
 }
-_SENT: Answers = {
+_SENT: Responses = {
     429: _problem(
         429,
-        "This address has sent too much within a minute.",
+        "This address has sent too many requests within a minute.",
         {"Retry-After": "Seconds to wait."},
     )
 }
-_BODY: Answers = {
+_BODY: Responses = {
     400: _problem(400, "The body is not JSON.", detail="The body is not valid JSON."),
     415: _problem(
         415,
@@ -80,33 +80,33 @@ _BODY: Answers = {
         detail="The body must be application/json.",
     ),
 }
-_ONE: Answers = {
+_ONE: Responses = {
     404: _problem(
         404,
         "The caller has no such request.",
         detail="There is no such request.",
     )
 }
-_REFUSED: Answers = {
+_REJECTED: Responses = {
     409: _problem(
         409,
-        "The service understood and says no; `detail` says why.",
+        "The service rejects the action. `detail` says why.",
         detail="Too late: the request is active already.",
     )
 }
-_TAKEN: Answers = {
+_DOMAIN_TAKEN: Responses = {
     409: _problem(
         409,
-        "The domain has an account or an open request, or there are too many requests.",
+        "The domain has an account or an open request, or a limit is reached.",
         detail="The domain already has an active Smart Account.",
     )
 }
-_CREATED: Answers = {
+_CREATED: Responses = {
     201: {
-        "description": "The request; the same one when it is sent again under the same key.",
+        "description": "The request. Sending it again with the same key returns the same request.",
         "headers": {
             "Location": {
-                "description": "Where this very request is shown.",
+                "description": "The path of this request.",
                 "required": True,
                 "schema": {"type": "string", "format": "uri-reference"},
             }
@@ -114,8 +114,8 @@ _CREATED: Answers = {
     }
 }
 
-CREATE = _ALL | _SENT | _BODY | _TAKEN | _CREATED
+CREATE = _ALL | _SENT | _BODY | _DOMAIN_TAKEN | _CREATED
 LIST = _ALL
-SHOW = _ALL | _ONE
-RESEND = _ALL | _SENT | _ONE | _REFUSED
-ACT = _ALL | _SENT | _BODY | _ONE | _REFUSED
+GET = _ALL | _ONE
+ACT_WITHOUT_BODY = _ALL | _SENT | _ONE | _REJECTED
+ACT = _ALL | _SENT | _BODY | _ONE | _REJECTED

@@ -1,51 +1,52 @@
-"""The routes of the API: make a request, look at one's own, act on one."""
+"""The routes of the API: create a request, look at one's own requests, act on one."""
 
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from pydantic import ValidationError, WithJsonSchema
 
+from smart_accounts.contract import messages
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
-from smart_accounts.contract.messages import ActionResult, SmartAccountRequest, Status
+from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import RequestClient, RunningRequest
 from smart_accounts.web.api import responses
-from smart_accounts.web.api.bearer import Bearer, Credentials
+from smart_accounts.web.api.bearer import Caller
 from smart_accounts.web.api.json_bodies import JsonRoute
 from smart_accounts.web.api.models import (
-    ActionTaken,
-    Approver,
-    ListedRequest,
+    ActionResult,
     ListQuery,
+    NewApprover,
     NewRequest,
-    Reason,
+    RequestDetail,
     RequestPage,
+    RequestSummary,
     Run,
-    WholeRequest,
+    Withdrawal,
 )
 from smart_accounts.web.auth.session import Partner
-from smart_accounts.web.lookup import find_request, not_stored_yet, visible_to
-from smart_accounts.web.submission import Submission
+from smart_accounts.web.dependencies import Services, Web
+from smart_accounts.web.lookup import find_request, visible_to
 
-START_SECONDS = 1.8  # with Temporal away the answer is there within two
+START_SECONDS = 1.8  # so that the response comes within two seconds while Temporal is down
 
 _KEY = r"^[!-~]{1,64}$"
 
-
-async def caller(request: Request, credentials: Credentials) -> Partner:
-    bearer: Bearer = request.app.state.bearer
-    return await bearer.partner(credentials)
-
-
-Caller = Annotated[Partner, Depends(caller)]
-Which = Annotated[Run, Query()]
+Key = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string", "pattern": _KEY}),
+    Header(
+        alias="Idempotency-Key",
+        description="1 to 64 visible ASCII characters that you choose for one request. Sending the"
+        " same body with the same key again returns that request and creates no second one.",
+    ),
+]
 WorkflowId = Annotated[
     str,
     Path(
@@ -53,178 +54,157 @@ WorkflowId = Annotated[
         examples=["smart-account-acme.example"],
     ),
 ]
-Key = Annotated[
-    str | None,
-    WithJsonSchema({"type": "string", "pattern": _KEY}),
-    Header(
-        alias="Idempotency-Key",
-        description="1 to 64 visible ASCII characters that you make up for one request. Sent again"
-        " with the same body, it answers that request and makes no second one.",
-    ),
-]
 
 
-class RequestRoutes:
-    """``root`` is what stands before every path, where the public address has a path."""
+@dataclass(frozen=True)
+class RequestLookup:
+    """Finds the request in the path. Done in the route, so that a bad body is reported first."""
 
-    def __init__(
-        self, store: AccountStore, client: RequestClient, submission: Submission, root: str
-    ) -> None:
-        self._store = store
-        self._client = client
-        self._submission = submission
-        self._path = f"{root}/api/v1/requests"
-        self.router = APIRouter(
-            prefix="/v1/requests",
-            route_class=JsonRoute,
-            generate_unique_id_function=lambda route: route.name,
-        )
-        self._add("POST", "", "Make a request", self.create, responses.CREATE, status_code=201)
-        self._add("GET", "", "List requests", self.list, responses.LIST)
-        one = "/{workflow_id}"
-        self._add("GET", one, "Show a request", self.show, responses.SHOW)
-        resend, replace, withdraw = self.resend, self.replace_approver, self.withdraw
-        self._add("POST", f"{one}/resend", "Resend the email", resend, responses.RESEND)
-        self._add("POST", f"{one}/replace-approver", "Replace the approver", replace, responses.ACT)
-        self._add("POST", f"{one}/withdraw", "Withdraw a request", withdraw, responses.ACT)
+    partner: Caller
+    workflow_id: WorkflowId
+    which: Annotated[Run, Query()]
+    web: Web
 
-    def _add(
-        self,
-        method: str,
-        path: str,
-        summary: str,
-        answer: Callable[..., Awaitable[Any]],
-        described: responses.Answers,
-        status_code: int = 200,
-    ) -> None:
-        self.router.add_api_route(
-            path,
-            answer,
-            methods=[method],
-            summary=summary,
-            responses=described,
-            status_code=status_code,
+    async def find(self) -> StoredRequest:
+        return await find_request(
+            self.web.store,
+            self.web.client,
+            self.partner,
+            self.workflow_id,
+            self.which.request_id,
         )
 
-    async def create(
-        self, wish: NewRequest, partner: Caller, response: Response, key: Key = None
-    ) -> WholeRequest:
-        """
-        The answer does not wait for the system checks: its status is `requested`, and its times
-        may be a moment off. A request that they refuse becomes `rejected`.
-        """
-        if key is not None and not re.fullmatch(_KEY, key):
-            message = "must be 1 to 64 visible ASCII characters"
-            raise BadInput([FieldError(field="Idempotency-Key", message=message)])
-        request = _made_by(partner, wish)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                started = await self._submission.send(request, key or secrets.token_urlsafe())
-                stored = await self._store.find_request(started.request_id)
-        except TimeoutError:
-            raise Unavailable(
-                "No answer yet. It may still be made: send the same again, with the same key."
-            ) from None
-        begun = RunningRequest(
-            started.workflow_id, started.request_id, started.requested_at, request
-        )
-        shown = await self._whole(stored or not_stored_yet(begun))
-        response.headers["Location"] = f"{self._path}/{shown.workflow_id}?run={shown.request_id}"
-        return shown
 
-    async def list(self, query: Annotated[ListQuery, Query()], partner: Caller) -> RequestPage:
-        """List the caller's requests, newest first; an operator's list has everybody's.
+Lookup = Annotated[RequestLookup, Depends()]
 
-        A new request stands here once its system checks have run.
-        """
-        found = await self._store.requests.page(
-            requester_email=visible_to(partner),
-            status=query.status,
-            search=query.search,
-            offset=query.offset,
-            limit=query.limit,
-        )
-        more = query.offset + len(found.items) < found.total and found.items
-        next_one = query.model_copy(update={"page": query.page + 1})
-        parameters = urlencode(next_one.model_dump(mode="json", exclude_defaults=True))
-        return RequestPage(
-            items=tuple(ListedRequest.of(each) for each in found.items),
-            total=found.total,
-            page=query.page,
-            limit=query.limit,
-            next=f"{self._path}?{parameters}" if more else None,
-        )
-
-    async def show(self, workflow_id: WorkflowId, which: Which, partner: Caller) -> WholeRequest:
-        """Show the caller's newest request of a domain, or an older one; an operator sees any."""
-        return await self._whole(await self._find(partner, workflow_id, which))
-
-    async def resend(self, workflow_id: WorkflowId, which: Which, partner: Caller) -> ActionTaken:
-        """Send the customer a new activation email; the link before it is dead."""
-        return await self._act(
-            partner,
-            workflow_id,
-            which,
-            lambda found: self._client.resend(found.workflow_id, run_id=found.id),
-        )
-
-    async def replace_approver(
-        self, workflow_id: WorkflowId, which: Which, new: Approver, partner: Caller
-    ) -> ActionTaken:
-        """Ask another person of the customer's instead; the deadline stays."""
-        return await self._act(
-            partner,
-            workflow_id,
-            which,
-            lambda found: self._client.replace_approver(found.workflow_id, new, run_id=found.id),
-        )
-
-    async def withdraw(
-        self,
-        workflow_id: WorkflowId,
-        which: Which,
-        partner: Caller,
-        reason: Annotated[Reason | None, Body()] = None,
-    ) -> ActionTaken:
-        """Take the request back. The customer is told, but not the reason."""
-        given = reason or Reason()
-        return await self._act(
-            partner,
-            workflow_id,
-            which,
-            lambda found: self._client.withdraw(found.workflow_id, given, run_id=found.id),
-        )
-
-    async def _find(self, partner: Partner, workflow_id: str, which: Run) -> StoredRequest:
-        found = await find_request(
-            self._store, self._client, partner, workflow_id, which.request_id
-        )
-        return not_stored_yet(found) if isinstance(found, RunningRequest) else found
-
-    async def _whole(self, stored: StoredRequest) -> WholeRequest:
-        if stored.status is Status.REQUESTED:  # the store has none of it yet
-            return WholeRequest.of(stored, ())
-        return WholeRequest.of(stored, await self._store.emails_of(stored))
-
-    async def _act(
-        self,
-        partner: Partner,
-        workflow_id: str,
-        which: Run,
-        act: Callable[[StoredRequest], Awaitable[ActionResult]],
-    ) -> ActionTaken:
-        found = await self._find(partner, workflow_id, which)
-        if found.status.is_final:
-            raise Rejected(f"Too late: the request is {found.status} already.")
-        await self._client.check()  # an action waits longer for a worker than for Temporal
-        try:
-            return ActionTaken.of(found, await act(found))
-        except NotFound:
-            raise Rejected("Too late: the request has ended.") from None
+router = APIRouter(
+    prefix="/v1/requests",
+    route_class=JsonRoute,
+    generate_unique_id_function=lambda route: route.name,
+)
 
 
-def _made_by(partner: Partner, wish: NewRequest) -> SmartAccountRequest:
+@router.post("", summary="Create a request", responses=responses.CREATE, status_code=201)
+async def create_request(
+    new: NewRequest, partner: Caller, response: Response, web: Web, key: Key = None
+) -> RequestDetail:
+    """
+    The response does not wait for the system checks: its status is `requested`, and its times
+    may differ by a moment. A request that fails the checks becomes `rejected`.
+    """
+    if key is not None and not re.fullmatch(_KEY, key):
+        message = "must be 1 to 64 visible ASCII characters"
+        raise BadInput([FieldError(field="Idempotency-Key", message=message)])
+    request = _made_by(partner, new)
     try:
-        return SmartAccountRequest(**wish.model_dump(), requester=partner.requester)
+        async with asyncio.timeout(START_SECONDS):
+            started = await web.submission.send(request, key or secrets.token_urlsafe())
+            stored = await web.store.requests.find(started.request_id)
+    except TimeoutError:
+        raise Unavailable(
+            "No response yet. The request may still be created: send it again with the same key."
+        ) from None
+    stored = stored or StoredRequest.new(
+        started.request_id, request, started.requested_at, status=Status.REQUESTED
+    )
+    location = f"{_path(web)}/{stored.workflow_id}?run={stored.id}"
+    response.headers["Location"] = location
+    return await _detail(web, stored)
+
+
+@router.get("", summary="List requests", responses=responses.LIST)
+async def list_requests(
+    query: Annotated[ListQuery, Query()], partner: Caller, web: Web
+) -> RequestPage:
+    """List the caller's requests, newest first. An operator's list has everybody's requests.
+
+    A new request appears once its system checks have run.
+    """
+    found = await web.store.listing.page(
+        requester_email=visible_to(partner),
+        status=query.status,
+        search=query.search,
+        offset=query.offset,
+        limit=query.limit,
+    )
+    has_more = query.offset + len(found.items) < found.total and found.items
+    following = query.model_copy(update={"page": query.page + 1})
+    parameters = urlencode(following.model_dump(mode="json", exclude_defaults=True))
+    return RequestPage(
+        items=tuple(RequestSummary.of(each) for each in found.items),
+        total=found.total,
+        page=query.page,
+        limit=query.limit,
+        next=f"{_path(web)}?{parameters}" if has_more else None,
+    )
+
+
+@router.get("/{workflow_id}", summary="Get a request", responses=responses.GET)
+async def get_request(lookup: Lookup, web: Web) -> RequestDetail:
+    """Get the caller's newest request of a domain, or an older one. An operator sees any."""
+    return await _detail(web, await lookup.find())
+
+
+@router.post(
+    "/{workflow_id}/resend",
+    summary="Resend the activation email",
+    responses=responses.ACT_WITHOUT_BODY,
+)
+async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
+    """Send the customer a new activation email. The previous link no longer works."""
+    request = await _find_open(lookup)
+    return await _result(request, web.client.resend(request.workflow_id, run_id=request.id))
+
+
+@router.post(
+    "/{workflow_id}/replace-approver", summary="Replace the approver", responses=responses.ACT
+)
+async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> ActionResult:
+    """Ask another person at the customer instead. The deadline does not change."""
+    request = await _find_open(lookup)
+    action = web.client.replace_approver(request.workflow_id, new, run_id=request.id)
+    return await _result(request, action)
+
+
+@router.post("/{workflow_id}/withdraw", summary="Withdraw a request", responses=responses.ACT)
+async def withdraw_request(
+    lookup: Lookup, web: Web, withdrawal: Annotated[Withdrawal | None, Body()] = None
+) -> ActionResult:
+    """Withdraw the request. The customer is told, but not the reason."""
+    request = await _find_open(lookup)
+    given = withdrawal or Withdrawal()
+    return await _result(
+        request, web.client.withdraw(request.workflow_id, given, run_id=request.id)
+    )
+
+
+def _path(web: Services) -> str:
+    return f"{web.pages.root}/api/v1/requests"
+
+
+async def _detail(web: Services, request: StoredRequest) -> RequestDetail:
+    if request.status is Status.REQUESTED:  # the store does not have it yet
+        return RequestDetail.of(request, ())
+    return RequestDetail.of(request, await web.store.emails.statuses(request))
+
+
+async def _find_open(lookup: RequestLookup) -> StoredRequest:
+    request = await lookup.find()
+    if request.status.is_final:
+        raise Rejected(f"Too late: the request is {request.status} already.")
+    await lookup.web.client.check()  # an action waits longer for a worker than for Temporal
+    return request
+
+
+async def _result(request: StoredRequest, action: Awaitable[messages.ActionResult]) -> ActionResult:
+    try:
+        return ActionResult.of(request, await action)
+    except NotFound:
+        raise Rejected("Too late: the request has ended.") from None
+
+
+def _made_by(partner: Partner, new: NewRequest) -> SmartAccountRequest:
+    try:
+        return SmartAccountRequest(**new.model_dump(), requester=partner.requester)
     except ValidationError as error:
         raise BadInput(field_errors(error)) from None

@@ -1,4 +1,4 @@
-"""From what the provider says about a person to a partner of ours."""
+"""From the identity provider's claims about a person to a partner."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.fields import EmailAddress, Name
 from smart_accounts.settings import Settings
-from smart_accounts.web.auth.id_tokens import SignInFailed
+from smart_accounts.web.auth.login_attempt import SignInFailed
 from smart_accounts.web.auth.session import Partner
 
 _LABELS = {
@@ -19,7 +19,7 @@ _LABELS = {
 
 
 class _Person(BaseModel):
-    """The field rules of a requester; who has no company yet is asked."""
+    """The field rules of a requester. The company is asked for later if it is missing."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -30,17 +30,17 @@ class _Person(BaseModel):
 
 
 def wanted_claims(settings: Settings) -> set[str]:
-    return {
-        *("email", "email_verified", "name"),
-        *(settings.oidc_company_claim, settings.oidc_operator_claim),
-    }
+    """Return the names of the claims that we use."""
+    own = {settings.oidc_company_claim, settings.oidc_operator_claim}
+    return {"email", "email_verified", "name"} | own
 
 
 def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
-    """The partner whom the claims describe; ``company`` is empty where they name none.
+    """Return the partner whom the claims describe. ``company`` is empty if they name none.
 
     Raises:
-        SignInFailed: a claim is missing or breaks a field rule, or the address is not verified.
+        SignInFailed: a claim is missing or breaks a field rule, or the email address is not
+            verified.
     """
     given: dict[str, Any] = {
         "subject": claims.get("sub"),
@@ -57,7 +57,7 @@ def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
             tuple(f"Your {_LABELS[each.field]} {each.message}." for each in wrong),
         ) from None
     if claims.get("email_verified") is not True:
-        # Emails would go to, and requests be made in the name of, an address of somebody else.
+        # Otherwise a partner could act in the name of somebody else's email address.
         raise SignInFailed("email", "the address is not verified")
     return Partner(
         subject=person.subject,

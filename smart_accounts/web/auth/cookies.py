@@ -1,4 +1,4 @@
-"""Cookies that only we can make and that end at a moment set when they were made."""
+"""Signed cookies that expire at a moment set when they were made."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,49 +10,49 @@ from itsdangerous import BadData, URLSafeSerializer
 
 
 class SignedCookies:
-    """Whoever has one can read it but not change it.
+    """Cookies that the browser can read but not change.
 
-    Source: HMAC-SHA256 under a key derived, by HMAC again, from a secret key, the cookie's name
-    and the issuer: one kind can't pass for another, and a change of the issuer ends them all.
-    The newest key, which comes first, signs; the others still verify.
+    Source: HMAC-SHA256 under a key that is derived by HMAC from a secret key, the cookie's name
+    and the issuer. So one kind of cookie cannot pass for another, and a change of the issuer
+    invalidates them all. The newest key comes first and signs; the others still verify.
     """
 
     def __init__(self, keys: Sequence[str], public_url: str, issuer: str | None) -> None:
-        self._keys = list(reversed(keys))  # itsdangerous has the newest last
+        self._keys = list(reversed(keys))  # itsdangerous expects the newest key last
         self._issuer = issuer
         self._https = public_url.startswith("https:")
 
     def names(self, request: Request, prefix: str) -> list[str]:
-        """Those of our cookies, signed or not, whose names begin so."""
-        whole = self._named("")
-        found = [name.removeprefix(whole) for name in request.cookies if name.startswith(whole)]
+        """Return the names of our cookies that begin with ``prefix``, valid or not."""
+        full_prefix = self._full_name("")
+        names = [name for name in request.cookies if name.startswith(full_prefix)]
+        found = [name.removeprefix(full_prefix) for name in names]
         return [name for name in found if name.startswith(prefix)]
 
     def read(self, request: Request, name: str) -> dict[str, Any] | None:
-        """What was put into it; ``None`` if it is not there, not genuine, or over."""
+        """Return the content, or None if there is no such cookie, or it is forged or expired."""
         try:
             content: dict[str, Any] = self._signer(name).loads(
-                request.cookies.get(self._named(name), "")
+                request.cookies.get(self._full_name(name), "")
             )
         except BadData:
             return None
         return content if datetime.now(UTC).timestamp() < content["until"] else None
 
-    def give(
-        self, response: Response, name: str, content: Mapping[str, Any], until: datetime
+    def set(
+        self, response: Response, name: str, content: Mapping[str, Any], expires: datetime
     ) -> None:
-        value = self._signer(name).dumps({**content, "until": until.timestamp()})
+        value = self._signer(name).dumps({**content, "until": expires.timestamp()})
         assert isinstance(value, str)
-        left = until - datetime.now(UTC)
+        left = expires - datetime.now(UTC)
         self._set(response, name, value, max(0, int(left.total_seconds())))
 
-    def take(self, response: Response, name: str) -> None:
-        """Have the browser forget it."""
+    def delete(self, response: Response, name: str) -> None:
         self._set(response, name, "", 0)
 
     def _set(self, response: Response, name: str, value: str, seconds: int) -> None:
         response.set_cookie(
-            self._named(name),
+            self._full_name(name),
             value,
             max_age=seconds,
             path="/",
@@ -61,8 +61,8 @@ class SignedCookies:
             samesite="lax",
         )
 
-    def _named(self, name: str) -> str:
-        # With this prefix browsers take it over https and from this very host alone.
+    def _full_name(self, name: str) -> str:
+        # Browsers accept a cookie with this prefix only over https and from this very host.
         return f"__Host-{name}" if self._https else name
 
     def _signer(self, name: str) -> URLSafeSerializer:

@@ -1,87 +1,212 @@
-"""The keys that the identity provider signs with, kept so that no call of the API waits for it."""
+"""The OpenID issuer: what it publishes about itself, and the tokens that it signs.
+
+Sign-in and API use the same issuer. A sign-in fetches everything again, because sign-ins are rare
+and the issuer may have changed its keys. The API keeps the keys, so that no call waits for the
+issuer.
+"""
 
 import asyncio
 import logging
 import math
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
-from joserfc.errors import JoseError
+from joserfc import jwt
+from joserfc.errors import ClaimError, InvalidKeyIdError, JoseError
 from joserfc.jwk import ECKey, JWKRegistry, Key, KeySet, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
+from pydantic import AnyHttpUrl, BaseModel, ValidationError
 
 from smart_accounts.errors import Unavailable
+from smart_accounts.settings import PREFIX
 
-FRESH_SECONDS = 3600  # a key that the provider gave up is refused after this at the latest
-PAUSE_SECONDS = 10  # strangers can name keys that don't exist: they must not make us ask each time
-ANSWER_SECONDS = 2
+FRESH_SECONDS = 3600  # how long the API accepts a key that the issuer no longer publishes
+# Anybody can send a token that names an unknown key. Such tokens must not cause a fetch each.
+PAUSE_SECONDS = 10
+CACHE_TIMEOUT_SECONDS = 2
+LEEWAY_SECONDS = 60  # clocks differ
 
 _log = logging.getLogger(__name__)
 
 
-class IssuerKeys:
-    """The public keys of ``issuer``, by OpenID Connect Discovery.
+class ProviderDown(Unavailable):
+    """The identity provider does not respond, or not as one should; try again later."""
 
-    Those it had last are used for as long as it does not answer.
-    """
 
-    def __init__(self, issuer: str) -> None:
-        self._issuer = issuer
+class InvalidToken(Exception):
+    """A token is not signed by the issuer, not for us, or expired. The message says why."""
+
+
+class UnknownKey(InvalidToken):
+    """The token names a key that is not among the given ones; the issuer may have a new key."""
+
+
+class Configuration(BaseModel):
+    """The part of ``/.well-known/openid-configuration`` that we use."""
+
+    issuer: str
+    authorization_endpoint: AnyHttpUrl
+    token_endpoint: AnyHttpUrl
+    jwks_uri: AnyHttpUrl
+    userinfo_endpoint: AnyHttpUrl | None = None
+    end_session_endpoint: AnyHttpUrl | None = None
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+
+
+class Issuer:
+    """The issuer at ``url``. Source: OpenID Connect Discovery 1.0."""
+
+    def __init__(self, url: str, http: httpx.AsyncClient) -> None:
+        self.url = url
+        self._http = http
         self._keys = KeySet([])
-        self._asked_at = -math.inf
-        self._answered = False
-        self._asking = asyncio.Lock()
+        self._fetched_at = -math.inf
+        self._last_fetch_failed = False
+        self._fetching = asyncio.Lock()
 
-    async def newest(self, *, than: KeySet | None = None) -> KeySet:
-        """The keys; with ``than``, which lack the one that is wanted, newer ones if there are.
+    async def configuration(self) -> Configuration:
+        """Fetch the configuration.
 
         Raises:
-            Unavailable: the issuer does not answer.
+            ProviderDown: there is none, or it is another issuer's.
         """
-        if than is None and not self._is_due():
+        url = self.url.rstrip("/") + "/.well-known/openid-configuration"
+        try:
+            found = Configuration.model_validate(json_object(await self._http.get(url)))
+        except ValidationError as error:
+            wrong = ", ".join(str(each["loc"][0]) for each in error.errors())
+            raise ProviderDown(f"its configuration lacks or misspells: {wrong}") from None
+        if found.issuer != self.url:
+            raise ProviderDown(f"it names itself {found.issuer!r}, not as {PREFIX}OIDC_ISSUER")
+        return found
+
+    async def keys(self, configuration: Configuration) -> KeySet:
+        """Fetch the public keys; the set is empty if none can be used.
+
+        Raises:
+            ProviderDown: there is no key set.
+        """
+        return _usable_keys(json_object(await self._http.get(str(configuration.jwks_uri))))
+
+    async def cached_keys(self, *, newer_than: KeySet | None = None) -> KeySet:
+        """Return the public keys, at most an hour old, or older while the issuer is down.
+
+        With ``newer_than``, which lacks the wanted key, fetch them again.
+
+        Raises:
+            Unavailable: no keys are known, or no newer ones can be fetched.
+        """
+        if newer_than is None and not self._is_due():
             return self._keys
-        async with self._asking:
-            if self._keys is than or self._is_due():
-                await self._ask()
-        if not self._keys or (self._keys is than and not self._answered):
-            raise Unavailable("The identity provider does not answer.")
+        async with self._fetching:
+            if self._keys is newer_than or self._is_due():
+                await self._fetch()
+        is_missing = self._keys is newer_than and self._last_fetch_failed
+        if not self._keys or is_missing:
+            raise Unavailable("The identity provider does not respond.")
         return self._keys
 
     def _is_due(self) -> bool:
-        return not self._keys or time.monotonic() - self._asked_at > FRESH_SECONDS
+        return not self._keys or time.monotonic() - self._fetched_at > FRESH_SECONDS
 
-    async def _ask(self) -> None:
-        if time.monotonic() - self._asked_at < PAUSE_SECONDS:
+    async def _fetch(self) -> None:
+        if time.monotonic() - self._fetched_at < PAUSE_SECONDS:
             return
-        self._asked_at = time.monotonic()
-        self._answered = False
+        self._fetched_at = time.monotonic()
+        self._last_fetch_failed = True
         try:
-            async with asyncio.timeout(ANSWER_SECONDS), httpx.AsyncClient() as http:
-                where = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
-                found = (await http.get(where)).raise_for_status().json()
-                if found["issuer"] != self._issuer:
-                    raise ValueError("another issuer")  # noqa: TRY301 - one way to be no answer
-                listed = (await http.get(found["jwks_uri"])).raise_for_status().json()
-                keys = usable_keys(listed)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, LookupError, TypeError) as error:
-            _log.warning("no keys from the identity provider: %s", type(error).__name__)
-        except ValueError as error:
-            _log.warning("the identity provider's answer makes no sense: %s", error)
-        else:
-            self._answered = True
-            self._keys = keys
+            async with responding_within(CACHE_TIMEOUT_SECONDS):
+                keys = await self.keys(await self.configuration())
+        except ProviderDown as error:
+            _log.warning("could not fetch the identity provider's keys: %s", error)
+            return
+        if not keys:
+            _log.warning("the identity provider publishes no usable key")
+            return
+        self._keys = keys
+        self._last_fetch_failed = False
 
 
-def usable_keys(listed: Any) -> KeySet:
-    """Of a provider's JSON Web Key Set those that can be used: one odd key spoils no other."""
-    return KeySet([key for each in listed["keys"] if (key := _public_key(each))])
+@asynccontextmanager
+async def responding_within(seconds: float) -> AsyncIterator[None]:
+    """Limit the time of calls to the provider.
+
+    Raises:
+        ProviderDown: the provider did not respond in time, or the connection failed.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ProviderDown(f"no response within {seconds} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ProviderDown(type(error).__name__) from error
 
 
-def _public_key(listed: Any) -> Key | None:
-    """One of a kind that we verify with; what else is listed is for others."""
+def json_object(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object in a successful response.
+
+    Raises:
+        ProviderDown: there is none.
+    """
+    try:
+        found = response.json() if response.is_success else None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        path, status = response.url.path, response.status_code
+        raise ProviderDown(f"{path} returned {status} without a JSON object")
+    return found
+
+
+def verified_claims(
+    token: object, keys: KeySet, algorithms: Sequence[str], **rules: Any
+) -> dict[str, Any]:
+    """Return the claims of a JWT whose signature and claims are valid.
+
+    ``rules`` are those of joserfc's ``JWTClaimsRegistry``. ``sub`` and ``exp`` are always
+    required.
+
+    Raises:
+        InvalidToken: the token is not a JWT, not signed by ``keys``, expired, or breaks a rule.
+    """
+    if not isinstance(token, str):
+        raise InvalidToken("there is no token")
+    required: jwt.ClaimsOption = {"essential": True}
+    claims_rules = jwt.JWTClaimsRegistry(leeway=LEEWAY_SECONDS, sub=required, exp=required, **rules)
+    registry = JWSRegistry(algorithms=algorithms, strict_check_header=False)
+    try:
+        claims = jwt.decode(token, keys, registry=registry).claims
+        claims_rules.validate(claims)
+    except InvalidKeyIdError as error:
+        raise UnknownKey(_words(error)) from None
+    except ClaimError as error:
+        raise InvalidToken(f"{_words(error)}, {error.claim}") from None
+    except JoseError as error:
+        raise InvalidToken(_words(error)) from None
+    except (ValueError, TypeError, LookupError, AttributeError):
+        raise InvalidToken("not a JWT") from None
+    return claims
+
+
+def _words(error: JoseError) -> str:
+    return error.error.replace("_", " ")
+
+
+def _usable_keys(published: dict[str, Any]) -> KeySet:
+    """Return the keys that can verify a signature. An unsupported key does not spoil the others."""
+    listed = published.get("keys")
+    if not isinstance(listed, list):
+        return KeySet([])
+    return KeySet([key for each in listed if (key := _public_key(each))])
+
+
+def _public_key(published: Any) -> Key | None:
     with suppress(JoseError, ValueError, TypeError, KeyError):
-        key = JWKRegistry.import_key(listed)
+        key = JWKRegistry.import_key(published)
         if isinstance(key, RSAKey | ECKey | OKPKey):
             return key
     return None

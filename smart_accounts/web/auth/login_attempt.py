@@ -1,4 +1,4 @@
-"""Sign-ins on their way: what a browser keeps until the identity provider sends it back."""
+"""Login attempts: what the browser keeps while the person signs in at the identity provider."""
 
 import base64
 import hashlib
@@ -10,16 +10,26 @@ from typing import Self
 
 from fastapi import Request, Response
 
+from smart_accounts.errors import Rejected
 from smart_accounts.web.auth.cookies import SignedCookies
 
-PATIENCE = timedelta(minutes=10)  # for one sign-in, from our page and back to it
-MAX_AT_ONCE = 5  # in one browser, such as in tabs that were opened again together
+LIFETIME = timedelta(minutes=10)  # from leaving our page to coming back
+MAX_AT_ONCE = 5  # in one browser, for example in tabs that were reopened together
 PREFIX = "sign-in-"
+
+
+class SignInFailed(Rejected):
+    """The sign-in failed. ``problem`` names the part of the page that explains it."""
+
+    def __init__(self, problem: str, why: str, details: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{problem}: {why}")
+        self.problem = problem
+        self.details = details
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoginAttempt:
-    """``next`` is the page that was asked for."""
+    """One attempt. ``next`` is the page that the person asked for."""
 
     state: str
     nonce: str
@@ -27,39 +37,40 @@ class LoginAttempt:
     next: str
 
     @classmethod
-    def begin(cls, wanted: str) -> Self:
+    def begin(cls, next_page: str) -> Self:
         state, nonce, verifier = (secrets.token_urlsafe() for _ in range(3))
-        return cls(state=state, nonce=nonce, verifier=verifier, next=wanted)
+        return cls(state=state, nonce=nonce, verifier=verifier, next=next_page)
 
     @property
     def challenge(self) -> str:
-        """Of PKCE (RFC 7636), method S256."""
+        """The PKCE code challenge (RFC 7636), method S256."""
         digest = hashlib.sha256(self.verifier.encode()).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 class LoginAttempts:
-    """Each in a cookie of its own, so that two tabs don't undo each other's."""
+    """Keeps each attempt in a cookie of its own, so that two tabs do not disturb each other."""
 
     def __init__(self, cookies: SignedCookies) -> None:
         self._cookies = cookies
 
     def keep(self, request: Request, response: Response, attempt: LoginAttempt) -> None:
-        under_way = self._cookies.names(request, PREFIX)
-        for name in under_way if len(under_way) >= MAX_AT_ONCE else ():
-            self._cookies.take(response, name)
-        until = datetime.now(UTC) + PATIENCE
-        self._cookies.give(response, _cookie(attempt.state), asdict(attempt), until)
+        open_attempts = self._cookies.names(request, PREFIX)
+        if len(open_attempts) >= MAX_AT_ONCE:
+            for name in open_attempts:
+                self._cookies.delete(response, name)
+        expires = datetime.now(UTC) + LIFETIME
+        self._cookies.set(response, _cookie(attempt.state), asdict(attempt), expires)
 
     def find(self, request: Request, state: str) -> LoginAttempt | None:
-        """The one that this browser began under this state, if it began one."""
+        """Return the attempt that this browser began under this state."""
         content = self._cookies.read(request, _cookie(state))
         if content is None or not hmac.compare_digest(content["state"].encode(), state.encode()):
             return None
         return LoginAttempt(**{name: content[name] for name in LoginAttempt.__dataclass_fields__})
 
     def end(self, response: Response, attempt: LoginAttempt) -> None:
-        self._cookies.take(response, _cookie(attempt.state))
+        self._cookies.delete(response, _cookie(attempt.state))
 
 
 def _cookie(state: str) -> str:

@@ -1,11 +1,8 @@
-"""The OpenID provider that partners sign in at.
+"""Signing in at the OpenID provider.
 
-Source: OpenID Connect Core 1.0, authorization code flow, with PKCE (RFC 7636, S256). What the
-provider says about itself is asked for each time: sign-ins are rare, it may change its keys, and
-nobody is sent to a provider that is away.
+Source: OpenID Connect Core 1.0, authorization code flow, with PKCE (RFC 7636, S256).
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,43 +10,49 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import httpx
-from pydantic import AnyHttpUrl, BaseModel, ValidationError
+from pydantic import AnyHttpUrl
 
-from smart_accounts.errors import BadSetting, Unavailable
+from smart_accounts.errors import BadSetting
 from smart_accounts.settings import PREFIX, Settings
-from smart_accounts.web.auth.id_tokens import SignInFailed, verified_claims
-from smart_accounts.web.auth.login_attempt import LoginAttempt
+from smart_accounts.web.auth.issuer import (
+    Configuration,
+    InvalidToken,
+    Issuer,
+    json_object,
+    responding_within,
+    verified_claims,
+)
+from smart_accounts.web.auth.login_attempt import LoginAttempt, SignInFailed
 
 CALLBACK = "/sign-in/callback"
-ANSWER_SECONDS = 4  # for all that one page asks of the provider
+TIMEOUT_SECONDS = 4  # for all calls to the provider that one page needs
 SCOPE = "openid email profile"
 
-
-class ProviderDown(Unavailable):
-    """The provider does not answer, or not as one; try again later."""
-
-
-class _Configuration(BaseModel):
-    """What we need of the provider's ``/.well-known/openid-configuration``."""
-
-    issuer: str
-    authorization_endpoint: AnyHttpUrl
-    token_endpoint: AnyHttpUrl
-    jwks_uri: AnyHttpUrl
-    userinfo_endpoint: AnyHttpUrl | None = None
-    end_session_endpoint: AnyHttpUrl | None = None
-    token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+# Signatures by private keys only. Never "none", and no HS256, whose key is our client secret.
+ALGORITHMS = [
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
+]
 
 
 class Provider:
-    """The provider at ``issuer``, to which we are the client ``client_id``.
+    """The issuer as the place to sign in, where we are the client ``client_id``.
 
-    Every method raises ``ProviderDown`` if it does not answer within ``ANSWER_SECONDS``.
+    Each method raises ``ProviderDown`` if the provider does not respond in time.
     """
 
     def __init__(
         self,
-        issuer: str,
+        issuer: Issuer,
         client_id: str,
         client_secret: str | None,
         public_url: str,
@@ -62,9 +65,9 @@ class Provider:
         self._http = http
 
     async def sign_in_url(self, attempt: LoginAttempt) -> str:
-        """Where the person signs in, to be sent back to ``CALLBACK``."""
-        async with self._answering():
-            configuration = await self._configuration()
+        """Return the URL where the person signs in, and from which they return to ``CALLBACK``."""
+        async with responding_within(TIMEOUT_SECONDS):
+            configuration = await self.issuer.configuration()
         return _with_query(
             configuration.authorization_endpoint,
             response_type="code",
@@ -78,9 +81,9 @@ class Provider:
         )
 
     async def sign_out_url(self) -> str | None:
-        """Where the person ends the session at the provider, if that can be done."""
-        async with self._answering():
-            configuration = await self._configuration()
+        """Return the URL where the person ends the session at the provider, if it has one."""
+        async with responding_within(TIMEOUT_SECONDS):
+            configuration = await self.issuer.configuration()
         if configuration.end_session_endpoint is None:
             return None
         return _with_query(
@@ -90,44 +93,48 @@ class Provider:
         )
 
     async def claims(self, code: str, attempt: LoginAttempt, wanted: set[str]) -> dict[str, Any]:
-        """What the provider says about the person it gave us ``code`` for.
+        """Return the claims about the person for whom the provider issued ``code``.
 
-        Userinfo is asked where the ID token lacks one of the ``wanted`` claims, for those it lacks.
+        Claims in ``wanted`` that the ID token lacks are taken from the userinfo endpoint.
 
         Raises:
-            SignInFailed: it gave us no token, or one that is not for us and this attempt.
+            SignInFailed: there is no ID token, or it is not valid for us and this attempt.
         """
-        async with self._answering():
-            configuration = await self._configuration()
+        async with responding_within(TIMEOUT_SECONDS):
+            configuration = await self.issuer.configuration()
             tokens = await self._tokens(configuration, code, attempt.verifier)
-            keys = await self._json(configuration.jwks_uri)
-            claims = verified_claims(
-                tokens.get("id_token"),
-                keys,
-                issuer=self.issuer,
-                client_id=self._client_id,
-                nonce=attempt.nonce,
-            )
+            claims = await self._id_token_claims(configuration, tokens.get("id_token"), attempt)
             if wanted <= set(claims) or not configuration.userinfo_endpoint:
                 return claims
             more = await self._userinfo(configuration.userinfo_endpoint, tokens)
             if more.get("sub", claims["sub"]) != claims["sub"]:
-                raise SignInFailed("token", "userinfo is about somebody else")
+                raise SignInFailed("token", "userinfo is about another person")
             return more | claims
 
-    async def _configuration(self) -> _Configuration:
-        url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
+    async def _id_token_claims(
+        self, configuration: Configuration, token: object, attempt: LoginAttempt
+    ) -> dict[str, Any]:
+        """Return the claims of an ID token (OpenID Connect Core 1.0, section 3.1.3.7)."""
         try:
-            found = _Configuration.model_validate(await self._json(url))
-        except ValidationError as error:
-            wrong = ", ".join(str(each["loc"][0]) for each in error.errors())
-            raise ProviderDown(f"its configuration is none: {wrong}") from None
-        if found.issuer != self.issuer:
-            raise ProviderDown(f"it names itself {found.issuer!r}, not as {PREFIX}OIDC_ISSUER")
-        return found
+            claims = verified_claims(
+                token,
+                await self.issuer.keys(configuration),
+                ALGORITHMS,
+                iss={"essential": True, "value": self.issuer.url},
+                aud={"essential": True, "value": self._client_id},
+                iat={"essential": True},
+                nonce={"essential": True, "value": attempt.nonce},
+            )
+        except InvalidToken as invalid:
+            raise SignInFailed("token", str(invalid)) from None
+        # A token for several audiences may be meant for another client: azp names the one.
+        several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", None if several else self._client_id) != self._client_id:
+            raise SignInFailed("token", "it was issued to another client")
+        return claims
 
     async def _tokens(
-        self, configuration: _Configuration, code: str, verifier: str
+        self, configuration: Configuration, code: str, verifier: str
     ) -> dict[str, Any]:
         form = {
             "grant_type": "authorization_code",
@@ -135,49 +142,26 @@ class Provider:
             "redirect_uri": self._public_url + CALLBACK,
             "code_verifier": verifier,
         }
-        auth = httpx.Auth()  # sends nothing of its own
+        auth = httpx.Auth()  # sends no credentials
         if self._client_secret is None:
             form["client_id"] = self._client_id
         elif "client_secret_basic" in configuration.token_endpoint_auth_methods_supported:
-            # Each form-encoded first (RFC 6749, 2.3.1): either may hold a colon.
+            # Both are form-encoded first (RFC 6749 §2.3.1), because either may hold a colon.
             auth = httpx.BasicAuth(quote(self._client_id, ""), quote(self._client_secret, ""))
         else:
             form |= {"client_id": self._client_id, "client_secret": self._client_secret}
-        answer = await self._http.post(str(configuration.token_endpoint), data=form, auth=auth)
-        if answer.status_code in (400, 401):
-            error = re.search(r'"error"\s*:\s*"(\w{1,60})"', answer.text)
-            raise SignInFailed("token", f"the code was refused: {error and error[1]}")
-        return _object(answer)
+        response = await self._http.post(str(configuration.token_endpoint), data=form, auth=auth)
+        if response.status_code in (400, 401):
+            error = re.search(r'"error"\s*:\s*"(\w{1,60})"', response.text)
+            raise SignInFailed("token", f"the code was rejected: {error and error[1]}")
+        return json_object(response)
 
     async def _userinfo(self, endpoint: AnyHttpUrl, tokens: dict[str, Any]) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {tokens.get('access_token')}"}
-        answer = await self._http.get(str(endpoint), headers=headers)
-        if answer.status_code in (401, 403):
-            return {}  # it has no more to say to us
-        return _object(answer)
-
-    async def _json(self, url: AnyHttpUrl | str) -> dict[str, Any]:
-        return _object(await self._http.get(str(url)))
-
-    @asynccontextmanager
-    async def _answering(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                yield
-        except TimeoutError:
-            raise ProviderDown(f"no answer within {ANSWER_SECONDS} s") from None
-        except httpx.HTTPError as error:
-            raise ProviderDown(type(error).__name__) from error
-
-
-def _object(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        found = answer.json() if answer.is_success else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ProviderDown(f"{answer.url.path} was answered {answer.status_code}, no JSON object")
-    return found
+        response = await self._http.get(str(endpoint), headers=headers)
+        if response.status_code in (401, 403):
+            return {}  # our token does not give access to more claims
+        return json_object(response)
 
 
 def _with_query(endpoint: AnyHttpUrl, **query: str) -> str:
@@ -186,10 +170,10 @@ def _with_query(endpoint: AnyHttpUrl, **query: str) -> str:
 
 @asynccontextmanager
 async def open_provider(settings: Settings) -> AsyncIterator[Provider | None]:
-    """The provider that the settings name, if they name one.
+    """Open the provider that the settings name, or None if they name none.
 
     Raises:
-        BadSetting: they name half of one.
+        BadSetting: only a part of its settings is set.
     """
     issuer, client_id = settings.oidc_issuer, settings.oidc_client_id
     secret = settings.oidc_client_secret
@@ -200,6 +184,6 @@ async def open_provider(settings: Settings) -> AsyncIterator[Provider | None]:
     if issuer is None or client_id is None:
         yield None
         return
-    async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as http:
-        known = secret.get_secret_value() if secret else None
-        yield Provider(issuer, client_id, known, settings.base_url, http)
+    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as http:
+        client_secret = secret.get_secret_value() if secret else None
+        yield Provider(Issuer(issuer, http), client_id, client_secret, settings.base_url, http)

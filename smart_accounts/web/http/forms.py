@@ -1,14 +1,15 @@
-"""Bodies of requests, read no further than they may be long."""
+"""Request bodies, with a limit on their length."""
 
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
 
-MAX_FORM = 16 * 1024  # bytes; a note of the longest kind, percent-encoded, has 12 KB
+MAX_FORM = 16 * 1024  # bytes; the longest note, percent-encoded, has 12 KB
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """
+    """Return the body.
+
     Raises:
         HTTPException: 413, the body is longer than ``limit`` bytes.
     """
@@ -21,12 +22,12 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 async def read_form(request: Request, limit: int = MAX_FORM) -> dict[str, str]:
-    """The fields of a form.
+    """Return the fields of a form.
 
     Raises:
         HTTPException: 413, the form is longer than ``limit`` bytes.
     """
     body = await read_body(request, limit)
     form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
-    request.state.form = form  # the page about an outage offers to send it again
+    request.state.form = form  # in an outage a page offers to send the form again
     return form

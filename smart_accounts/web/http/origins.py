@@ -1,4 +1,4 @@
-"""Where a request comes from, and where an answer may send it."""
+"""Where a request comes from, and where a response may redirect to."""
 
 import re
 from urllib.parse import urlencode
@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 from pydantic import AnyHttpUrl, ValidationError
 from starlette.datastructures import Headers
 
-# One slash and not two, no backslash, no blank: browsers read "//", "/\" and "/<tab>/" as the
-# beginning of another host.
+# Exactly one leading slash, no backslash and no whitespace, because browsers read "//", "/\" and
+# "/<tab>/" as the beginning of another host.
 _LOCAL_PATH = re.compile(r"/(?!/)[!-\[\]-~]{0,1000}")
 
 
@@ -20,21 +20,21 @@ def _origin(url: str) -> str | None:
 
 
 def comes_from_elsewhere(headers: Headers, public_url: str) -> bool:
-    """Whether a browser says that another site sent the form; ``null`` is another site too."""
+    """Return True if the browser says that another site sent the form, or hides the origin."""
     named = headers.getlist("origin") + headers.getlist("referer")
     return any(_origin(each) != _origin(public_url) for each in named)
 
 
-def local_path(wanted: str) -> str:
-    """``wanted`` if it is a path of ours, with its query, and the start page if it is not."""
-    return wanted if _LOCAL_PATH.fullmatch(wanted) else "/"
+def local_path(path: str) -> str:
+    """Return ``path`` if it is a path on this site, with its query, otherwise the start page."""
+    return path if _LOCAL_PATH.fullmatch(path) else "/"
 
 
-def to_sign_in(wanted: str) -> str:
-    """The path that leads to ``wanted`` by a sign-in."""
-    return f"/sign-in?{urlencode({'next': wanted})}"
+def sign_in_path(next_page: str) -> str:
+    """Return the path that leads to ``next_page`` through a sign-in."""
+    return f"/sign-in?{urlencode({'next': next_page})}"
 
 
-def asking_for_company(wanted: str) -> str:
-    """The path that leads to ``wanted`` by the question for the company."""
-    return f"/sign-in/company?{urlencode({'next': wanted})}"
+def company_path(next_page: str) -> str:
+    """Return the path that leads to ``next_page`` through the question for the company."""
+    return f"/sign-in/company?{urlencode({'next': next_page})}"

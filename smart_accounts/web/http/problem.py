@@ -1,4 +1,4 @@
-"""Every error of the API as a problem of RFC 9457."""
+"""Errors of the API as RFC 9457 problems."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,16 @@ _log = logging.getLogger(__name__)
 
 
 class WrongField(BaseModel):
-    """`field` is `request` where the whole of it is wrong."""
+    """What is wrong with one field. `field` is `request` if it concerns the whole request."""
 
     field: str
     message: str
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457); `errors` has one entry for each field that is wrong."""
+    """What went wrong (RFC 9457). `errors` has one entry for each field that is wrong."""
 
-    type: str = Field("about:blank", description="Always so: `status` tells the kind.")
+    type: str = Field("about:blank", description="Always `about:blank`; see `status`.")
     title: str
     status: int
     detail: str | None = None
@@ -58,16 +58,16 @@ def problem(
 
 
 def add_problems(api: FastAPI, router: APIRouter) -> None:
-    """Answer each error so; ``router`` has the routes."""
-    _add_those_of_http(api, router)
-    _add_those_of_ours(api)
+    """Turn every error into a problem. ``router`` has the routes of the API."""
+    _add_http_errors(api, router)
+    _add_own_errors(api)
 
 
-def _add_those_of_http(api: FastAPI, router: APIRouter) -> None:
+def _add_http_errors(api: FastAPI, router: APIRouter) -> None:
     @api.exception_handler(HTTPException)
-    async def refused_http(request: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         headers = error.headers
-        if error.status_code == 405:  # the framework names the methods of one route alone
+        if error.status_code == 405:  # the framework names the methods of only one route
             headers = {"Allow": ", ".join(sorted(_methods(router, request)))}
         return problem(error.status_code, error.detail, headers=headers)
 
@@ -76,21 +76,21 @@ def _add_those_of_http(api: FastAPI, router: APIRouter) -> None:
         found = error.errors()
         if any(each["type"] == "json_invalid" for each in found):
             return problem(400, "The body is not valid JSON.")
-        # Each place begins with where it is: the body, the query.
+        # The first part of each location is "body" or "query".
         return _wrong(described([each | {"loc": each["loc"][1:]} for each in found]))
 
     @api.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:
-        return problem(500, "It is our fault and is recorded.")
+        return problem(500, "This is a fault of the service. It is recorded.")
 
 
-def _add_those_of_ours(api: FastAPI) -> None:
+def _add_own_errors(api: FastAPI) -> None:
     @api.exception_handler(BadInput)
     async def bad_input(_: Request, error: BadInput) -> Response:
         return _wrong(error.errors)
 
     @api.exception_handler(KeyReused)
-    async def reused(_: Request, error: KeyReused) -> Response:
+    async def key_reused(_: Request, error: KeyReused) -> Response:
         return _wrong([FieldError(field="Idempotency-Key", message=str(error))])
 
     @api.exception_handler(NotFound)
@@ -98,17 +98,17 @@ def _add_those_of_ours(api: FastAPI) -> None:
         return problem(404, str(error))
 
     @api.exception_handler(Rejected)
-    async def refused(_: Request, error: Rejected) -> Response:
+    async def rejected(_: Request, error: Rejected) -> Response:
         return problem(409, str(error))
 
     @api.exception_handler(Unavailable)
     async def unavailable(_: Request, error: Unavailable) -> Response:
-        _log.warning("answered 503: %s", error)
+        _log.warning("responded 503: %s", error)
         return problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def _methods(router: APIRouter, request: Request) -> set[str]:
-    """Those that the path has."""
+    """Return the methods that the path has."""
     routes = [route for route in router.routes if isinstance(route, APIRoute)]
     return {
         method

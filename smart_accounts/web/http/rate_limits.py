@@ -1,4 +1,4 @@
-"""How often one address may send something, sign in, or try links that don't exist."""
+"""How often one address may send something, sign in, or try links that do not exist."""
 
 import math
 import time
@@ -13,24 +13,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from smart_accounts.web.http.problem import problem
 from smart_accounts.web.rendering import Pages
 
-# Each has a name: two of one size are two counts.
+# Each has a namespace, because two limits of the same size would share one count.
 SENT = RateLimitItemPerMinute(120, namespace="sent")
-# By programs; what they start has a ceiling of its own.
+# By programs. What they start has limits of its own.
 CALLED = RateLimitItemPerMinute(600, namespace="called")
 SIGN_INS = RateLimitItemPerMinute(30, namespace="sign-ins")
 UNKNOWN_LINKS = RateLimitItemPerMinute(30, namespace="unknown-links")
 
 
 class RateLimits:
-    """Counts by client address, in this process; looking with a good link is never limited.
+    """Counts per client address, in this process. Opening a valid link is never limited.
 
-    The address is what uvicorn makes of it: behind a proxy, the one in ``X-Forwarded-For`` if
-    the proxy's own address is among ``FORWARDED_ALLOW_IPS``.
+    Behind a proxy uvicorn takes the address from ``X-Forwarded-For``, if the proxy's own address
+    is among ``FORWARDED_ALLOW_IPS``.
     """
 
-    def __init__(self, app: ASGIApp, page: Pages) -> None:
+    def __init__(self, app: ASGIApp, pages: Pages) -> None:
         self._app = app
-        self._page = page
+        self._pages = pages
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,32 +39,33 @@ class RateLimits:
             return
         item = _limit_of(scope)
         if item and not self._limiter.hit(item, _client(scope)):
-            await self._refuse(item, scope)(scope, receive, send)
+            await self._too_many(item, scope)(scope, receive, send)
             return
         if not scope["path"].startswith("/activate/"):
             await self._app(scope, receive, send)
             return
-        refused: Response | None = None
+        response: Response | None = None
 
         async def watch(message: Message) -> None:
-            nonlocal refused
+            nonlocal response
             if message["type"] == "http.response.start":
                 is_unknown = message["status"] == 404
                 if is_unknown and not self._limiter.hit(UNKNOWN_LINKS, _client(scope)):
-                    refused = self._refuse(UNKNOWN_LINKS, scope)
-            if refused is None:
+                    response = self._too_many(UNKNOWN_LINKS, scope)
+            if response is None:
                 await send(message)
 
         await self._app(scope, receive, watch)
-        if refused:
-            await refused(scope, receive, send)
+        if response:
+            await response(scope, receive, send)
 
-    def _refuse(self, item: RateLimitItem, scope: Scope) -> Response:
+    def _too_many(self, item: RateLimitItem, scope: Scope) -> Response:
         stats = self._limiter.get_window_stats(item, _client(scope))
         headers = {"Retry-After": str(max(1, math.ceil(stats.reset_time - time.time())))}
         if scope["path"].startswith("/api/"):
-            return problem(429, "This address has sent too much within a minute.", None, headers)
-        return self._page("too-many", 429, headers)
+            detail = "This address has sent too many requests within a minute."
+            return problem(429, detail, None, headers)
+        return self._pages("too-many", 429, headers)
 
 
 def _limit_of(scope: Scope) -> RateLimitItem | None:
@@ -76,9 +77,9 @@ def _limit_of(scope: Scope) -> RateLimitItem | None:
 
 
 def _client(scope: Scope) -> str:
-    """One line's addresses count as one: of IPv6 a customer has 2⁶⁴ at the least.
+    """Return the address that is counted. An IPv6 network of 2⁶⁴ addresses counts as one client.
 
-    IPv4 in IPv6's clothes, as proxies on both name it, stays IPv4: else all of it were one line.
+    An IPv4 address that is mapped into IPv6 stays IPv4, because all of them are in one network.
     """
     host = scope["client"][0] if scope["client"] else ""
     try:

@@ -1,4 +1,4 @@
-"""The web server, which ends in order also while pages listen for news."""
+"""The web server. It shuts down in order even while pages listen for events."""
 
 import asyncio
 import socket
@@ -7,7 +7,7 @@ import uvicorn
 
 
 class Server(uvicorn.Server):
-    """Ends the streams of events before it waits for what is still being answered."""
+    """Ends the event streams before it waits for open responses."""
 
     def __init__(self, config: uvicorn.Config, closing: asyncio.Event) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Which names the web answers to, and over what."""
+"""The host names that the web application responds to."""
 
 from ipaddress import ip_address
 from urllib.parse import quote, urlsplit
@@ -9,16 +9,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_accounts.web.http.problem import problem
 
-_FROM_INSIDE = ("/healthz", "/readyz", "/hooks/bounces")  # by whatever name we have there
+_FROM_INSIDE = ("/healthz", "/readyz", "/hooks/bounces")  # under any name
 _FOR_PROGRAMS = ("/api/", "/openapi.json", "/static/")
 
 
 class TrustedHosts:
-    """Answers under the public address and loopback addresses alone.
+    """Responds only under the public address and loopback addresses.
 
-    Under another name a page may be cached or shown as somebody else's. On a developer's machine
-    pages send a browser from ``localhost`` to ``127.0.0.1``, or the other way, whichever the
-    public address names: forms and sign-ins work at that one only.
+    Under another name a page could be cached or shown as somebody else's. On a developer's
+    machine a page redirects from ``localhost`` to ``127.0.0.1`` or the other way, because forms
+    and sign-ins work only under the public address.
     """
 
     def __init__(self, app: ASGIApp, base_url: str) -> None:
@@ -30,16 +30,16 @@ class TrustedHosts:
         if scope["type"] == "http" and scope["path"] not in _FROM_INSIDE:
             host = _name(Headers(scope=scope).get("host", ""))
             if host != self._host:
-                answer = self._answer_elsewhere(host, scope)
-                if answer:
-                    await answer(scope, receive, send)
+                response = self._response_elsewhere(host, scope)
+                if response:
+                    await response(scope, receive, send)
                     return
         await self._app(scope, receive, send)
 
-    def _answer_elsewhere(self, host: str, scope: Scope) -> Response | None:
+    def _response_elsewhere(self, host: str, scope: Scope) -> Response | None:
         path = scope["path"]
         if not _is_loopback(host):
-            return _refusal(path)
+            return _misdirected(path)
         is_page = scope["method"] in ("GET", "HEAD") and not path.startswith(_FOR_PROGRAMS)
         if not is_page or not _is_loopback(self._host):
             return None
@@ -47,7 +47,7 @@ class TrustedHosts:
         return RedirectResponse(self._base_url + quote(path) + (f"?{query}" if query else ""))
 
 
-def _refusal(path: str) -> Response:
+def _misdirected(path: str) -> Response:
     words = "This is not the address of this service."
     return problem(421, words) if path.startswith("/api/") else PlainTextResponse(words, 421)
 

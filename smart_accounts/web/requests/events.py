@@ -1,11 +1,11 @@
-"""Tells a page that its request has changed, as server-sent events."""
+"""Server-sent events that tell a page that its request has changed."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.store import AccountStore
-from smart_accounts.web.requests.timeline import Known
+from smart_accounts.web.requests.timeline import Snapshot
 
 POLL_SECONDS = 2.0
 STREAM_SECONDS = 60.0  # then the browser connects again
@@ -15,20 +15,22 @@ RECONNECT_MILLISECONDS = 2000
 async def changes(
     store: AccountStore, request_id: str, seen: str, closing: asyncio.Event
 ) -> AsyncIterator[str]:
-    """One event once the request is no longer as the page has ``seen`` it; the page then looks
-    for itself and listens anew. Ends by itself, and at once when the service is ``closing``.
+    """Yield one event when the request differs from the version that the page has ``seen``.
+
+    The page then loads the new version and listens again. The stream ends after a minute, and at
+    once when ``closing`` is set.
     """
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
     end = asyncio.get_running_loop().time() + STREAM_SECONDS
     while not closing.is_set() and asyncio.get_running_loop().time() < end:
         try:
-            known = await Known.load(store, request_id)
+            snapshot = await Snapshot.load(store, request_id)
         except Unavailable:
             return
-        if known and known.version != seen:
-            yield f"event: changed\ndata: {known.version}\n\n"
+        if snapshot and snapshot.version != seen:
+            yield f"event: changed\ndata: {snapshot.version}\n\n"
             return
-        yield ":\n\n"  # so that no proxy takes the connection for dead
+        yield ":\n\n"  # keeps proxies from closing the connection
         try:
             async with asyncio.timeout(POLL_SECONDS):
                 await closing.wait()

@@ -1,4 +1,4 @@
-"""The request form: from what was typed to a request, or to what is wrong with it in words."""
+"""The request form: from the text that was typed to a request, or to what is wrong with it."""
 
 import hashlib
 import re
@@ -21,16 +21,13 @@ LABELS = {
 }
 ADDRESSES = "user_emails"
 
-# What the field rules allow, percent-encoded: two notes of 12 KB and 50 addresses.
-MAX_REQUEST_FORM = 48 * 1024  # bytes
-
-_BETWEEN_ADDRESSES = re.compile(r"[\s,;]+")
+_SEPARATORS = re.compile(r"[\s,;]+")
 _ENTRY = re.compile(r"entry (\d+) (.*)")
 
 
 @dataclass(frozen=True)
 class RequestForm:
-    """The fields as text; ``id`` is the same for all that one opening of the form leads to."""
+    """The fields as text. ``id`` is given when the form is opened and stays until it is sent."""
 
     values: Mapping[str, str]
     id: str
@@ -42,18 +39,19 @@ class RequestForm:
 
     @classmethod
     def showing(cls, request: SmartAccountRequest, form_id: str) -> "RequestForm":
-        """The form as the request has it, normalised."""
+        """Return the form with the normalised values of a request."""
         values = {name: getattr(request, name) or "" for name in LABELS}
         return cls(values | {ADDRESSES: "\n".join(request.user_emails)}, form_id)
 
     @property
     def addresses(self) -> list[str]:
-        return [each for each in _BETWEEN_ADDRESSES.split(self.values[ADDRESSES]) if each]
+        return [each for each in _SEPARATORS.split(self.values[ADDRESSES]) if each]
 
     def request(self, requester: Requester) -> SmartAccountRequest:
-        """
+        """Return the request.
+
         Raises:
-            BadInput: what is wrong, a sentence each, ready to stand beside its field.
+            BadInput: one sentence for each thing that is wrong, to be shown beside its field.
         """
         given = {name: value for name, value in self.values.items() if value.strip()}
         try:
@@ -61,9 +59,9 @@ class RequestForm:
                 given | {ADDRESSES: self.addresses, "requester": requester}
             )
         except ValidationError as error:
-            raise BadInput([self._in_words(each) for each in field_errors(error)]) from None
+            raise BadInput([self._sentence(each) for each in field_errors(error)]) from None
 
-    def _in_words(self, error: FieldError) -> FieldError:
+    def _sentence(self, error: FieldError) -> FieldError:
         text = f"{LABELS.get(error.field, 'The request')} {error.message}."
         if entry := _ENTRY.fullmatch(error.message):
             number, rule = entry.groups()
@@ -71,9 +69,10 @@ class RequestForm:
         return FieldError(field=error.field, message=text)
 
     def key(self, request: SmartAccountRequest) -> str:
-        """The idempotency key: sending the same content twice from one form is one request.
+        """Return the idempotency key: the same content from one form is sent only once.
 
-        Made of the content too, so that a form that is gone back to and changed is a new one.
+        It includes the content, so that a form that was changed after going back is a new
+        request.
         """
         content = f"{self.id}:{request.model_dump_json()}"
         return hashlib.sha256(content.encode()).hexdigest()

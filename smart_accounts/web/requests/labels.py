@@ -1,10 +1,9 @@
-"""Statuses and emails in the words of the pages."""
+"""What pages call statuses and emails."""
 
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.web.activation import answer_of
 
-STATUSES = {
+STATUS_LABELS = {
     Status.REQUESTED: "Requested",
     Status.PENDING: "Pending",
     Status.ACTIVATING: "Being activated",
@@ -13,9 +12,9 @@ STATUSES = {
     Status.DECLINED: "Declined",
     Status.WITHDRAWN: "Withdrawn",
     Status.UNDELIVERABLE: "Undeliverable",
-    Status.REJECTED: "Refused",
+    Status.REJECTED: "Rejected",
 }
-TONES = {
+STATUS_TONES = {
     Status.REQUESTED: "open",
     Status.PENDING: "open",
     Status.ACTIVATING: "waiting",
@@ -23,12 +22,12 @@ TONES = {
     Status.UNDELIVERABLE: "bad",
     Status.REJECTED: "bad",
 }
-FILTERS = {
-    status: words
-    for status, words in STATUSES.items()
-    if status in {Status.PENDING, *(each for each in Status if each.is_final)}
+STATUS_FILTERS = {
+    status: label
+    for status, label in STATUS_LABELS.items()
+    if status is Status.PENDING or status.is_final
 }
-"""What a stored request can be."""
+"""The statuses that the store records."""
 
 EMAIL_LABELS = {
     EmailKind.ACTIVATION: "Activation email",
@@ -38,13 +37,13 @@ EMAIL_LABELS = {
     EmailKind.ACTIVATED: "Confirmation of the activation",
     EmailKind.WELCOME: "Welcome email",
     EmailKind.ACCESS_GRANTED: "Email about the access",
-    EmailKind.LAPSED: "Notice of the lapse",
-    EmailKind.DECLINED: "Notice of the decline",
+    EmailKind.LAPSED: "Notice that the request lapsed",
+    EmailKind.DECLINED: "Notice that the customer declined",
     EmailKind.WITHDRAWN: "Notice of the withdrawal",
-    EmailKind.UNDELIVERABLE: "Notice that it was undeliverable",
-    EmailKind.REJECTED: "Notice of the refusal",
+    EmailKind.UNDELIVERABLE: "Notice that the email was undeliverable",
+    EmailKind.REJECTED: "Notice that the request was rejected",
 }
-DELIVERY = {
+DELIVERY_LABELS = {
     EmailState.QUEUED: "waiting",
     EmailState.SENT: "sent",
     EmailState.BOUNCED: "came back",
@@ -52,14 +51,8 @@ DELIVERY = {
 }
 
 
-def shown_status(request: StoredRequest) -> Status:
-    """The status, with an answer that Temporal has and the store has not yet."""
-    answer = None if request.status.is_final else answer_of(request)
-    return Status.ACTIVATING if answer == "accepted" else request.status
-
-
 def decided_by(request: StoredRequest) -> str:
-    """Who made the decision, as the requester knows them."""
+    """Return who made the decision, in words that the requester knows."""
     match request.decided_by:
         case None | "customer":
             return request.customer_email

@@ -37,7 +37,7 @@ function show(page) {
   }
   document.querySelector("main").className = page.querySelector("main").className;
   document.title = page.title;
-  const steps = document.querySelectorAll(".story .what strong");
+  const steps = document.querySelectorAll(".timeline .what strong");
   const badge = document.querySelector(".standing .badge");
   const news = [...steps].filter((step) => !step.closest(".next")).pop();
   document.getElementById("news").textContent = `${badge.textContent}. ${news.textContent}.`;

@@ -46,10 +46,10 @@ async def test_made_request_is_shown_where_location_says(api: Any) -> None:
     assert made.headers["location"] == f"{ACME}?run={shown['request_id']}"
     assert (await api.http.get(made.headers["location"])).json() == shown
     assert (await api.http.get(ACME)).json() == shown
-    begun, _ = api.temporal.open["smart-account-acme.example"]
-    requester = begun.request.requester
+    running, _ = api.temporal.running["smart-account-acme.example"]
+    requester = running.request.requester
     assert (requester.email, requester.company) == ("pat@partner.example", "Partner Ltd")
-    assert begun.request.user_emails == ("bo@acme.example",)
+    assert running.request.user_emails == ("bo@acme.example",)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ async def test_bad_fields_have_one_error_each_and_start_nothing(
     found = errors_of(await api.http.post(REQUESTS, json=api.body | change))
     assert found.keys() == expected.keys()
     assert all(expected[name] in found[name] for name in found)
-    assert not api.temporal.open
+    assert not api.temporal.running
 
 
 @pytest.mark.parametrize("optional", ["account_domain", "note_to_customer", "user_emails"])
@@ -181,12 +181,12 @@ async def test_foreign_request_is_not_there(api: Any) -> None:
     listed = (await api.http.get(REQUESTS, headers=api.as_(**OTHER))).json()
     assert (listed["items"], listed["total"]) == ([], 0)
     assert (await api.http.get(REQUESTS, headers=api.as_(**OPERATOR))).json()["total"] == 1
-    assert not api.temporal.acts
+    assert not api.temporal.actions
 
 
 @pytest.mark.parametrize("name", ["smart-account-", "x", "smart-account-%00", "smart-account-A b"])
 async def test_name_of_no_request_is_not_there(api: Any, name: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(api.store.requests, "newest", None)  # PostgreSQL takes no NUL
+    monkeypatch.setattr(api.store.listing, "newest", None)  # PostgreSQL takes no NUL
     check_problem(await api.http.get(f"{REQUESTS}/{name}"), 404)
 
 
@@ -275,8 +275,8 @@ async def test_action_reaches_the_very_run(api: Any, action: str) -> None:
         "status": "pending",
         "message": "Done.",
     }
-    expected = (action.replace("-", "_"), "smart-account-acme.example", run)
-    assert api.temporal.acts[0][:3] == expected
+    name, _, *which = api.temporal.actions[0]
+    assert (name, which) == (action, ["smart-account-acme.example", run])
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b'{"reason": null}'])
@@ -285,7 +285,7 @@ async def test_withdrawal_needs_no_reason(api: Any, body: bytes) -> None:
     headers = {"Content-Type": "application/json"} if body else {}
     taken = await api.http.post(f"{ACME}/withdraw", content=body, headers=headers)
     assert taken.status_code == 200
-    assert api.temporal.acts[0][3] is None
+    assert api.temporal.actions[0][1] is None
 
 
 @pytest.mark.parametrize("action", ACTS)
@@ -302,7 +302,7 @@ async def test_action_that_is_not_taken(
     api: Any, action: str, raised: Exception, status: int
 ) -> None:
     await api.http.post(REQUESTS, json=api.body)
-    api.temporal.refuses = raised
+    api.temporal.rejects = raised
     check_problem(await api.http.post(f"{ACME}/{action}", json=ACTS[action]), status)
 
 
@@ -312,7 +312,7 @@ async def test_nothing_is_done_to_a_request_that_has_ended(api: Any, action: str
     await api.ends(Status.DECLINED)
     answer = await api.http.post(f"{ACME}/{action}", json=ACTS[action])
     assert "declined already" in check_problem(answer, 409)["detail"]
-    assert not api.temporal.acts
+    assert not api.temporal.actions
 
 
 async def test_bad_new_approver(api: Any) -> None:
@@ -342,7 +342,7 @@ async def test_fault_is_told_without_its_secrets(api: Any, monkeypatch: Any) -> 
     async def breaks(*_: Any, **__: Any) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(api.store.requests, "page", breaks)
+    monkeypatch.setattr(api.store.listing, "page", breaks)
     answer = await api.http.get(REQUESTS)
     check_problem(answer, 500)
     assert "secret detail" not in answer.text

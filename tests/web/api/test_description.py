@@ -44,8 +44,8 @@ async def test_bodies_are_described_as_they_are_read(api: Any) -> None:
     schemas = (await described(api))["components"]["schemas"]
     for name, model in (
         ("NewRequest", AccountWish),
-        ("Approver", NewApprover),
-        ("Reason", Withdrawal),
+        ("NewApprover", NewApprover),
+        ("Withdrawal", Withdrawal),
     ):
         assert schemas[name]["properties"].keys() == model.model_fields.keys()
         assert schemas[name]["additionalProperties"] is False

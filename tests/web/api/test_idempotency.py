@@ -49,7 +49,7 @@ async def test_same_key_and_another_body_is_refused(
     assert answer.status_code == 422
     [error] = answer.json()["errors"]
     assert error["field"] == "Idempotency-Key"
-    assert len(api.temporal.open) == 1
+    assert len(api.temporal.running) == 1
 
 
 async def test_what_is_wrong_with_the_key_comes_before_what_is_wrong_with_the_domain(
@@ -80,7 +80,7 @@ async def test_two_partners_may_think_of_the_same_key(api: Any) -> None:
     await send(api, KEY)
     kim = api.as_(sub="kim", email="kim@reseller.example")
     assert (await send(api, KEY | kim, account_domain="kim.example")).status_code == 201
-    assert len(api.temporal.open) == 2
+    assert len(api.temporal.running) == 2
 
 
 async def test_key_survives_a_new_name_of_its_requester(api: Any) -> None:
@@ -99,7 +99,7 @@ async def test_bad_key_is_named(api: Any, key: Any) -> None:
     answer = await send(api, {"Idempotency-Key": key})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
-    assert not api.temporal.open
+    assert not api.temporal.running
 
 
 @pytest.mark.parametrize("key", ["!", "~" * 64])
@@ -111,7 +111,7 @@ async def test_at_once_for_two_domains_one_has_the_key(api: Any) -> None:
     domains = [f"acme-{number}.example" for number in range(5)]
     answers = await asyncio.gather(*(send(api, KEY, account_domain=each) for each in domains))
     assert sorted(each.status_code for each in answers) == [201, 422, 422, 422, 422]
-    assert len(api.temporal.open) == 1
+    assert len(api.temporal.running) == 1
 
 
 async def test_refused_call_can_be_sent_again_once_the_way_is_free(api: Any) -> None:
@@ -128,19 +128,19 @@ async def test_request_is_not_refused_for_being_counted_itself(api: Any, monkeyp
         await send(api, {}, account_domain=domain)
         await api.worker_stores(f"smart-account-{domain}")
     first = await send(api, KEY)
-    refusal = api.store.refusal
+    reason_to_reject = api.store.requests.reason_to_reject
 
     async def just_stored(*asked: Any) -> Any:
         await api.worker_stores()  # the fifth, which is as many as there may be
-        return await refusal(*asked)
+        return await reason_to_reject(*asked)
 
-    monkeypatch.setattr(api.store, "refusal", just_stored)
+    monkeypatch.setattr(api.store.requests, "reason_to_reject", just_stored)
     again = await send(api, KEY)
     assert again.json()["request_id"] == first.json()["request_id"]
 
 
 async def test_what_temporal_keeps_of_a_key_tells_nothing(api: Any) -> None:
     await send(api, {"Idempotency-Key": "ada@acme.example"})
-    _, key = api.temporal.open["smart-account-acme.example"]
+    _, key = api.temporal.running["smart-account-acme.example"]
     assert len(key) == 64
     assert "ada" not in key

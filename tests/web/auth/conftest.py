@@ -174,7 +174,7 @@ class Visitor:
         """What the site makes of this browser's cookies."""
         cookies = "; ".join(f"{each.name}={each.value}" for each in self.http.cookies.jar)
         scope = {"type": "http", "app": self.site.app, "headers": [(b"cookie", cookies.encode())]}
-        return self.site.app.state.sessions.of(Request(scope))
+        return self.site.app.state.services.sessions.find(Request(scope))
 
 
 @pytest.fixture

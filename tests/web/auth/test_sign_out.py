@@ -41,7 +41,7 @@ async def test_it_works_while_the_provider_is_away(
     visitor: Any, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     await visitor.signs_in()
-    monkeypatch.setattr(provider, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(provider, "TIMEOUT_SECONDS", 0.2)
     path = "/.well-known/openid-configuration"
     if how == "hangs":
         visitor.provider.hangs = path

@@ -16,30 +16,24 @@ from fastapi import FastAPI, Response
 from starlette.types import Receive, Scope, Send
 
 from smart_accounts.contract.messages import (
-    ActionResult,
     Addressee,
     Email,
     EmailKind,
     EmailState,
-    NewApprover,
-    RequestStatus,
     SmartAccountRequest,
     Status,
-    Withdrawal,
 )
-from smart_accounts.contract.names import workflow_id
 from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
-from smart_accounts.errors import NotFound, Rejected, SmartAccountsError, Unavailable
 from smart_accounts.settings import Settings
-from smart_accounts.store.records import Limits
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.client import RequestClient, RunningRequest, Started
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.http.server import Server
+from tests.support.fake_temporal import FakeTemporal
+from tests.support.keys import KEY
 
-KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 PAT = Partner(subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
 KIM = Partner(subject="kim", email="kim@reseller.example", name="Kim Roy", company="Reseller GmbH")
 OPAL = Partner(
@@ -52,67 +46,13 @@ OPAL = Partner(
 LIMITS = Limits(open_per_customer=500, starts_per_requester_per_hour=500)
 
 
-class TakingClient(RequestClient):
-    """Temporal as these pages know it: one open run a domain, actions that are done or refused."""
-
-    def __init__(self) -> None:
-        self.open: dict[str, tuple[str | None, str, SmartAccountRequest]] = {}
-        """By workflow id: the idempotency key, the run's id and what was asked for."""
-        self.actions: list[tuple[str, Any]] = []
-        self.fails: SmartAccountsError | None = None
-        self.live: RequestStatus | None = None
-        """What a worker answers; ``None`` if none does."""
-
-    async def check(self) -> None:
-        if self.fails:
-            raise self.fails
-
-    async def start(self, request: SmartAccountRequest, *, key: str | None = None) -> Started:
-        await self.check()
-        id_ = workflow_id(request.account_domain)
-        its_key, run, _ = self.open.setdefault(id_, (key, str(uuid.uuid4()), request))
-        if its_key != key:
-            raise Rejected(f"A request for {request.account_domain} is already under way.")
-        return Started(id_, run, datetime.now(UTC))
-
-    async def begun(self, workflow_id: str, *, run_id: str | None = None) -> RunningRequest:
-        await self.check()
-        _, run, request = self.open.get(workflow_id, (None, None, None))
-        if run is None or run_id not in (None, run) or request is None:
-            raise NotFound("There is no open request there.")
-        return RunningRequest(workflow_id, run, datetime.now(UTC), request=request)
-
-    async def status(self, workflow_id: str, *, run_id: str | None = None) -> RequestStatus:
-        if self.live is None:
-            raise Unavailable("no worker")
-        return self.live
-
-    async def resend(self, workflow_id: str, *, run_id: str | None = None) -> ActionResult:
-        return await self._act("resend", run_id, None)
-
-    async def replace_approver(
-        self, workflow_id: str, new: NewApprover, *, run_id: str | None = None
-    ) -> ActionResult:
-        return await self._act("replace-approver", run_id, new.customer_email)
-
-    async def withdraw(
-        self, workflow_id: str, withdrawal: Withdrawal, *, run_id: str | None = None
-    ) -> ActionResult:
-        return await self._act("withdraw", run_id, withdrawal.reason)
-
-    async def _act(self, name: str, run_id: str | None, what: str | None) -> ActionResult:
-        await self.check()
-        self.actions.append((name, what))
-        return ActionResult(status=Status.PENDING, message="done")
-
-
 @dataclass
 class Desk:
     """The site as one signed-in partner uses it; ``work`` is what a worker does."""
 
     app: FastAPI
     store: AccountStore
-    temporal: TakingClient
+    temporal: FakeTemporal
     url: str
     listening: socket.socket
     http: httpx.AsyncClient = field(init=False)
@@ -127,8 +67,13 @@ class Desk:
     def sign_in(self, partner: Partner | None) -> None:
         answer = Response()
         if partner:
-            self.app.state.sessions.begin(answer, partner)
+            self.app.state.services.sessions.begin(answer, partner)
         self.cookie = answer.headers.get("set-cookie", "").partition(";")[0].encode()
+
+    @property
+    def done(self) -> list[tuple[str, str | None]]:
+        """The actions that Temporal was told, with their arguments."""
+        return [(name, what) for name, what, *_ in self.temporal.actions]
 
     async def browse(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [*scope.get("headers", []), (b"cookie", self.cookie)]
@@ -147,9 +92,9 @@ class Desk:
     async def work(self, *, signed_at: datetime | None = None) -> list[str]:
         """Take up what Temporal has; answers the ids of the requests."""
         ids = []
-        for key, run, request in list(self.temporal.open.values()):
-            await self.open(request, run, key=key, at=signed_at)
-            ids.append(run)
+        for running, key in list(self.temporal.running.values()):
+            await self.open(running.request, running.request_id, key=key, at=signed_at)
+            ids.append(running.request_id)
         return ids
 
     async def open(
@@ -169,15 +114,15 @@ class Desk:
             deadline=at + request.acceptance_window,
             idempotency_key=key,
         )
-        await self.store.open_request(opening, needs_attention, LIMITS)
+        await self.store.requests.open(opening, needs_attention, LIMITS)
         return run
 
     async def decide(self, run: str, decision: Decision) -> None:
         record = RecordDecision(request_id=run, decision=decision)
         if decision.status is Status.ACTIVE:
-            await self.store.activate(record)
+            await self.store.requests.activate(record)
         else:
-            await self.store.close(record)
+            await self.store.requests.close(record)
 
     async def mailed(
         self,
@@ -216,7 +161,7 @@ async def desk(store: AccountStore, request: pytest.FixtureRequest) -> AsyncIter
         support_url="https://service.example/help",
         temporal_ui_url="https://temporal.example/namespaces/ours",
     )
-    temporal = TakingClient()
+    temporal = FakeTemporal()
     app = create_app(store, temporal, LinkTokens([KEY]), settings)
     with listening:
         opened = Desk(app, store, temporal, url, listening)
@@ -239,7 +184,7 @@ def serve() -> Serve:
         config = uvicorn.Config(
             desk.browse, interface="asgi3", access_log=False, lifespan="off", ws="none"
         )
-        server = Server(config, desk.app.state.closing)
+        server = Server(config, desk.app.state.services.closing)
         serving = asyncio.create_task(server.serve(sockets=[desk.listening]))
         while not server.started:
             await asyncio.sleep(0.01)

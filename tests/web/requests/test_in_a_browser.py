@@ -63,7 +63,7 @@ async def test_from_the_start_page_to_withdrawn(
         await page.get_by_label("Reason").fill("Wrong company.")
         await button(page, "Withdraw the request").click()
         await expect(page.get_by_role("status").first).to_contain_text("The request is withdrawn.")
-    assert served_desk.temporal.actions == [("withdraw", "Wrong company.")]
+    assert served_desk.done == [("withdraw", "Wrong company.")]
 
 
 async def test_the_domain_follows_the_address_until_it_is_written(
@@ -118,8 +118,8 @@ async def test_sending_twice_makes_one_request(served_desk: Any, new_page: Any, 
         elif again == "reload":
             await page.reload()
         await heading(page).to_have_text("Smart Account Request Complete")
-    assert len(served_desk.temporal.open) == 1
-    assert (await served_desk.store.requests.page(requester_email=None)).total == 1
+    assert len(served_desk.temporal.running) == 1
+    assert (await served_desk.store.listing.page(requester_email=None)).total == 1
 
 
 async def test_news_appear_without_a_reload(served_desk: Any, new_page: Any, wanted: Any) -> None:
@@ -137,7 +137,7 @@ async def test_news_appear_without_a_reload(served_desk: Any, new_page: Any, wan
         await expect(page.get_by_label("Reason")).to_have_value("Half a sent")
         await expect(page.get_by_label("Reason")).to_be_focused()
         await expect(page.locator("#news")).to_have_text("Pending. Activation email sent.")
-        await served_desk.store.note_signalled(run, "accepted")
+        await served_desk.store.requests.note_signalled(run, "accepted")
         await expect(page.get_by_text("Being activated", exact=True)).to_be_visible()
         await expect(page.get_by_role("heading", name="Progress")).to_be_focused()
         await expect(page.get_by_text("Withdraw the request")).to_have_count(0)
@@ -209,11 +209,11 @@ async def test_actions_answer_beside_themselves(
         await expect(page.get_by_role("status").first).to_contain_text("is on its way")
         await expect(page).to_have_url(f"{served_desk.url}{HERE}?run={await only_run(served_desk)}")
     sent = [("replace-approver", "eve@acme.example"), ("resend", None)]
-    assert served_desk.temporal.actions == sent
+    assert served_desk.done == sent
 
 
 async def only_run(desk: Any) -> str:
-    [item] = (await desk.store.requests.page(requester_email=None)).items
+    [item] = (await desk.store.listing.page(requester_email=None)).items
     run: str = item.request.id
     return run
 
@@ -259,7 +259,7 @@ async def test_by_keyboard_alone_with_the_focus_to_be_seen(served_desk: Any, new
         await tab_to("Send it again")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("status").first).to_contain_text("is on its way")
-    assert served_desk.temporal.actions == [("resend", None)]
+    assert served_desk.done == [("resend", None)]
 
 
 async def test_the_service_ends_at_once_while_pages_listen(

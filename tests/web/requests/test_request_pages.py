@@ -79,7 +79,7 @@ async def test_a_form_without_our_token_changes_nothing(desk: Any, wanted: Any, 
     await desk.open(wanted())
     for form in (FORM, FORM | {"csrf": "guessed"}):
         assert (await desk.http.post(path, data=form)).status_code == 403
-    assert not desk.temporal.open
+    assert not desk.temporal.running
     assert not desk.temporal.actions
 
 
@@ -112,14 +112,14 @@ async def test_another_partners_request_looks_like_none(
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_looking_changes_nothing_and_is_not_kept(desk: Any, wanted: Any, method: str) -> None:
     run = await desk.open(wanted())
-    before = await desk.store.requests.page(requester_email=None)
+    before = await desk.store.listing.page(requester_email=None)
     for path in ("/requests", "/requests/new", HERE, f"{HERE}/complete?run={run}"):
         answer = await desk.http.request(method, path)
         assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     for action in ("resend", "replace-approver", "withdraw"):
         assert (await desk.http.request(method, f"{HERE}/{action}")).status_code == 405
-    assert await desk.store.requests.page(requester_email=None) == before
-    assert not desk.temporal.open
+    assert await desk.store.listing.page(requester_email=None) == before
+    assert not desk.temporal.running
     assert not desk.temporal.actions
 
 
@@ -156,7 +156,7 @@ async def test_the_review_shows_the_request_as_it_will_be(desk: Any) -> None:
     kept = hidden(answer)
     assert kept["account_domain"] == "xn--bcher-kva.example"
     assert kept["note_to_customer"] == "<b>one</b>\ntwo"
-    assert not desk.temporal.open
+    assert not desk.temporal.running
 
 
 async def test_the_review_points_at_what_is_odd(desk: Any) -> None:
@@ -226,7 +226,7 @@ async def test_what_is_wrong_stands_beside_its_field(desk: Any, case: str, path:
         assert f"{target}-error1" in field[1]
     for value in form.values():  # what was typed is still there
         assert value.replace("\r", "") in unescape(answer.text).replace("\r", "")
-    assert not desk.temporal.open
+    assert not desk.temporal.running
 
 
 async def test_going_back_to_change_keeps_everything(desk: Any) -> None:
@@ -257,11 +257,11 @@ async def test_sending_again_is_the_same_request(desk: Any) -> None:
     form = hidden(await desk.post("/requests/review", **FORM))
     answers = [await desk.post("/requests", **form) for _ in range(2)]
     await desk.work()
-    desk.temporal.open.clear()  # the run has ended; the store still knows the key
+    desk.temporal.running.clear()  # the run has ended; the store still knows the key
     answers.append(await desk.post("/requests", **form))
     assert {answer.status_code for answer in answers} == {303}
     assert len({answer.headers["location"] for answer in answers}) == 1
-    assert (await desk.store.requests.page(requester_email=None)).total == 1
+    assert (await desk.store.listing.page(requester_email=None)).total == 1
 
 
 async def test_a_form_that_was_changed_is_another_request(desk: Any) -> None:
@@ -269,7 +269,7 @@ async def test_a_form_that_was_changed_is_another_request(desk: Any) -> None:
     first = await desk.post("/requests", **form)
     second = await desk.post("/requests", **form | {"account_domain": "sub.acme.example"})
     assert first.headers["location"] != second.headers["location"]
-    assert len(desk.temporal.open) == 2
+    assert len(desk.temporal.running) == 2
 
 
 async def test_a_reload_of_the_review_sends_no_second_request(desk: Any) -> None:
@@ -294,7 +294,8 @@ async def test_complete_says_provisional_only_once_it_is(desk: Any) -> None:
         assert "Smart Account Request Complete" in text(complete)
         assert "provisional Smart Account was created" in text(complete)
         assert "refresh" not in complete.headers
-    [(_, run, _)] = desk.temporal.open.values()
+    [(running, _)] = desk.temporal.running.values()
+    run = running.request_id
     await desk.decide(run, Decision(status=Status.DECLINED, at=NOW))
     ended = await desk.http.get(where)
     assert (ended.status_code, ended.headers["location"]) == (303, f"{HERE}?run={run}")
@@ -304,17 +305,17 @@ async def test_complete_says_provisional_only_once_it_is(desk: Any) -> None:
 async def test_request_that_is_stored_while_it_is_looked_for(
     desk: Any, monkeypatch: pytest.MonkeyPatch, has_ended: bool
 ) -> None:
-    begun = desk.temporal.begun
+    find_running = desk.temporal.find_running
 
     async def slow(*args: Any, **run: str) -> Any:
         [run_id] = await desk.work()
         if has_ended:
             await desk.decide(run_id, Decision(status=Status.WITHDRAWN, at=NOW))
             raise NotFound("no request is open there")
-        return await begun(*args, **run)
+        return await find_running(*args, **run)
 
     where = (await desk.post("/requests", **FORM)).headers["location"]
-    monkeypatch.setattr(desk.temporal, "begun", slow)
+    monkeypatch.setattr(desk.temporal, "find_running", slow)
     answer = await desk.http.get(where.replace("/complete", ""))
     assert answer.status_code == 200
     assert ("Withdrawn" if has_ended else "Requested") in text(answer)
@@ -373,7 +374,7 @@ async def several(desk: Any, wanted: Any) -> None:
         at = NOW - timedelta(days=number, hours=1)
         name = f"Company {number}"
         await desk.open(wanted(f"c{number}.example", account_name=name), at=at)
-    newest = (await desk.store.requests.page(requester_email=None)).items[0].request
+    newest = (await desk.store.listing.page(requester_email=None)).items[0].request
     await desk.mailed(newest.id, EmailKind.ACTIVATION)
     await desk.decide(newest.id, Decision(status=Status.DECLINED, at=NOW))
 
@@ -426,7 +427,7 @@ ACTIONS = {
     "replace-approver": (
         {"customer_email": "eve@acme.example"},
         "eve@acme.example",
-        "The new approver is sent an activation email.",
+        "The new approver gets an activation email.",
     ),
     "withdraw": ({"reason": "Typo.\r\n"}, "Typo.", "The request is withdrawn."),
 }
@@ -439,7 +440,7 @@ async def test_an_action_is_told_once(desk: Any, wanted: Any, action: str) -> No
     answer = await desk.post(f"{HERE}/{action}?run={run}", **form)
     assert (answer.status_code, answer.headers["location"]) == (303, f"{HERE}?run={run}")
     assert {"HttpOnly", "SameSite=lax"} <= set(answer.headers["set-cookie"].split("; "))
-    assert desk.temporal.actions == [(action, sent)]
+    assert desk.done == [(action, sent)]
     assert words in text(await desk.http.get(HERE))
     assert words not in text(await desk.http.get(HERE))
 

@@ -19,7 +19,7 @@ from smart_accounts.contract.steps import Decision
 from smart_accounts.errors import Unavailable
 from smart_accounts.text import utc
 from smart_accounts.web.requests import events
-from smart_accounts.web.requests.timeline import Known, Step, story, untried
+from smart_accounts.web.requests.timeline import Snapshot, Step, timeline, untried
 from tests.support.read_model import status_in
 
 NOW = datetime.now(UTC)
@@ -33,9 +33,9 @@ def mail(state: EmailState, to: str = "ada@acme.example", **changes: Any) -> Ema
 
 
 async def told(desk: Any, run: str, live: RequestStatus | None = None) -> list[Step]:
-    known = await Known.load(desk.store, run)
+    known = await Snapshot.load(desk.store, run)
     assert known
-    return story(known, live)
+    return timeline(known, live)
 
 
 async def live_status(desk: Any, run: str, **changes: Any) -> RequestStatus:
@@ -87,7 +87,7 @@ def test_an_email_that_the_store_has_is_not_on_its_way() -> None:
     ("state", "answer", "title", "tone"),
     [
         (EmailState.SENT, None, "Activation email sent", "done"),
-        (EmailState.QUEUED, "451 later", "Activation email not taken yet", "waiting"),
+        (EmailState.QUEUED, "451 later", "Activation email not accepted yet", "waiting"),
         (EmailState.FAILED, "550 no such user", "Activation email refused", "bad"),
         (EmailState.BOUNCED, "552 full", "Activation email came back", "bad"),
     ],
@@ -140,7 +140,7 @@ async def test_a_refused_request_says_why(desk: Any, wanted: Any) -> None:
     await desk.decide(await desk.open(wanted()), Decision(status=Status.ACTIVE, at=NOW))
     run = await desk.open(wanted(), at=NOW)
     [step] = await told(desk, run)
-    assert step.title == "Requested, and refused by our checks"
+    assert step.title == "Requested, and rejected by our checks"
     assert "already has an active Smart Account" in step.lines[1]
 
 
@@ -148,7 +148,7 @@ async def test_an_answer_on_its_way_is_told(desk: Any, wanted: Any) -> None:
     run = await desk.open(wanted())
     live = await live_status(desk, run, decided_at=NOW)
     assert (await told(desk, run, live))[-1].title == "Decided"
-    await desk.store.note_signalled(run, "accepted")
+    await desk.store.requests.note_signalled(run, "accepted")
     assert "acceptance" in (await told(desk, run))[-1].lines[0]
 
 
@@ -161,7 +161,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def version(desk: Any, run: str) -> str:
-    known = await Known.load(desk.store, run)
+    known = await Snapshot.load(desk.store, run)
     assert known
     return known.version
 
@@ -176,12 +176,12 @@ async def test_every_change_is_one_event(desk: Any, wanted: Any, quick: None) ->
     changes: list[Callable[[], Awaitable[None]]] = [
         lambda: desk.mailed(run, EmailKind.ACTIVATION, EmailState.QUEUED, answer="451 later"),
         lambda: desk.mailed(run, EmailKind.ACTIVATION),
-        lambda: desk.store.note_signalled(run, "accepted"),
+        lambda: desk.store.requests.note_signalled(run, "accepted"),
         lambda: desk.decide(run, Decision(status=Status.ACTIVE, at=NOW)),
     ]
     for change in changes:
         seen = await version(desk, run)
-        stream = events.changes(desk.store, run, seen, desk.app.state.closing)
+        stream = events.changes(desk.store, run, seen, desk.app.state.services.closing)
         listening = asyncio.create_task(collect(stream))
         await asyncio.sleep(0.15)
         assert not listening.done()
@@ -228,7 +228,7 @@ async def test_a_stream_ends_quietly_when_the_database_is_away(
         raise Unavailable("no")
 
     run = await desk.open(wanted())
-    monkeypatch.setattr(desk.store, "find_request", fails)
+    monkeypatch.setattr(desk.store.requests, "find", fails)
     stream = events.changes(desk.store, run, "", asyncio.Event())
     assert await collect(stream) == "retry: 2000\n\n"
 
@@ -239,7 +239,7 @@ async def test_an_email_that_will_never_leave_is_not_shown(desk: Any, wanted: An
         await desk.mailed(run, EmailKind.REMINDER, EmailState.QUEUED, number=number, at=AT)
 
     async def shown() -> int:
-        return len(await desk.store.emails_of(await desk.store.find_request(run)))
+        return len(await desk.store.emails.statuses(await desk.store.requests.find(run)))
 
     assert await shown() == 1  # the newer one took the place of the other
     await desk.decide(run, Decision(status=Status.ACTIVE, at=AT))

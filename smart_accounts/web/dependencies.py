@@ -1,0 +1,121 @@
+"""What the routes depend on: the shared objects, the session, and the request in the path."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from smart_accounts.contract.messages import Status
+from smart_accounts.settings import Settings
+from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
+from smart_accounts.tokens import LinkTokens
+from smart_accounts.web.auth.login_attempt import LoginAttempts
+from smart_accounts.web.auth.provider import Provider
+from smart_accounts.web.auth.session import NotSignedIn, Partner, Session, Sessions
+from smart_accounts.web.http.forms import read_form
+from smart_accounts.web.http.origins import comes_from_elsewhere
+from smart_accounts.web.lookup import find_request
+from smart_accounts.web.rendering import Pages
+from smart_accounts.web.submission import Submission
+
+# The field rules allow two notes of 12 KB, percent-encoded, and 50 addresses.
+MAX_SESSION_FORM = 48 * 1024  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The shared objects of the application. ``app.state.services`` holds them."""
+
+    settings: Settings
+    store: AccountStore
+    client: RequestClient
+    tokens: LinkTokens
+    pages: Pages
+    sessions: Sessions
+    login_attempts: LoginAttempts
+    submission: Submission
+    provider: Provider | None
+    """Without a provider nobody can sign in or call the API."""
+    closing: asyncio.Event
+    """Set when the server shuts down, so that event streams end."""
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Web = Annotated[Services, Depends(_services)]
+
+
+async def _session(request: Request, web: Web) -> Session | None:
+    return web.sessions.find(request)
+
+
+CurrentSession = Annotated[Session | None, Depends(_session)]
+
+
+async def _open_session(session: CurrentSession) -> Session:
+    if session is None:
+        raise NotSignedIn
+    return session
+
+
+OpenSession = Annotated[Session, Depends(_open_session)]
+"""The session, also of a partner whose company is not known yet."""
+
+
+async def _signed_in(session: OpenSession) -> Partner:
+    if not session.partner.company:
+        raise NotSignedIn
+    return session.partner
+
+
+SignedIn = Annotated[Partner, Depends(_signed_in)]
+
+
+async def _session_form(request: Request, session: OpenSession, web: Web) -> dict[str, str]:
+    form = await read_form(request, MAX_SESSION_FORM)
+    is_ours = session.owns_form(form.get("csrf", ""))
+    if not is_ours or comes_from_elsewhere(request.headers, web.settings.base_url):
+        raise HTTPException(403)
+    return form
+
+
+SessionForm = Annotated[dict[str, str], Depends(_session_form)]
+"""The fields of a form that was sent from a page of this session."""
+
+
+async def _page(session: CurrentSession, web: Web) -> Callable[..., HTMLResponse]:
+    partner, csrf = (session.partner, session.csrf) if session else (None, "")
+    return partial(web.pages, partner=partner, csrf=csrf)
+
+
+Page = Annotated[Callable[..., HTMLResponse], Depends(_page)]
+"""``Pages.__call__`` for a page that shows who is signed in."""
+
+
+async def _visible_request(
+    workflow_id: str, partner: SignedIn, web: Web, run: str | None = None
+) -> StoredRequest:
+    return await find_request(web.store, web.client, partner, workflow_id, run)
+
+
+VisibleRequest = Annotated[StoredRequest, Depends(_visible_request)]
+"""The request in the path. Its status is ``requested`` while only Temporal has it."""
+
+
+async def _checked_request(request: VisibleRequest) -> StoredRequest:
+    if request.status is Status.REQUESTED:
+        raise HTTPException(404)
+    return request
+
+
+CheckedRequest = Annotated[StoredRequest, Depends(_checked_request)]
+"""The request in the path, which the store has."""
