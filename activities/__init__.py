@@ -1,1 +1,1 @@
-"""What a request does to the world: one method an effect."""
+"""What a request does to the world: one method per effect."""

@@ -1,4 +1,4 @@
-"""Sending emails: at least once each, never a settled one again, no one waits for another."""
+"""Send emails: each at least once, side by side, and never again after its outcome is recorded."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from smart_accounts.contract.messages import Addressee, Email, EmailKind, EmailS
 from smart_accounts.contract.steps import EmailOutcome, SendEmails
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.bounces import return_path
-from smart_accounts.mail.compose import Composer, recipient
+from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.smtp import (
     MailError,
     RefusedPermanently,
@@ -30,7 +30,7 @@ from smart_accounts.tokens import LinkTokens, token_hash
 
 HEARTBEAT_EVERY = timedelta(seconds=3)
 MISCONFIGURED_RETRY = timedelta(minutes=10)
-FOR_GOOD_AFTER = timedelta(days=5)  # as long as mail servers queue (RFC 5321, 4.5.4.1)
+GIVE_UP_AFTER = timedelta(days=5)  # mail servers keep trying as long (RFC 5321 §4.5.4.1)
 WITH_LINK = {EmailKind.ACTIVATION, EmailKind.REMINDER}
 
 Clock = Callable[[], datetime]
@@ -54,29 +54,32 @@ class EmailActivities:
         self._bounce_domain = bounce_domain
 
     @activity.defn
-    async def send_emails(self, occasion: SendEmails) -> list[EmailOutcome]:
-        """Try each email once, side by side; answers the outcomes in the same order.
+    async def send_emails(self, batch: SendEmails) -> list[EmailOutcome]:
+        """Try to send each email once. Returns the outcomes in the same order.
 
-        An email that is refused for now comes back ``queued``, unless that is all there is to
-        say: then the activity fails, for Temporal to retry it with its back-off.
+        An email that could not be sent yet has the outcome ``queued``. If that is true of all of
+        them, the activity fails instead, so that Temporal retries it with a growing interval.
+
+        Raises:
+            ApplicationError: no email could be sent yet, and ``batch.until`` has not passed.
         """
-        request = await self._store.find_request(occasion.request_id)
+        request = await self._store.requests.find(batch.request_id)
         if request is None:
             raise ApplicationError("The store does not know this request yet.")
         clock = _clock()
         async with _heartbeats():
-            results = await _finish(self._try(request, email, clock) for email in occasion.emails)
-        outcomes, errors = _sort_out(results, clock())
-        is_late = occasion.until is not None and clock() >= occasion.until
+            results = await _gather(self._attempt(request, email, clock) for email in batch.emails)
+        outcomes, errors = _split(results, clock())
+        is_late = batch.until is not None and clock() >= batch.until
         if errors and not is_late and all(each.state == EmailState.QUEUED for each in outcomes):
             raise _retry_later(errors)
         return outcomes
 
-    async def _try(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
-        known = await self._store.emails.outcome(request.id, email)
-        if known and known.state != EmailState.QUEUED:
-            return known
-        if request.makes_untrue(email):
+    async def _attempt(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
+        earlier = await self._store.emails.outcome(request.id, email)
+        if earlier and earlier.state != EmailState.QUEUED:
+            return earlier
+        if request.is_outdated(email):
             return EmailOutcome(state=EmailState.DROPPED, at=clock())
         link = await self._link(request) if email.kind in WITH_LINK else None
         message = self._composer.compose(
@@ -87,9 +90,11 @@ class EmailActivities:
             undelivered=await self._undelivered(request, email),
         )
         try:
-            outcome = await self._send(message, known, clock)
+            outcome = await self._send(message, earlier, clock)
         except Unreachable:
-            if known:  # the days of an outage of ours are none of its refusals
+            if earlier:
+                # An outage of our mail server must not count towards this recipient's five days
+                # of refusals.
                 await self._store.emails.forget_refusals(request.id, email)
             raise
         await self._record(request, email, message["Message-ID"], outcome)
@@ -98,18 +103,18 @@ class EmailActivities:
         return outcome
 
     async def _send(
-        self, message: EmailMessage, known: EmailOutcome | None, clock: Clock
+        self, message: EmailMessage, earlier: EmailOutcome | None, clock: Clock
     ) -> EmailOutcome:
         try:
             await self._sender.send(message, self._return_path(message))
         except RefusedPermanently as error:
-            return EmailOutcome(state=EmailState.FAILED, at=clock(), answer=error.answer)
+            return EmailOutcome(state=EmailState.FAILED, at=clock(), answer=error.reply)
         except RefusedTemporarily as error:
-            since = known.at if known else clock()
-            if clock() - since < FOR_GOOD_AFTER:
-                return EmailOutcome(state=EmailState.QUEUED, at=since, answer=error.answer)
-            answer = f"{error.answer} (for {FOR_GOOD_AFTER.days} days)"
-            return EmailOutcome(state=EmailState.FAILED, at=clock(), answer=answer)
+            since = earlier.at if earlier else clock()
+            if clock() - since < GIVE_UP_AFTER:
+                return EmailOutcome(state=EmailState.QUEUED, at=since, answer=error.reply)
+            reply = f"{error.reply} (for {GIVE_UP_AFTER.days} days)"
+            return EmailOutcome(state=EmailState.FAILED, at=clock(), answer=reply)
         return EmailOutcome(state=EmailState.SENT, at=clock())
 
     def _return_path(self, message: EmailMessage) -> str | None:
@@ -118,54 +123,54 @@ class EmailActivities:
         return return_path(self._tokens.return_token(message["Message-ID"]), self._bounce_domain)
 
     async def _undelivered(self, request: StoredRequest, email: Email) -> list[EmailStatus]:
-        """What the requester should know when nobody answers: emails that did not arrive."""
+        """Return the customer's emails that did not arrive, which the ``expiring`` email lists."""
         if email.kind != EmailKind.EXPIRING:
             return []
         emails = await self._store.emails.of_request(request.id)
         return [
             status
-            for mail, status in emails
-            if mail.to == Addressee.CUSTOMER
+            for sent, status in emails
+            if sent.to == Addressee.CUSTOMER
             and status.state in (EmailState.FAILED, EmailState.BOUNCED)
         ]
 
     async def _record(
         self, request: StoredRequest, email: Email, message_id: str, outcome: EmailOutcome
     ) -> None:
-        to, token = recipient(email, request), self._tokens.return_token(message_id)
+        to, token = email.address_in(request), self._tokens.return_token(message_id)
         while True:
             try:
                 return await self._store.emails.record(
                     request.id, email, to, message_id, token, outcome
                 )
             except Unavailable:
-                # The email is out; giving up here would send it again.
+                # The email has been sent. Giving up here would send it again.
                 await asyncio.sleep(1)
 
     async def _link(self, request: StoredRequest) -> str:
-        """The activation link; the one already issued as long as its key is in use."""
+        """Return the issued activation link, or a new one if the key of that link was removed."""
         ordinal = request.link_ordinal
-        issued = await self._store.link_hash(request.id, ordinal)
+        issued = await self._store.links.hash_of(request.id, ordinal)
         candidates = self._tokens.candidates(request.id, ordinal)
         token = next((each for each in candidates if token_hash(each) == issued), None)
         if token is None:
             token = candidates[0]
-            # Before the email leaves: a link that is out must be known.
-            await self._store.save_link(request.id, ordinal, token_hash(token))
+            # Save the link before the email is sent, so that every link that arrives is known.
+            await self._store.links.save(request.id, ordinal, token_hash(token))
         return f"{self._base_url}/activate/{token}"
 
 
 def _clock() -> Clock:
-    """Temporal's clock, not this machine's: what it says stands beside the workflow's times."""
-    started, begun = activity.info().started_time, time.monotonic()
-    return lambda: started + timedelta(seconds=time.monotonic() - begun)
+    """Return Temporal's clock, because its times are shown beside those of the workflow."""
+    started_at, start = activity.info().started_time, time.monotonic()
+    return lambda: started_at + timedelta(seconds=time.monotonic() - start)
 
 
-async def _finish(
-    tries: Iterable[Coroutine[Any, Any, EmailOutcome]],
+async def _gather(
+    attempts: Iterable[Coroutine[Any, Any, EmailOutcome]],
 ) -> list[EmailOutcome | BaseException]:
-    """Let emails in flight come to their end when the workflow no longer wants them."""
-    work = asyncio.gather(*tries, return_exceptions=True)
+    """Run all attempts. If the workflow cancels the activity, emails being sent are finished."""
+    work = asyncio.gather(*attempts, return_exceptions=True)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -178,31 +183,32 @@ async def _finish(
         return await work
 
 
-def _sort_out(
+def _split(
     results: list[EmailOutcome | BaseException], now: datetime
 ) -> tuple[list[EmailOutcome], list[BaseException]]:
+    """Return one outcome per email, ``queued`` for an error, and the errors."""
     queued = EmailOutcome(state=EmailState.QUEUED, at=now)
     outcomes = [queued if isinstance(result, BaseException) else result for result in results]
     return outcomes, [result for result in results if isinstance(result, BaseException)]
 
 
 def _retry_later(errors: list[BaseException]) -> BaseException:
-    """What the operator sees on the pending activity: no address, so no server's full answer."""
+    """Return the error that operators see. It has no server reply, which may name an address."""
     for error in errors:
         if isinstance(error, SenderMisconfigured):
             return ApplicationError(
-                "The mail server does not accept our account or address: check the SMTP settings.",
+                "The mail server does not accept our account or address. Check the SMTP settings.",
                 type="SenderMisconfigured",
                 next_retry_delay=MISCONFIGURED_RETRY,
             )
     if any(isinstance(error, Unreachable) for error in errors):
         return ApplicationError(
-            "No mail server takes emails from us for now; they will be tried again.",
+            "The mail server takes no emails from us at the moment. They will be sent again later.",
             type="MailServerUnreachable",
         )
     if all(isinstance(error, MailError) for error in errors):
         return ApplicationError(
-            "The mail server does not take the email for now; it will be tried again.",
+            "The mail server does not take the email at the moment. It will be sent again later.",
             type="RefusedTemporarily",
         )
     return next(error for error in errors if not isinstance(error, MailError))
@@ -210,7 +216,7 @@ def _retry_later(errors: list[BaseException]) -> BaseException:
 
 @asynccontextmanager
 async def _heartbeats() -> AsyncIterator[None]:
-    """Tell Temporal that the sends go on: when the worker dies, another takes over in seconds."""
+    """Send heartbeats, so that another worker takes over within seconds if this one dies."""
 
     async def beat() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Tokens of activation links and return paths: unforgeable, opaque, derived: the same each time."""
+"""Tokens for activation links and return paths. They are derived from secret keys."""
 
 import base64
 import hashlib
@@ -7,23 +7,24 @@ from collections.abc import Sequence
 
 
 class LinkTokens:
-    """Derives tokens under secret keys; the newest key, which comes first, makes new ones.
+    """Derives tokens from secret keys. New tokens use the newest key, which comes first.
 
-    Source: HMAC-SHA256 (RFC 2104) of request id and ordinal, 43 URL-safe characters. A return
-    path's token is 32 characters of base32, since mail servers may change the case.
+    A token is an HMAC-SHA256 (RFC 2104), so nobody can guess it and it can be made again. A link's
+    token has 43 URL-safe characters, from the request id and the link's ordinal. A return path's
+    token has 32 characters of base32, because mail servers may change upper and lower case.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [key.encode() for key in keys]
 
     def candidates(self, request_id: str, ordinal: int) -> list[str]:
-        """The link's token under each key, newest first."""
+        """Return the link's token under each key, newest key first."""
         message = f"activate:{request_id}:{ordinal}".encode()
         macs = (hmac.digest(key, message, hashlib.sha256) for key in self._keys)
         return [base64.urlsafe_b64encode(mac).rstrip(b"=").decode() for mac in macs]
 
     def is_genuine(self, token: str, request_id: str, ordinal: int) -> bool:
-        """Whether one of the keys in use made the token; a dropped key's links are dead."""
+        """Return True if one of the keys made the token. Links of removed keys do not work."""
         presented = token.encode()
         return any(
             hmac.compare_digest(presented, candidate.encode())
@@ -31,11 +32,14 @@ class LinkTokens:
         )
 
     def return_token(self, message_id: str) -> str:
-        """Stands in an email's return path and makes a bounce believable."""
+        """Return the token for an email's return path. A bounce with it is about this email."""
         mac = hmac.digest(self._keys[0], f"return:{message_id}".encode(), hashlib.sha256)
         return base64.b32encode(mac[:20]).decode().lower()
 
 
 def token_hash(token: str) -> str:
-    """What the store keeps of a token: SHA-256 in hex. The token has 256 random-looking bits."""
+    """Return the SHA-256 of the token in hex, which is all that the store keeps of a token.
+
+    No salt is needed, because a token has 256 random-looking bits.
+    """
     return hashlib.sha256(token.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Field errors: what is wrong with an input, one message per field, without quoting values."""
+"""Field errors: what is wrong with an input. One message per field, which quotes no value."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from smart_accounts.errors import SmartAccountsError
 
 
 class FieldError(OwnMessage):
-    """One message for one field; never quotes the value."""
+    """A message about one field. It never quotes the value."""
 
     field: str
     message: str
 
 
 class BadInput(SmartAccountsError):
-    """Input broke field rules; nothing was done."""
+    """The input breaks field rules. Nothing was done."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
@@ -48,13 +48,15 @@ def _field_error(error: ErrorDetails) -> FieldError:
 
 
 def described(errors: Sequence[ErrorDetails]) -> list[FieldError]:
-    """One plain message for each thing wrong, in the order of the fields."""
+    """Return one plain message per error, in the order of the fields."""
     return [
         _field_error(each)
         for each in errors
-        if each["type"] != "default_factory_not_called"  # the field it waits for has its own
+        # The field that this default depends on has an error of its own.
+        if each["type"] != "default_factory_not_called"
     ]
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
+    """Return one plain message per error of a pydantic model."""
     return described(error.errors(include_url=False, include_input=False))

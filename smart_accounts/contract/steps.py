@@ -1,4 +1,4 @@
-"""What travels between the workflow and its activities."""
+"""The messages between the workflow and its activities."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from smart_accounts.contract.messages import (
 
 
 class OpenRequest(OwnMessage):
-    """Store the request and its provisional account. ``request_id`` is the first run id."""
+    """Store a request and its provisional account. ``request_id`` is the first run id."""
 
     request_id: str
     request: SmartAccountRequest
@@ -23,20 +23,22 @@ class OpenRequest(OwnMessage):
 
 
 class Checked(OwnMessage):
-    """``refused`` is the reason why nothing was stored, ``needs_attention`` what looked odd.
+    """The result of the checks of a request.
 
-    ``invalid`` is what breaks the rules that change with every release: it is no request.
+    ``refused`` is the reason if the request is rejected, and then nothing is stored. ``invalid``
+    lists errors of rules that are checked only once, because they change between releases.
+    ``needs_attention`` lists what an operator should look at.
     """
 
     refused: str | None = None
-    invalid: tuple["FieldError", ...] = ()
+    invalid: tuple[FieldError, ...] = ()
     needs_attention: tuple[str, ...] = ()
 
 
 class IssueLink(OwnMessage):
-    """A new activation link, in place of the one before, for the request as it is now.
+    """Replace the activation link. ``ordinal`` counts the links of the request from 1.
 
-    ``ordinal`` counts the request's links from 1.
+    ``request`` has the approver who gets the new link.
     """
 
     request_id: str
@@ -46,7 +48,7 @@ class IssueLink(OwnMessage):
 
 
 class Decision(OwnMessage):
-    """The one decision on a request; ``status`` is the end it leads to."""
+    """The decision on a request. ``status`` is the final status that it leads to."""
 
     status: Status
     at: datetime
@@ -55,7 +57,7 @@ class Decision(OwnMessage):
 
 
 class RecordDecision(OwnMessage):
-    """End a request; ``request`` is the one that was decided on, whoever is asked by now."""
+    """End a request. ``request`` is the request at the time of the decision."""
 
     request_id: str
     decision: Decision
@@ -63,9 +65,9 @@ class RecordDecision(OwnMessage):
 
 
 class SendEmails(OwnMessage):
-    """One occasion's emails: each is tried, whatever becomes of the others.
+    """Send a batch of emails. A refused email does not affect the others.
 
-    After ``until`` what is still refused for now is handed back instead of tried again.
+    After ``until``, emails that are still refused temporarily are returned, not tried again.
     """
 
     request_id: str
@@ -74,7 +76,7 @@ class SendEmails(OwnMessage):
 
 
 class EmailOutcome(OwnMessage):
-    """What became of one email at one try; ``answer`` is the mail server's refusal."""
+    """The outcome of one attempt to send an email. ``answer`` is the reply if it was refused."""
 
     state: EmailState
     at: datetime

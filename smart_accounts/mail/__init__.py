@@ -1,1 +1,1 @@
-"""Emails: composed from templates, sent over SMTP."""
+"""Emails: compose them from templates, send them over SMTP, read bounces."""

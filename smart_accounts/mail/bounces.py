@@ -1,4 +1,4 @@
-"""Emails that come back: the return path they left with, and the report that is sent to it."""
+"""Bounced emails: the return path that each email gets, and the reports that arrive there."""
 
 import re
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from email.message import Message
 from email.parser import BytesHeaderParser, HeaderParser
 from email.utils import getaddresses
 
-from smart_accounts.mail.smtp import RefusedPermanently
+from smart_accounts.mail.smtp import reply_line
 
 _RECIPIENT_HEADERS = ("To", "Delivered-To", "X-Original-To", "Envelope-To")
 
 
 @dataclass(frozen=True)
 class BounceReport:
-    """``answer`` is what the mail server said, on one printable line."""
+    """``token`` identifies the email. ``answer`` is what the mail server said about it."""
 
     token: str
     answer: str
@@ -24,43 +24,43 @@ def return_path(token: str, domain: str) -> str:
 
 
 def read_bounce(raw: bytes, domain: str) -> BounceReport | None:
-    """Which of our emails can't be delivered, if ``raw`` is a report that says so for good.
+    """Return the report if it says that one of our emails permanently failed.
 
-    Whatever else is sent to a return path, garbage included, is ``None``.
-    Source: RFC 3464 (the fields) and RFC 6522 (the parts).
+    Returns None for everything else that is sent to a return path, such as garbage.
+    Sources: RFC 3464 for the fields, RFC 6522 for the parts.
     """
     try:
         return _read(BytesHeaderParser().parsebytes(raw), domain)
-    except Exception:  # noqa: BLE001 - the library doesn't say what it raises at garbage
+    except Exception:  # noqa: BLE001 - the library does not document what garbage raises
         return None
 
 
 def _read(report: Message, domain: str) -> BounceReport | None:
     token, recipients = _token(report, domain), _recipients(report)
-    # A server may have passed the email on to several; if one has it, it did not come back.
-    if token is None or not recipients or not all(map(_failed_for_good, recipients)):
+    # A server may forward one email to several people. If one of them got it, it did not bounce.
+    if token is None or not recipients or not all(map(_has_failed, recipients)):
         return None
     code, status = str(recipients[0].get("Diagnostic-Code", "")), str(recipients[0]["Status"])
-    said = re.sub(r"^\s*[\w-]+\s*;", "", code)  # without its type, such as smtp
-    return BounceReport(token, RefusedPermanently(said).answer or RefusedPermanently(status).answer)
+    reply = re.sub(r"^\s*[\w-]+\s*;", "", code)  # without its type, such as "smtp;"
+    return BounceReport(token, reply_line(reply) or reply_line(status))
 
 
 def _token(report: Message, domain: str) -> str | None:
-    """The token of our one address that the report was sent to."""
-    ours = re.compile(return_path("([a-z2-7]{32})", re.escape(domain.lower())))
+    """Return the token in the one return path that the report was sent to."""
+    pattern = re.compile(return_path("([a-z2-7]{32})", re.escape(domain.lower())))
     headers = [str(value) for name in _RECIPIENT_HEADERS for value in report.get_all(name, [])]
-    # One by one: newer versions of the library find nothing if one header is malformed.
+    # One by one, because newer versions of the library return nothing if one header is malformed.
     addresses = [address for header in headers for _, address in getaddresses([header])]
-    tokens = {found[1] for each in addresses if (found := ours.fullmatch(each.lower()))}
+    tokens = {match[1] for address in addresses if (match := pattern.fullmatch(address.lower()))}
     return tokens.pop() if len(tokens) == 1 else None
 
 
 def _recipients(report: Message) -> list[Message]:
-    """The fields about each recipient, from the report's second part."""
+    """Return the fields about each recipient, which are in the report's second part."""
     kind, boundary = str(report.get_param("report-type")).lower(), report.get_boundary()
     if (report.get_content_type(), kind) != ("multipart/report", "delivery-status") or not boundary:
         return []
-    # Split here: the library takes many seconds for parts that a stranger nested deeply.
+    # Split here, because the library takes many seconds for an email with deeply nested parts.
     line = rf"(?m)^--{re.escape(boundary)}(?:--)?[ \t]*\r?\n"
     parts = re.split(line, str(report.get_payload()))
     part = HeaderParser().parsestr("".join(parts[2:3]))
@@ -70,8 +70,8 @@ def _recipients(report: Message) -> list[Message]:
     return [fields for fields in map(HeaderParser().parsestr, groups) if "Action" in fields]
 
 
-def _failed_for_good(recipient: Message) -> bool:
-    # Also with a status 4.x.x: then a server has given up after days.
+def _has_failed(recipient: Message) -> bool:
+    # A status 4.x.x fails too. The server gave up after trying for days.
     action, status = str(recipient["Action"]), str(recipient["Status"])
     return bool(
         re.match(r"failed\b", action, re.IGNORECASE) and re.match(r"[45]\.\d+\.\d+\b", status)

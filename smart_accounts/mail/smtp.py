@@ -1,7 +1,6 @@
-"""Sending over SMTP: few reused connections, one recipient an email, errors by what can be done."""
+"""Send emails over SMTP: a few kept connections, and errors that say what the caller can do."""
 
 import asyncio
-import math
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -21,67 +20,73 @@ from aiosmtplib import (
 )
 
 from smart_accounts.settings import SmtpTls
+from smart_accounts.text import one_line
 
-MAX_ANSWER = 300
+MAX_REPLY = 300
 CLOSING = 421  # the server is about to close the connection
-AUTHENTICATION_REQUIRED = 530  # may come in answer to any command (RFC 4954, 6)
+AUTHENTICATION_REQUIRED = 530  # a possible reply to any command (RFC 4954 §6)
+
+
+def reply_line(reply: str) -> str:
+    """Return a mail server's reply as one printable line of at most 300 characters."""
+    return one_line(reply)[:MAX_REPLY]
 
 
 class MailError(Exception):
-    """The email was not taken; ``answer`` is what the server said, on one printable line."""
+    """The email was not sent. ``reply`` is what the mail server said, on one printable line."""
 
-    def __init__(self, answer: str) -> None:
-        printable = "".join(char if char.isprintable() else " " for char in answer)
-        self.answer = " ".join(printable.split())[:MAX_ANSWER]
-        super().__init__(self.answer)
+    def __init__(self, reply: str) -> None:
+        self.reply = reply_line(reply)
+        super().__init__(self.reply)
 
 
 class Unreachable(MailError):
-    """No mail server takes emails from us for now, whoever the recipient: try again later."""
+    """The mail server takes no emails from us at the moment, for any recipient. Try again later."""
 
 
 class RefusedTemporarily(MailError):
-    """Try again later, with the same ``Message-ID``: the server may have the email."""
+    """Try again later. Use the same ``Message-ID``, because the server may have the email."""
 
 
 class RefusedPermanently(MailError):
-    """The server will not take this email for this recipient."""
+    """The mail server will never take this email for this recipient."""
 
 
 class SenderMisconfigured(MailError):
-    """The server does not accept us, whoever the recipient: our settings need a person."""
+    """The mail server does not accept us, for any recipient. An operator must fix the settings."""
 
 
 @dataclass(frozen=True)
-class _Mail:
+class _Envelope:
     sender: str
     recipient: str
     content: bytes
 
     @classmethod
     def of(cls, message: EmailMessage, return_path: str | None) -> Self:
-        """
+        """Return the message as it is sent.
+
         Raises:
-            ValueError: the message has not exactly one sender and one recipient. Of several
-                recipients some could be refused without an error.
+            ValueError: the message does not have exactly one sender and one recipient. With
+                several recipients, a server could refuse some of them without an error.
         """
         (sender,), (recipient,) = message["From"].addresses, message["To"].addresses
         content = message.as_bytes(policy=WIRE.clone(cte_type="7bit"))
         return cls(return_path or sender.addr_spec, recipient.addr_spec, content)
 
 
-class _Stale(Exception):
-    """A kept connection is of no more use; the email has not been sent over it."""
+class _StaleConnection(Exception):
+    """A kept connection no longer works. The email has not been sent over it."""
 
 
 class SmtpSender:
-    """Sends emails one at a time over each of a few connections, which are kept for the next."""
+    """Sends emails over a few connections, one email at a time, and keeps them for the next."""
 
     COMMAND_TIMEOUT = timedelta(seconds=30)
-    PROBE_TIMEOUT = timedelta(seconds=5)  # for a kept connection: it is easily replaced
-    FINAL_DOT_TIMEOUT = timedelta(minutes=10)  # RFC 5321, 4.5.3.2.6: less makes doubles
-    HUNG = timedelta(seconds=1)  # a try to connect that failed so late kept others waiting
-    PAUSE_WHEN_HUNG = timedelta(seconds=5)
+    PROBE_TIMEOUT = timedelta(seconds=5)  # for a kept connection, which is easy to replace
+    FINAL_DOT_TIMEOUT = timedelta(minutes=10)  # RFC 5321 §4.5.3.2.6. Less causes duplicate emails.
+    HANGS_AFTER = timedelta(seconds=1)  # an attempt to connect that fails later than this hung
+    PAUSE_AFTER_HANG = timedelta(seconds=5)
 
     def __init__(
         self,
@@ -99,110 +104,123 @@ class SmtpSender:
             "username": username or None,
             "password": password,
             "use_tls": tls == SmtpTls.TLS,
-            "start_tls": tls == SmtpTls.STARTTLS,  # demanded, not just tried
+            "start_tls": tls == SmtpTls.STARTTLS,  # True fails if the server does not offer it
         }
         self._slots = asyncio.Semaphore(connections)
         self._idle: list[SMTP] = []
-        self._away_until = 0.0
-        """Until when no one else need try to connect; 0 where the last try did not hang."""
+        self._paused_until: float | None = None
+        """Set if the last attempt to connect hung; until then nobody tries to connect."""
+        self._is_probing = False
+        """True while one email tries whether the server is back after a pause."""
 
     async def send(self, message: EmailMessage, return_path: str | None = None) -> None:
-        """Send to the one recipient in ``To``; returns once the server has taken the email.
+        """Send to the one recipient in ``To``. Returns once the server has taken the email.
 
-        Bounces go to ``return_path``, or else to the sender in ``From``.
+        Bounces go to ``return_path``, or to the sender in ``From`` if there is none.
 
         Raises:
-            MailError: one of its kinds, which says what can be done.
+            MailError: the subclass says what the caller can do.
         """
-        mail = _Mail.of(message, return_path)
+        envelope = _Envelope.of(message, return_path)
         async with self._slots:
             try:
                 while self._idle:
-                    with suppress(_Stale):
-                        return await self._send_over(self._idle.pop(), mail, reused=True)
-                await self._send_over(await self._connect(), mail)
+                    with suppress(_StaleConnection):
+                        return await self._send_over(self._idle.pop(), envelope, reused=True)
+                await self._send_over(await self._connect(), envelope)
             except (SMTPException, OSError, UnicodeError) as error:
-                raise _what_can_be_done(error) from error
+                raise _classify(error) from error
 
     async def aclose(self) -> None:
-        """Say good-bye on the idle connections. Call it when no send is under way."""
+        """Close the idle connections. Call this only while no email is being sent."""
         while self._idle:
             with suppress(SMTPException), closing(self._idle.pop()) as connection:
                 await connection.quit(timeout=self.PROBE_TIMEOUT.total_seconds())
 
     async def _connect(self) -> SMTP:
-        """A new connection.
+        """Open a connection.
 
-        A server that drops packets lets each try hang, and the emails behind it. So after one that
-        hung all the others fail at once, until a single try that comes after a pause gets through.
+        A server that drops packets makes each attempt hang and the next emails wait. After an
+        attempt that hung, others fail immediately. After a pause a single email tries again.
         """
-        began = time.monotonic()
-        if began < self._away_until:
-            raise Unreachable("The mail server did not answer a moment ago.")
-        self._away_until = self._away_until and math.inf
+        started = time.monotonic()
+        is_paused = self._paused_until is not None and started < self._paused_until
+        if is_paused or self._is_probing:
+            raise Unreachable("The mail server did not respond a moment ago.")
+        self._is_probing = self._paused_until is not None
         connection = SMTP(timeout=self.COMMAND_TIMEOUT.total_seconds(), **self._options)
-        away_until = 0.0
+        paused_until = None
         try:
             await connection.connect()
         except (SMTPException, OSError, UnicodeError) as error:
-            now, found = time.monotonic(), _what_can_be_done(error)
-            if now - began > self.HUNG.total_seconds():
-                away_until = now + self.PAUSE_WHEN_HUNG.total_seconds()
-            raise (
-                Unreachable(found.answer) if isinstance(found, RefusedTemporarily) else found
-            ) from error
+            now, found = time.monotonic(), _classify(error)
+            if now - started > self.HANGS_AFTER.total_seconds():
+                paused_until = now + self.PAUSE_AFTER_HANG.total_seconds()
+            if isinstance(found, RefusedTemporarily):
+                found = Unreachable(found.reply)  # no recipient was named yet
+            raise found from error
         finally:
-            self._away_until = away_until
+            self._paused_until = paused_until
+            self._is_probing = False
         return connection
 
-    async def _send_over(self, connection: SMTP, mail: _Mail, *, reused: bool = False) -> None:
+    async def _send_over(
+        self, connection: SMTP, envelope: _Envelope, *, reused: bool = False
+    ) -> None:
         try:
             if reused:
-                await self._announce_again(connection, mail)
+                await self._open_on_reused(connection, envelope)
             else:
-                await _announce(connection, mail)
-            # One time-out for both answers to DATA: the library takes no two.
-            await connection.data(mail.content, timeout=self.FINAL_DOT_TIMEOUT.total_seconds())
+                await _open_envelope(connection, envelope)
+            # One timeout for both replies to DATA, because the library takes only one.
+            timeout = self.FINAL_DOT_TIMEOUT.total_seconds()
+            await connection.data(envelope.content, timeout=timeout)
         except BaseException:
-            # Also when cancelled: what this email left half-way would mix with the next one's.
+            # Also when cancelled. A half-sent email would mix with the next one.
             connection.close()
             raise
         self._idle.append(connection)
 
-    async def _announce_again(self, connection: SMTP, mail: _Mail) -> None:
-        """Open the email's envelope on a connection that the server may have given up meanwhile.
+    async def _open_on_reused(self, connection: SMTP, envelope: _Envelope) -> None:
+        """Open the envelope on a connection that the server may have closed in the meantime.
 
         Raises:
-            _Stale: it has, or takes no more emails on it; nothing but addresses has gone out.
+            _StaleConnection: the connection is closed, or takes no more emails. Only addresses
+                have been sent over it.
         """
         try:
             await connection.rset(timeout=self.PROBE_TIMEOUT.total_seconds())
-            await _announce(connection, mail)
+            await _open_envelope(connection, envelope)
         except SMTPException as error:
             if isinstance(error, SMTPRecipientRefused) and error.code != CLOSING:
                 raise
-            raise _Stale from error
+            raise _StaleConnection from error
 
 
-async def _announce(connection: SMTP, mail: _Mail) -> None:
-    await connection.mail(mail.sender)
-    await connection.rcpt(mail.recipient)
+async def _open_envelope(connection: SMTP, envelope: _Envelope) -> None:
+    await connection.mail(envelope.sender)
+    await connection.rcpt(envelope.recipient)
 
 
-def _what_can_be_done(error: Exception) -> MailError:
+def _classify(error: Exception) -> MailError:
+    """Return the error by what the caller can do about it."""
     if isinstance(error, SMTPResponseException):
-        answer = f"{error.code} {error.message}"
-        if isinstance(error, SMTPConnectResponseError):
-            return Unreachable(answer)
-        if error.code < 500:
-            # Full disks and busy servers say so at MAIL: that is about us, not the recipient.
-            return (Unreachable if isinstance(error, SMTPSenderRefused) else RefusedTemporarily)(
-                answer
-            )
-        blames_mail = isinstance(error, SMTPRecipientRefused | SMTPDataError)
-        if blames_mail and error.code != AUTHENTICATION_REQUIRED:
-            return RefusedPermanently(answer)
-        return SenderMisconfigured(answer)  # to EHLO, STARTTLS, AUTH or MAIL
-    if isinstance(error, OSError):  # no connection, no trust in its certificate, cut, timed out
+        return _classify_reply(error)
+    if isinstance(error, OSError):  # no connection, untrusted certificate, disconnect, timeout
         return RefusedTemporarily(str(error))
-    return SenderMisconfigured(str(error))  # STARTTLS or AUTH not offered, host name malformed
+    # STARTTLS or AUTH is not offered, or the host name is malformed.
+    return SenderMisconfigured(str(error))
+
+
+def _classify_reply(error: SMTPResponseException) -> MailError:
+    reply = f"{error.code} {error.message}"
+    if isinstance(error, SMTPConnectResponseError):
+        return Unreachable(reply)
+    if error.code < 500:
+        # Busy servers and full disks refuse MAIL. This has nothing to do with the recipient.
+        is_about_us = isinstance(error, SMTPSenderRefused)
+        return Unreachable(reply) if is_about_us else RefusedTemporarily(reply)
+    is_about_email = isinstance(error, SMTPRecipientRefused | SMTPDataError)
+    if is_about_email and error.code != AUTHENTICATION_REQUIRED:
+        return RefusedPermanently(reply)
+    return SenderMisconfigured(reply)  # a reply to EHLO, STARTTLS, AUTH or MAIL

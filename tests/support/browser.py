@@ -1,4 +1,4 @@
-"""One headless Chromium for each process that runs tests; each page has a context of its own."""
+"""One headless Chromium for each process that runs tests. Each page has a context of its own."""
 
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -8,14 +8,20 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-# Both are Debian packages. The shell needs 0.4 of the full browser's CPU time to open a page.
+# Both are Debian packages. To open a page, the headless shell needs 0.4 times the CPU time that
+# the full browser needs.
 PROGRAM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
 ]
 PATIENCE_SECONDS = 20
-"""How long to wait until a page shows what is expected, on a busy machine."""
+"""How long to wait until a page shows what is expected. A busy machine may be slow."""
 
 OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
 
@@ -31,14 +37,14 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 def new_page(chromium: Browser) -> OpenPage:
-    """Open a page with the options of a browser context, such as ``viewport``."""
+    """Return a function that opens a page. It takes options of a browser context: ``viewport``."""
 
     @asynccontextmanager
-    async def opened(**options: Any) -> AsyncIterator[Page]:
+    async def open_page(**options: Any) -> AsyncIterator[Page]:
         context = await chromium.new_context(**options)
         try:
             yield await context.new_page()
         finally:
             await context.close()
 
-    return opened
+    return open_page

@@ -1,4 +1,4 @@
-"""Every field rule: one message for one field, no value quoted, nothing built."""
+"""Every field rule: one message per field, which does not quote the value."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from smart_accounts.contract.field_errors import FieldError, field_errors
 from smart_accounts.contract.messages import ActionResult, SmartAccountRequest
 
 
-def test_release_reads_what_a_newer_one_writes() -> None:
+def test_unknown_fields_of_a_newer_release_are_ignored() -> None:
     written = {"status": "pending", "message": "Done.", "a newer field": 1}
     assert ActionResult.model_validate(written).message == "Done."
 
@@ -114,7 +114,7 @@ def test_bad_requester(example: dict[str, Any], field: str) -> None:
     assert [error.field for error in found] == [f"requester.{field}"]
 
 
-def test_each_bad_field_has_its_message(example: dict[str, Any]) -> None:
+def test_one_message_per_bad_field(example: dict[str, Any]) -> None:
     found = errors(example | {"account_name": "", "customer_email": "x", "note_to_customer": 1})
     assert [error.field for error in found] == [
         "account_name",
@@ -123,14 +123,14 @@ def test_each_bad_field_has_its_message(example: dict[str, Any]) -> None:
     ]
 
 
-def test_bad_address_without_a_domain_is_one_error(example: dict[str, Any]) -> None:
+def test_bad_email_without_a_domain_is_one_error(example: dict[str, Any]) -> None:
     del example["account_domain"]
     found = errors(example | {"customer_email": "ada"})
     assert [error.field for error in found] == ["customer_email"]
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 3])
-def test_no_object(value: Any) -> None:
+def test_input_that_is_not_an_object(value: Any) -> None:
     found = errors(value)
     assert [(error.field, error.message) for error in found] == [("request", "must be an object")]
 
@@ -169,7 +169,7 @@ def test_window_survives_the_wire(example: dict[str, Any], window: str) -> None:
     assert SmartAccountRequest.model_validate_json(request.model_dump_json()) == request
 
 
-def test_customer_among_the_added_users_is_not_added_twice(example: dict[str, Any]) -> None:
+def test_customer_is_not_also_an_added_user(example: dict[str, Any]) -> None:
     request = SmartAccountRequest.model_validate(
         example | {"user_emails": ["ADA@acme.example", "bo@acme.example"]}
     )
@@ -177,22 +177,22 @@ def test_customer_among_the_added_users_is_not_added_twice(example: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("domain", "is_odd"),
+    ("domain", "flagged"),
     [
         ("サーバー.jp", False),
         ("日本のサイト.jp", False),
         ("佐々木.jp", False),
         ("大韓민국.example", False),
         ("bücher.example", False),
-        ("аcme.example", True),  # noqa: RUF001 - a Cyrillic letter, to deceive
+        ("аcme.example", True),  # noqa: RUF001 - the first letter is Cyrillic
         ("サイトacme.jp", True),
         ("のの민국.example", True),
     ],
 )
-def test_scripts_that_no_language_mixes_are_odd(
-    example: dict[str, Any], domain: str, is_odd: bool
+def test_domain_that_mixes_scripts_is_flagged(
+    example: dict[str, Any], domain: str, flagged: bool
 ) -> None:
     changes = {"account_domain": domain, "customer_email": f"ada@{domain}"}
     request = SmartAccountRequest.model_validate(example | changes)
-    odd = ("A domain mixes scripts and may look like another one.",)
-    assert oddities(request) == (odd if is_odd else ())
+    warning = ("A domain mixes scripts and may imitate another domain.",)
+    assert oddities(request) == (warning if flagged else ())

@@ -1,7 +1,8 @@
-"""The email activity as Temporal runs it: again after a crash, after a decision, in outages."""
+"""The activity ``send_emails``: retries, outages, decisions in the meantime, replaced keys."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -9,14 +10,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.emails import EmailActivities
-from smart_accounts.contract.messages import (
-    Addressee,
-    Email,
-    EmailKind,
-    EmailState,
-    SmartAccountRequest,
-    Status,
-)
+from smart_accounts.contract.messages import Email, EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Decision,
     EmailOutcome,
@@ -26,35 +20,35 @@ from smart_accounts.contract.steps import (
     SendEmails,
 )
 from smart_accounts.errors import Unavailable
-from smart_accounts.mail.compose import Composer, Site
+from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import SmtpTls
-from smart_accounts.store.records import Limits
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
+from tests.conftest import MailServer
+from tests.support.emails import ACTIVATION, REQUEST_RECEIVED, SITE
+from tests.support.keys import NEW_KEY, OLD_KEY
 
 LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-OLD, NEW = "old-key-of-at-least-thirty-two-characters", "new-key-of-at-least-thirty-two-characters"
-ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
-RECEIVED = Email(kind=EmailKind.REQUEST_RECEIVED, to=Addressee.REQUESTER)
-SITE = Site(
-    base_url="https://accounts.example",
-    organisation_name="Smart Accounts",
-    support_url=None,
-    mail_from="no-reply@accounts.example",
-)
+
+
+def sender_to(
+    mail_server: MailServer, username: str | None = None, password: str | None = None
+) -> SmtpSender:
+    return SmtpSender(
+        hostname="127.0.0.1",
+        port=mail_server.port,
+        username=username,
+        password=password,
+        tls=SmtpTls.NONE,
+    )
 
 
 @pytest.fixture
-async def sender(mail_server: Any) -> AsyncIterator[SmtpSender]:
-    opened = SmtpSender(
-        hostname="127.0.0.1",
-        port=mail_server.port,
-        username=None,
-        password=None,
-        tls=SmtpTls.NONE,
-    )
+async def sender(mail_server: MailServer) -> AsyncIterator[SmtpSender]:
+    opened = sender_to(mail_server)
     yield opened
     await opened.aclose()
 
@@ -65,12 +59,12 @@ async def pending(store: AccountStore, example: dict[str, Any]) -> AccountStore:
     new = OpenRequest(
         request_id="one", request=request, requested_at=NOW, deadline=NOW + timedelta(days=90)
     )
-    await store.open_request(new, (), LIMITS)
+    await store.requests.open(new, (), LIMITS)
     return store
 
 
 async def send(
-    store: AccountStore, sender: SmtpSender, *emails: Email, keys: tuple[str, ...] = (NEW,)
+    store: AccountStore, sender: SmtpSender, *emails: Email, keys: tuple[str, ...] = (NEW_KEY,)
 ) -> list[EmailOutcome]:
     activities = EmailActivities(
         store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example"
@@ -80,78 +74,85 @@ async def send(
     )
 
 
-async def test_settled_email_is_not_sent_again(
-    pending: AccountStore, sender: SmtpSender, mail_server: Any
+async def test_sent_email_is_not_sent_again(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
 ) -> None:
-    first = await send(pending, sender, ACTIVATION, RECEIVED)
-    assert await send(pending, sender, ACTIVATION, RECEIVED) == first
+    first = await send(pending, sender, ACTIVATION, REQUEST_RECEIVED)
+    assert await send(pending, sender, ACTIVATION, REQUEST_RECEIVED) == first
     assert len(mail_server.mails) == 2
 
 
-async def test_email_that_a_decision_made_untrue_is_dropped(
-    pending: AccountStore, sender: SmtpSender, mail_server: Any
+async def test_email_outdated_by_a_decision_is_dropped(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
 ) -> None:
-    await pending.close(
+    await pending.requests.close(
         RecordDecision(request_id="one", decision=Decision(status=Status.DECLINED, at=NOW))
     )
-    outcomes = await send(pending, sender, ACTIVATION, RECEIVED)
+    outcomes = await send(pending, sender, ACTIVATION, REQUEST_RECEIVED)
     assert {outcome.state for outcome in outcomes} == {EmailState.DROPPED}
     assert not mail_server.mails
 
 
-async def test_email_with_a_dead_link_is_dropped(
-    pending: AccountStore, sender: SmtpSender, mail_server: Any, example: dict[str, Any]
+async def test_email_with_an_old_link_is_dropped(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer, example: dict[str, Any]
 ) -> None:
     request = SmartAccountRequest.model_validate(example)
     link = IssueLink(request_id="one", request=request, ordinal=2, at=NOW)
-    await pending.issue_link(link, (), LIMITS)
+    await pending.requests.issue_link(link, (), LIMITS)
     [outcome] = await send(pending, sender, ACTIVATION)
     assert outcome.state == EmailState.DROPPED
     assert not mail_server.mails
 
 
-async def test_database_away_after_the_email_left(
-    pending: AccountStore, sender: SmtpSender, mail_server: Any, monkeypatch: Any
+async def test_email_is_sent_once_while_the_database_is_down(
+    pending: AccountStore,
+    sender: SmtpSender,
+    mail_server: MailServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record, calls = pending.emails.record, []
 
-    async def away_once(*args: Any) -> None:
+    async def fail_once(*args: Any) -> None:
         calls.append(args)
         if len(calls) == 1:
-            raise Unavailable("The database does not answer.")
+            raise Unavailable("The database does not respond.")
         await record(*args)
 
-    monkeypatch.setattr(pending.emails, "record", away_once)
+    monkeypatch.setattr(pending.emails, "record", fail_once)
     [outcome] = await send(pending, sender, ACTIVATION)
     assert outcome.state == EmailState.SENT
     assert len(mail_server.mails) == 1
 
 
-async def test_next_copy_after_a_rotation_carries_the_link_already_issued(
-    pending: AccountStore, sender: SmtpSender, mail_server: Any, link_in: Any, ask: Any
+async def test_link_stays_the_same_until_its_key_is_removed(
+    pending: AccountStore,
+    sender: SmtpSender,
+    mail_server: MailServer,
+    link_in: Callable[[EmailMessage], str],
+    ask: Any,
 ) -> None:
     links = []
-    for keys in ((OLD,), (NEW, OLD), (NEW,)):
+    for keys in ((OLD_KEY,), (NEW_KEY, OLD_KEY), (NEW_KEY,)):
         await send(pending, sender, ACTIVATION, keys=keys)
         links.append(link_in(mail_server.mails[-1]))
         await ask("DELETE FROM emails")
     assert links[0] == links[1]
-    assert links[1] != links[2], "the old key is gone, so its link is dead"
+    assert links[1] != links[2], "a link does not work without its key"
     assert len(await ask("SELECT * FROM activation_links")) == 1
 
 
-async def test_all_refused_for_now_is_left_to_temporal(
-    pending: AccountStore, sender: SmtpSender, mail_server: Any
+async def test_activity_fails_if_all_emails_are_refused_temporarily(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
 ) -> None:
     mail_server.refusals["ada@acme.example"] = "451 4.7.1 <ada@acme.example> greylisted"
     with pytest.raises(ApplicationError) as caught:
         await send(pending, sender, ACTIVATION)
     assert not caught.value.non_retryable
-    assert "ada@" not in str(caught.value), "failures are not encrypted by themselves"
+    assert "ada@" not in str(caught.value), "failure messages are not encrypted"
 
 
-async def test_days_of_our_own_outage_are_none_of_the_refusals(
-    pending: AccountStore, sender: SmtpSender, mail_server: Any
+async def test_own_outage_does_not_count_as_refusal(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
 ) -> None:
     mail_server.refusals["ada@acme.example"] = "451 greylisted"
     with pytest.raises(ApplicationError):
@@ -164,40 +165,34 @@ async def test_days_of_our_own_outage_are_none_of_the_refusals(
     assert await pending.emails.outcome("one", ACTIVATION) is None
 
 
-async def test_email_refused_for_now_under_an_old_key_can_still_bounce(
-    pending: AccountStore, sender: SmtpSender, mail_server: Any
+async def test_bounce_is_recognised_after_a_new_key(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
 ) -> None:
     mail_server.refusals["ada@acme.example"] = "451 greylisted"
     with pytest.raises(ApplicationError):
-        await send(pending, sender, ACTIVATION, keys=(OLD,))
+        await send(pending, sender, ACTIVATION, keys=(OLD_KEY,))
     mail_server.refusals = {}
-    await send(pending, sender, ACTIVATION, keys=(NEW, OLD))
+    await send(pending, sender, ACTIVATION, keys=(NEW_KEY, OLD_KEY))
     token = mail_server.mails[0]["Return-Path"].removeprefix("bounce-").partition("@")[0]
     returned = await pending.emails.find_returned(token)
     assert returned
     assert returned.email == ACTIVATION
 
 
-async def test_our_own_misconfiguration_is_retried_slowly_and_named(
-    pending: AccountStore, mail_server: Any
+async def test_misconfiguration_is_named_and_retried_slowly(
+    pending: AccountStore, mail_server: MailServer
 ) -> None:
-    needs_login = SmtpSender(
-        hostname="127.0.0.1",
-        port=mail_server.port,
-        username="us",
-        password="wrong",
-        tls=SmtpTls.NONE,
-    )
+    wrong_login = sender_to(mail_server, username="us", password="wrong")
     with pytest.raises(ApplicationError) as caught:
-        await send(pending, needs_login, ACTIVATION)
-    await needs_login.aclose()
+        await send(pending, wrong_login, ACTIVATION)
+    await wrong_login.aclose()
     assert caught.value.type == "SenderMisconfigured"
     assert caught.value.next_retry_delay == timedelta(minutes=10)
 
 
-async def test_one_refused_for_now_does_not_hide_the_others(
-    pending: AccountStore, sender: SmtpSender, mail_server: Any
+async def test_one_refused_email_does_not_hide_the_others(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
 ) -> None:
     mail_server.refusals["pat@partner.example"] = "451 later"
-    outcomes = await send(pending, sender, ACTIVATION, RECEIVED)
+    outcomes = await send(pending, sender, ACTIVATION, REQUEST_RECEIVED)
     assert [outcome.state for outcome in outcomes] == [EmailState.SENT, EmailState.QUEUED]

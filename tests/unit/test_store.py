@@ -1,4 +1,4 @@
-"""What the database itself holds true, whatever the code above it does."""
+"""The account store on SQLite: repeated writes, constraints and outages."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from smart_accounts.contract.messages import (
 from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.database import migrate
-from smart_accounts.store.records import Limits
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
@@ -40,29 +40,29 @@ def opening(example: dict[str, Any]) -> Any:
     return named
 
 
-async def test_each_write_counts_once(store: AccountStore, opening: Any, ask: Any) -> None:
+async def test_repeated_writes_change_nothing(store: AccountStore, opening: Any, ask: Any) -> None:
     for _ in range(2):
-        assert await store.open_request(opening("one"), (), LIMITS) is None
+        assert await store.requests.open(opening("one"), (), LIMITS) is None
     for _ in range(2):
-        assert await store.activate(ACCEPTED_ONE) == ACCEPTED
-    assert await store.close(LAPSED_ONE) == ACCEPTED
+        assert await store.requests.activate(ACCEPTED_ONE) == ACCEPTED
+    assert await store.requests.close(LAPSED_ONE) == ACCEPTED
     assert await ask("SELECT status FROM requests") == [{"status": "active"}]
     assert await ask("SELECT state FROM accounts") == [{"state": "active"}]
     assert len(await ask("SELECT * FROM account_users")) == 2
 
 
-async def test_rejection_says_the_same_again(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), (), LIMITS)
-    await store.activate(ACCEPTED_ONE)
-    first = await store.open_request(opening("two"), (), LIMITS)
+async def test_repeated_rejection_gives_the_same_reason(store: AccountStore, opening: Any) -> None:
+    await store.requests.open(opening("one"), (), LIMITS)
+    await store.requests.activate(ACCEPTED_ONE)
+    first = await store.requests.open(opening("two"), (), LIMITS)
     assert first
-    assert await store.open_request(opening("two"), (), LIMITS) == first
+    assert await store.requests.open(opening("two"), (), LIMITS) == first
 
 
-async def test_database_refuses_a_second_open_account_of_a_domain(
+async def test_second_open_account_of_a_domain_violates_a_constraint(
     store: AccountStore, opening: Any, ask: Any
 ) -> None:
-    await store.open_request(opening("one"), (), LIMITS)
+    await store.requests.open(opening("one"), (), LIMITS)
     await ask("INSERT INTO requests SELECT 'two', " + ALL_BUT_ID + " FROM requests")
     account = "INSERT INTO accounts VALUES ('two', 'acme.example', 'Acme', '{}', NULL)"
     with pytest.raises(IntegrityError):
@@ -78,69 +78,68 @@ ALL_BUT_ID = (
 )
 
 
-async def test_first_outcome_of_an_email_stays(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), (), LIMITS)
+async def test_final_outcome_of_an_email_is_kept(store: AccountStore, opening: Any) -> None:
+    await store.requests.open(opening("one"), (), LIMITS)
     email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
     assert await store.emails.outcome("one", email) is None
 
-    async def record(state: EmailState, answer: str | None = None) -> EmailOutcome:
-        outcome = EmailOutcome(state=state, at=NOW, answer=answer)
+    async def record(state: EmailState, reply: str | None = None) -> EmailOutcome:
+        outcome = EmailOutcome(state=state, at=NOW, answer=reply)
         await store.emails.record("one", email, "ada@acme.example", "<id>", "token", outcome)
         return outcome
 
-    for answer in ("451 one", "451 two"):
-        queued = await record(EmailState.QUEUED, answer)
+    for reply in ("451 one", "451 two"):
+        queued = await record(EmailState.QUEUED, reply)
         assert await store.emails.outcome("one", email) == queued
     sent = await record(EmailState.SENT)
     await record(EmailState.FAILED, "550")
     assert await store.emails.outcome("one", email) == sent
 
 
-async def test_times_come_back_in_utc(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), (), LIMITS)
-    found = await store.find_request("one")
+async def test_times_are_returned_in_utc(store: AccountStore, opening: Any) -> None:
+    await store.requests.open(opening("one"), (), LIMITS)
+    found = await store.requests.find("one")
     assert found
     assert found.requested_at == NOW
     assert found.requested_at.tzinfo == UTC
 
 
-async def test_first_signal_stays(store: AccountStore, opening: Any) -> None:
-    await store.open_request(opening("one"), (), LIMITS)
-    await store.note_signalled("one", "declined")
-    await store.note_signalled("one", "accepted")
-    found = await store.find_request("one")
+async def test_first_signal_is_kept(store: AccountStore, opening: Any) -> None:
+    await store.requests.open(opening("one"), (), LIMITS)
+    await store.requests.note_signalled("one", "declined")
+    await store.requests.note_signalled("one", "accepted")
+    found = await store.requests.find("one")
     assert found
     assert found.signalled == "declined"
 
 
-async def test_migrating_again_changes_nothing(database_url: str, store: AccountStore) -> None:
+async def test_second_migration_changes_nothing(database_url: str, store: AccountStore) -> None:
     await migrate(database_url)
     await store.ping()
 
 
-async def test_database_that_is_away_is_an_outage(free_port: Any) -> None:
+async def test_database_that_is_down_is_unavailable(free_port: Any) -> None:
     url = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing"
-    async with AccountStore.open(url) as away:
+    async with AccountStore.open(url) as store:
         with pytest.raises(Unavailable):
-            await away.ping()
+            await store.ping()
 
 
-async def test_errors_do_not_quote_what_was_stored(
+async def test_errors_do_not_quote_stored_values(
     store: AccountStore, opening: Any, ask: Any
 ) -> None:
     await ask("DROP TABLE account_users")
-    await store.open_request(opening("one"), (), LIMITS)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is
-        await store.activate(ACCEPTED_ONE)
+    await store.requests.open(opening("one"), (), LIMITS)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - any error of the database
+        await store.requests.activate(ACCEPTED_ONE)
     assert "ada@acme.example" not in f"{caught.value!s}{caught.value.__cause__!s}"
 
 
-async def test_idempotency_keys_are_forgotten_in_the_end(store: AccountStore) -> None:
+async def test_idempotency_keys_are_purged(store: AccountStore) -> None:
     old, young = "a" * 64, "b" * 64
-    await store.keys.claim(old, "call", NOW - timedelta(days=101))
-    await store.keys.claim(young, "call", NOW - timedelta(days=99))
-    await store.keys.claim("c" * 64, "call", NOW)
-    assert await store.keys.call_of(old) == "call"
-    await store.keys.claim("0" * 64, "call", NOW)
-    assert await store.keys.call_of(old) is None
-    assert await store.keys.call_of(young) == "call"
+    await store.idempotency.claim(old, "call", NOW - timedelta(days=101))
+    await store.idempotency.claim(young, "call", NOW - timedelta(days=99))
+    assert await store.idempotency.call_of(old) == "call"
+    await store.idempotency.claim("c" * 64, "call", NOW)
+    assert await store.idempotency.call_of(old) is None
+    assert await store.idempotency.call_of(young) == "call"

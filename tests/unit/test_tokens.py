@@ -1,26 +1,27 @@
-"""Links: the same again, unlike any other, dead with their key."""
+"""Link tokens: always the same for one link, different for any other, and tied to their key."""
 
 import pytest
 
 from smart_accounts.tokens import LinkTokens, token_hash
+from tests.support.keys import NEW_KEY, OLD_KEY
 
-OLD, NEW = "old-key-of-at-least-thirty-two-characters", "new-key-of-at-least-thirty-two-characters"
+LINKS = [(NEW_KEY, "one", 1), (NEW_KEY, "one", 2), (NEW_KEY, "two", 1), (OLD_KEY, "one", 1)]
 
 
-def test_link_is_the_same_again_and_unlike_any_other() -> None:
-    tokens = LinkTokens([NEW])
+def test_token_is_the_same_each_time_and_different_for_each_link() -> None:
+    tokens = LinkTokens([NEW_KEY])
     assert tokens.candidates("one", 1) == tokens.candidates("one", 1)
-    others = {LinkTokens([key]).candidates(*which)[0] for key, which in OTHERS}
-    assert len(others) == len(OTHERS)
+    derived = {LinkTokens([key]).candidates(id_, ordinal)[0] for key, id_, ordinal in LINKS}
+    assert len(derived) == len(LINKS)
 
 
-OTHERS = [(NEW, ("one", 1)), (NEW, ("one", 2)), (NEW, ("two", 1)), (OLD, ("one", 1))]
-
-
-@pytest.mark.parametrize(("keys", "genuine"), [([OLD], True), ([NEW, OLD], True), ([NEW], False)])
-def test_rotation(keys: list[str], genuine: bool) -> None:
-    token = LinkTokens([OLD]).candidates("one", 1)[0]
-    assert LinkTokens(keys).is_genuine(token, "one", 1) is genuine
+@pytest.mark.parametrize(
+    ("keys", "is_genuine"),
+    [([OLD_KEY], True), ([NEW_KEY, OLD_KEY], True), ([NEW_KEY], False)],
+)
+def test_token_works_until_its_key_is_removed(keys: list[str], is_genuine: bool) -> None:
+    token = LinkTokens([OLD_KEY]).candidates("one", 1)[0]
+    assert LinkTokens(keys).is_genuine(token, "one", 1) is is_genuine
     assert not LinkTokens(keys).is_genuine(token, "one", 2)
 
 

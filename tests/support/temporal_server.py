@@ -1,0 +1,97 @@
+"""The Temporal dev server of the CLI, as a process of its own."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+
+from smart_accounts.contract.names import SEARCH_ATTRIBUTES
+from tests.support.programs import stop_process
+
+CLI = Path(sys.executable).with_name("temporal")
+
+
+class DevServer:
+    """One dev server. With ``file`` it keeps its data over a restart.
+
+    ``cli`` runs a command of the Temporal CLI, as another client would.
+    """
+
+    def __init__(self, port: int, file: Path | None = None) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self._command = [
+            str(CLI),
+            "server",
+            "start-dev",
+            "--headless",
+            "--log-level=never",
+            f"--port={port}",
+        ]
+        if file:
+            self._command.append(f"--db-filename={file}")
+        for name, kind in SEARCH_ATTRIBUTES.items():
+            self._command.append(f"--search-attribute={name}={kind}")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        async with asyncio.timeout(40):
+            while (await self.cli("operator", "cluster", "health")).returncode:
+                await asyncio.sleep(0.1)
+
+    async def stop(self, signum: int = signal.SIGTERM) -> None:
+        if self._process:
+            await stop_process(self._process, signum)
+            self._process = None
+
+    async def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(CLI), *words, "--address", self.address]
+        return await asyncio.to_thread(
+            lambda: subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        )
+
+
+class NewDevServer(Protocol):
+    """Returns a dev server on a free port that is not started yet."""
+
+    def __call__(self, file: Path | None = None) -> DevServer: ...
+
+
+@pytest.fixture(scope="session")
+def new_dev_server(free_port: Callable[[], int]) -> NewDevServer:
+    return lambda file=None: DevServer(free_port(), file)
+
+
+@pytest.fixture(scope="session")
+async def dev_server(new_dev_server: NewDevServer) -> AsyncIterator[DevServer]:
+    server = new_dev_server()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def temporal(dev_server: DevServer) -> Client:
+    return await connect(dev_server)
+
+
+async def connect(server: DevServer, namespace: str = "default") -> Client:
+    return await Client.connect(
+        server.address, namespace=namespace, data_converter=pydantic_data_converter
+    )
+
+
+async def terminate_open_workflows(temporal: Client) -> None:
+    """Terminate open workflows, because the next worker would run them on another database."""
+    async for execution in temporal.list_workflows("ExecutionStatus = 'Running'"):
+        with suppress(RPCError):  # the list is a little behind, so the workflow may have ended
+            await temporal.get_workflow_handle(execution.id).terminate()

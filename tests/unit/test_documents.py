@@ -1,0 +1,45 @@
+"""Check that the documents match the repository."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+LONGEST_CELL = 160  # two lines of 80 characters
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text())
+    paths = [link for link in links if not link.startswith(("http://", "https://"))]
+    assert [path for path in paths if not (document.parent / path).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_table_cells_are_short(document: Path) -> None:
+    rows = [line for line in document.read_text().splitlines() if line.startswith("|")]
+    cells = [cell.strip() for row in rows for cell in row.split("|")]
+    assert [cell for cell in cells if len(cell) > LONGEST_CELL] == []
+
+
+def test_tree_of_the_code_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    [tree] = re.findall(r"```\n(worker\.py .*?)```", text, re.DOTALL)
+    folders: dict[int, Path] = {}
+    for indent, name in re.findall(r"^( *)(\S+)", tree, re.MULTILINE):
+        path = folders.get(len(indent) - 2, ROOT) / name
+        assert path.exists(), path
+        folders[len(indent)] = path
+
+
+def test_tests_of_defences_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    listed = re.findall(r"^- `(\w+/.*?)`:? ?(.*)$", text, re.MULTILINE)
+    assert listed
+    for path, names in listed:
+        file = ROOT / "tests" / path
+        assert file.exists(), path
+        for name in re.findall(r"`(\w+)`", names):
+            assert f"def {name}(" in file.read_text(), f"{path}: {name}"
