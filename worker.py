@@ -1,12 +1,11 @@
-"""The worker: settings, adapters, activities, worker. Nothing imports this file."""
+"""The worker: wires settings, adapters and activities together, and runs until it is stopped."""
 
 import asyncio
 import logging
-import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from temporalio.client import Client
@@ -21,21 +20,22 @@ from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import PREFIX, Settings, load_settings
 from smart_accounts.store.database import migrate
-from smart_accounts.store.records import Limits
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.connection import connect, require_search_attributes
-from smart_accounts.temporal.guard import (
-    GuardInterceptor,
-    worker_data_converter,
-)
+from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
+from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.tokens import LinkTokens
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 RETRY_EVERY = timedelta(seconds=2)
-GRACE = timedelta(seconds=5)  # for emails in flight; then they are left to be retried
-ACTIVITIES = 500  # at once: they wait for the mail server, and others' new links not behind them
-STICKY_TIMEOUT = timedelta(seconds=1)  # how long a dead worker's requests wait for this one
+# How long emails in flight may take at shutdown. Later ones are retried by another worker.
+SHUTDOWN_GRACE = timedelta(seconds=5)
+# High, because most activities wait for the mail server and must not block `issue_link`.
+MAX_CONCURRENT_ACTIVITIES = 500
+# How long the cached requests of a crashed worker wait before another worker gets them.
+STICKY_TIMEOUT = timedelta(seconds=1)
 
 log = logging.getLogger("worker")
 
@@ -45,46 +45,63 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    client = await _wait_for_services(settings, stop, _runtime(settings))
+    client = await wait_for_services(settings, stop, _runtime(settings))
     if client is None:
         return
+    async with (
+        AccountStore.open(settings.database_url) as store,
+        run_worker(client, settings, store),
+    ):
+        log.info("worker ready")
+        await stop.wait()
+
+
+@asynccontextmanager
+async def run_worker(
+    client: Client,
+    settings: Settings,
+    store: AccountStore,
+    *,
+    max_cached_requests: int = 1000,  # Temporal's default
+) -> AsyncIterator[Worker]:
+    """Run a worker. At the end it stops, within ``SHUTDOWN_GRACE``."""
     sender = _sender(settings)
-    async with AccountStore.open(settings.database_url) as store:
-        worker = Worker(
-            client,
-            task_queue=TASK_QUEUE,
-            workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
-            activities=_activities(settings, store, sender),
-            interceptors=[GuardInterceptor()],
-            # The sandbox would double the worker's CPU time; the tests run in it instead.
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            max_concurrent_activities=ACTIVITIES,
-            # Else one in 80 % of the time-out: after a short delay a send in flight is made twice.
-            max_heartbeat_throttle_interval=HEARTBEAT_EVERY,
-            graceful_shutdown_timeout=GRACE,
-            sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-        )
-        async with worker:
-            log.info("worker ready")
-            await stop.wait()
-        await sender.aclose()
+    worker = Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
+        activities=_activities(settings, store, sender),
+        interceptors=[GuardInterceptor()],
+        # The sandbox would double the worker's CPU time. A test runs the workflows in it instead.
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_cached_workflows=max_cached_requests,
+        max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
+        # The default sends one heartbeat per 80 % of the timeout. After a short delay the timeout
+        # would pass, and an email in flight would be sent twice.
+        max_heartbeat_throttle_interval=HEARTBEAT_EVERY,
+        graceful_shutdown_timeout=SHUTDOWN_GRACE,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+    )
+    async with worker:
+        yield worker
+    await sender.aclose()
 
 
 def _runtime(settings: Settings) -> Runtime | None:
-    """One that serves metrics, if it has to."""
+    """Return a runtime that serves metrics, if the settings ask for it."""
     if settings.metrics_address is None:
         return None
     metrics = PrometheusConfig(bind_address=settings.metrics_address)
     try:
         return Runtime(telemetry=TelemetryConfig(metrics=metrics))
-    except ValueError as error:  # no address, or a taken one
+    except ValueError as error:  # the address is malformed or in use
         raise BadSetting(f"bad settings: {PREFIX}METRICS_ADDRESS: {error}") from None
 
 
-async def _wait_for_services(
+async def wait_for_services(
     settings: Settings, stop: asyncio.Event, runtime: Runtime | None
 ) -> Client | None:
-    """The client, once database and Temporal answer; ``None`` if told to stop before."""
+    """Return the client once the database and Temporal respond, or ``None`` if stopped before."""
     while not stop.is_set():
         try:
             await migrate(settings.database_url)
@@ -119,7 +136,7 @@ def _activities(
         support_url=str(settings.support_url) if settings.support_url else None,
         mail_from=settings.mail_from,
     )
-    tokens = LinkTokens([key.get_secret_value() for key in settings.secret_keys])
+    tokens = LinkTokens(settings.signing_keys)
     accounts = AccountActivities(store, Limits.of(settings))
     emails = EmailActivities(
         store, Composer(site), sender, tokens, settings.base_url, settings.bounce_domain
@@ -133,13 +150,6 @@ def _activities(
     ]
 
 
-def _exit(status: int) -> None:
-    """End at once: the SDK's threads can crash an interpreter that finalizes under them."""
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(status)
-
-
 if __name__ == "__main__":
     logging.basicConfig(
         stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
@@ -147,9 +157,9 @@ if __name__ == "__main__":
     try:
         asyncio.run(main(load_settings()))
     except BadSetting as problem:
-        print(problem, file=sys.stderr)  # noqa: T201 - the one line for whoever started it
-        _exit(2)
+        print(problem, file=sys.stderr)  # noqa: T201 - one line for the operator, without a log prefix
+        exit_process(2)
     except Exception:
         log.exception("The worker stopped.")
-        _exit(1)
-    _exit(0)
+        exit_process(1)
+    exit_process(0)

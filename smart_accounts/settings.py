@@ -1,10 +1,12 @@
-"""Settings from the environment, prefix ``SMART_ACCOUNTS_``, or a ``.env`` file."""
+"""Settings from environment variables with the prefix ``SMART_ACCOUNTS_`` or a ``.env`` file."""
 
+import re
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -23,7 +25,7 @@ class SmtpTls(StrEnum):
 
 
 class Settings(BaseSettings):
-    """What worker and web need to know. Temporal's address comes from its own ``TEMPORAL_*``."""
+    """The settings of worker and web. Temporal has its own variables, ``TEMPORAL_*``."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
@@ -58,25 +60,25 @@ class Settings(BaseSettings):
 
     @field_validator("secret_keys", mode="before")
     @classmethod
-    def _split(cls, value: str) -> tuple[str, ...]:
+    def _split_keys(cls, value: str) -> tuple[str, ...]:
         return tuple(key.strip() for key in value.split(",") if key.strip())
 
     @field_validator("secret_keys")
     @classmethod
-    def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if not keys or any(len(key.get_secret_value()) < MIN_KEY_LENGTH for key in keys):
-            raise ValueError(f"needs one or more keys of at least {MIN_KEY_LENGTH} characters")
+            raise ValueError(f"must be one or more keys of at least {MIN_KEY_LENGTH} characters")
         return keys
 
     @field_validator("payload_keys")
     @classmethod
-    def _not_yet(cls, value: SecretStr | None) -> None:
-        if value and value.get_secret_value():  # whoever sets it counts on it
+    def _reject_payload_keys(cls, value: SecretStr | None) -> None:
+        if value and value.get_secret_value():  # ignoring it would store data unencrypted
             raise ValueError("payload encryption is not available in this version")
 
     @field_validator("database_url")
     @classmethod
-    def _async_url(cls, value: str) -> str:
+    def _check_database_url(cls, value: str) -> str:
         try:
             driver = make_url(value).drivername
         except ArgumentError:
@@ -94,39 +96,51 @@ class Settings(BaseSettings):
         mode="before",
     )
     @classmethod
-    def _empty_is_not_set(cls, value: str | None) -> str | None:
+    def _treat_empty_as_unset(cls, value: str | None) -> str | None:
         return value or None
 
     @field_validator("oidc_issuer")
     @classmethod
-    def _an_issuer(cls, value: str | None) -> str | None:
-        # Kept as it is written: tokens must name it to the letter.
-        url = urlsplit(value or "https://none")
+    def _check_issuer(cls, value: str | None) -> str | None:
+        # The value stays unchanged, because the ``iss`` claim of a token must equal it exactly.
+        if value is None:
+            return None
+        url = urlsplit(value)
         local = url.hostname in ("127.0.0.1", "::1", "localhost")
         if not url.hostname or (url.scheme != "https" and not (local and url.scheme == "http")):
-            raise ValueError("must begin with https://, or http:// on this machine")
+            raise ValueError("must begin with https://, or with http:// on this machine")
         if url.query or url.fragment:
-            raise ValueError("must have no query and no fragment")
+            raise ValueError("must not have a query or a fragment")
         return value
 
     @property
     def base_url(self) -> str:
-        """``public_url`` without a trailing slash: links are this plus a path."""
+        """Return ``public_url`` without a trailing slash. A link is this plus a path."""
         return str(self.public_url).rstrip("/")
+
+    @property
+    def signing_keys(self) -> list[str]:
+        """Return the values of ``secret_keys``, newest first."""
+        return [key.get_secret_value() for key in self.secret_keys]
 
 
 def load_settings() -> Settings:
     """Read the settings.
 
     Raises:
-        BadSetting: one line that names each missing or wrong setting, no value quoted.
+        BadSetting: a setting is missing or wrong. The message is one line that names each such
+            setting and quotes no value.
     """
     try:
         return Settings()  # the values come from the environment
     except ValidationError as error:
-        problems = [
-            f"{PREFIX}{str(each['loc'][0]).upper()}: "
-            + ("is required" if each["type"] == "missing" else each["msg"])
-            for each in error.errors(include_url=False, include_input=False)
-        ]
+        problems = map(_problem, error.errors(include_url=False, include_input=False))
         raise BadSetting("bad settings: " + "; ".join(problems)) from None
+
+
+def _problem(error: ErrorDetails) -> str:
+    name = f"{PREFIX}{str(error['loc'][0]).upper()}"
+    if error["type"] == "missing":
+        return f"{name}: is required"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}: " + re.sub("^(Input|String) should ", "must ", message)

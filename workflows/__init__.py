@@ -1,1 +1,1 @@
-"""The process: orchestration and nothing else."""
+"""The process of a request: orchestration only, without I/O and without settings."""

@@ -1,4 +1,4 @@
-"""A request's steps on the account store: short ones, run within the workflow task."""
+"""The steps of a request on the account store."""
 
 from datetime import timedelta
 
@@ -7,6 +7,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.accounts import AccountActivities
+    from smart_accounts.contract.messages import Status
     from smart_accounts.contract.steps import (
         Checked,
         Decision,
@@ -15,55 +16,56 @@ with workflow.unsafe.imports_passed_through():
         RecordDecision,
     )
 
-DATABASE = workflow.LocalActivityConfig(
+# Local activities, because these steps are short and need fewer events that way.
+STORE_OPTIONS = workflow.LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
-    # Longer pauses become timers: a workflow task kept open grows the history every few seconds,
-    # and answers no query.
+    # A longer pause between tries becomes a timer. A workflow task that stays open instead adds
+    # events every few seconds and blocks queries.
     local_retry_threshold=timedelta(seconds=2),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=200),
-        # Each of those timers is six events: at one every 30 s an outage of three days would
-        # reach the 51,200 at which Temporal ends a run.
+        # Each of these timers is six events. With one every 30 s, an outage of three days would
+        # reach 51,200 events, where Temporal ends a run.
         maximum_interval=timedelta(minutes=5),
     ),
 )
-# A regular activity's retries are not in the history, and a person waits for this one.
+# Short pauses, because a person waits. The retries of a regular activity add no events.
 LINK_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
 )
 
 
 async def check_and_open(new: OpenRequest) -> Checked:
+    """Run the system checks and open the provisional account."""
     return await workflow.execute_local_activity_method(
         AccountActivities.open_request,
         new,
-        **(DATABASE | {"summary": "System checks, provisional account"}),
+        **(STORE_OPTIONS | {"summary": "System checks, provisional account"}),
     )
 
 
 async def issue_link(link: IssueLink) -> Checked:
-    # No local one: the update that asks for it must be in the history before the store changes,
-    # or a worker's death in between leaves a link in force that no one was sent.
+    """Check the request again and replace the activation link.
+
+    This is a regular activity, because the history must hold the update before the store changes.
+    With a local one, a worker that crashes in between would leave a link that nobody was sent.
+    """
     return await workflow.execute_activity_method(
         AccountActivities.issue_link,
         link,
-        start_to_close_timeout=DATABASE["start_to_close_timeout"],
+        start_to_close_timeout=STORE_OPTIONS["start_to_close_timeout"],
         retry_policy=LINK_RETRIES,
         summary="New activation link",
     )
 
 
-async def activate(record: RecordDecision) -> Decision:
+async def record(decided: RecordDecision) -> Decision:
+    """Activate the account and give access, or close it. Returns the decision in the store."""
+    status = decided.decision.status
+    if status == Status.ACTIVE:
+        step, summary = AccountActivities.activate_account, "Activate the account, give access"
+    else:
+        step, summary = AccountActivities.close_request, f"Record the end: {status}"
     return await workflow.execute_local_activity_method(
-        AccountActivities.activate_account,
-        record,
-        **(DATABASE | {"summary": "Activate the account, give access"}),
-    )
-
-
-async def close(record: RecordDecision) -> Decision:
-    return await workflow.execute_local_activity_method(
-        AccountActivities.close_request,
-        record,
-        **(DATABASE | {"summary": f"Record the end: {record.decision.status}"}),
+        step, decided, **(STORE_OPTIONS | {"summary": summary})
     )

@@ -1,4 +1,4 @@
-"""The activation links of a request: which is in force, and when another may follow."""
+"""The activation links of a request: which one is valid, and when another may be issued."""
 
 from datetime import datetime, timedelta
 
@@ -10,12 +10,12 @@ with workflow.unsafe.imports_passed_through():
     from smart_accounts.text import utc
 
 RESEND_COOL_DOWN = timedelta(minutes=5)
-RESENDS_IN_A_WINDOW = 100  # at most: a request of ten minutes can be resent after six seconds
-LINKS_A_DAY = 6  # the first one and five more
+RESENDS_PER_WINDOW = 100  # a request with a window of ten minutes can be resent after six seconds
+LINKS_PER_DAY = 6
 
 
 def action_refused(message: str) -> ApplicationError:
-    """The answer to an update that can't be done, in words for a person."""
+    """Return the error of an update that is not possible now. The message is shown to people."""
     return ApplicationError(message, type=ACTION_REFUSED, non_retryable=True)
 
 
@@ -24,32 +24,34 @@ class Links:
         self._issued_at: list[datetime] = []
 
     @property
-    def in_force(self) -> int:
-        """The ordinal of the newest link, from 1; those before it are dead."""
+    def newest(self) -> int:
+        """The ordinal of the newest link, from 1. Earlier links no longer work."""
         return len(self._issued_at)
 
-    def issued(self, at: datetime) -> None:
-        self._issued_at.append(at)
+    def add(self, issued_at: datetime) -> None:
+        self._issued_at.append(issued_at)
 
-    def check_another(self, now: datetime) -> None:
+    def check_new_link(self, now: datetime) -> None:
         """
         Raises:
-            ApplicationError: too many within a day.
+            ApplicationError: Too many links were issued within a day.
         """
-        recent = [at for at in self._issued_at if at > now - timedelta(days=1)]
-        if len(recent) >= LINKS_A_DAY:
-            again = recent[0] + timedelta(days=1)
-            raise action_refused(f"Too many activation emails in a day; try again at {utc(again)}.")
-
-    def check_same_person(self, now: datetime, acceptance_window: timedelta) -> None:
-        """
-        Raises:
-            ApplicationError: as above, or the last one was sent to the same person just now.
-        """
-        self.check_another(now)
-        cool_down = min(RESEND_COOL_DOWN, acceptance_window / RESENDS_IN_A_WINDOW)
-        again = self._issued_at[-1] + cool_down
-        if now < again:
+        last_day = [at for at in self._issued_at if at > now - timedelta(days=1)]
+        if len(last_day) >= LINKS_PER_DAY:
+            next_at = last_day[0] + timedelta(days=1)
             raise action_refused(
-                f"An activation email has just been sent; try again at {utc(again)}."
+                f"Too many activation emails in a day; try again at {utc(next_at)}."
+            )
+
+    def check_resend(self, now: datetime, acceptance_window: timedelta) -> None:
+        """
+        Raises:
+            ApplicationError: Too many links were issued within a day, or the last one just now.
+        """
+        self.check_new_link(now)
+        cool_down = min(RESEND_COOL_DOWN, acceptance_window / RESENDS_PER_WINDOW)
+        next_at = self._issued_at[-1] + cool_down
+        if now < next_at:
+            raise action_refused(
+                f"An activation email has just been sent; try again at {utc(next_at)}."
             )

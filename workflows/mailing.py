@@ -1,7 +1,7 @@
-"""A request's emails: which belong to each occasion, and one activity an occasion to send them."""
+"""Send the emails of a request, and keep the status of each."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import workflow
@@ -10,191 +10,156 @@ from temporalio.exceptions import ActivityError, RetryState, is_cancelled_except
 
 with workflow.unsafe.imports_passed_through():
     from activities.emails import EmailActivities
-    from smart_accounts.contract.messages import (
-        Addressee,
-        Email,
-        EmailKind,
-        EmailState,
-        EmailStatus,
-        SmartAccountRequest,
-        Status,
-    )
+    from smart_accounts.contract.messages import CLOSING_TIME, Email, EmailState, EmailStatus
     from smart_accounts.contract.steps import EmailOutcome, SendEmails
+    from workflows.emails import latest_of_each_kind
 
-EXPIRING_BEFORE = timedelta(days=7)
-FIRST_EMAIL_RETRY = timedelta(seconds=1)
-LONGEST_EMAIL_PAUSE = timedelta(minutes=10)
+FIRST_RETRY = timedelta(seconds=1)
+LONGEST_PAUSE = timedelta(minutes=10)
+# The run's last try can come one pause later, which is still within CLOSING_TIME.
+HAND_OVER_AFTER = CLOSING_TIME - LONGEST_PAUSE
 
-MAIL = workflow.ActivityConfig(
-    # No end to the retries: the activity itself takes a refusal that lasts for days for good,
-    # and an outage of our own mail server must cost nobody an email.
+EMAIL_OPTIONS = workflow.ActivityConfig(
+    # The retries have no end, because an outage of our mail server must not lose an email. The
+    # activity itself gives up an email that was refused for days.
     start_to_close_timeout=timedelta(minutes=30),  # dozens of emails, 10 minutes for a slow one
     heartbeat_timeout=timedelta(seconds=10),
-    retry_policy=RetryPolicy(
-        initial_interval=FIRST_EMAIL_RETRY, maximum_interval=LONGEST_EMAIL_PAUSE
-    ),
-    # An email in flight is finished and counted, not torn.
+    retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_PAUSE),
+    # Wait for an email in flight, so that its outcome is known.
     cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 )
 
-CLOSING_EMAILS = {
-    Status.ACTIVE: (
-        Email(kind=EmailKind.ACTIVATED, to=Addressee.REQUESTER),
-        Email(kind=EmailKind.WELCOME, to=Addressee.CUSTOMER),
-    ),
-    Status.DECLINED: (Email(kind=EmailKind.DECLINED, to=Addressee.REQUESTER),),
-    Status.WITHDRAWN: (Email(kind=EmailKind.WITHDRAWN, to=Addressee.CUSTOMER),),
-    Status.UNDELIVERABLE: (Email(kind=EmailKind.UNDELIVERABLE, to=Addressee.REQUESTER),),
-    Status.REJECTED: (Email(kind=EmailKind.REJECTED, to=Addressee.REQUESTER),),
-    Status.LAPSED: (
-        Email(kind=EmailKind.LAPSED, to=Addressee.CUSTOMER),
-        Email(kind=EmailKind.LAPSED, to=Addressee.REQUESTER),
-    ),
-}
-
-
-def activation_email(ordinal: int) -> Email:
-    return Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER, number=ordinal)
-
-
-def opening_emails() -> tuple[Email, ...]:
-    received = Email(kind=EmailKind.REQUEST_RECEIVED, to=Addressee.REQUESTER)
-    return (activation_email(1), received)
-
-
-def closing_emails(status: Status, request: SmartAccountRequest) -> tuple[Email, ...]:
-    users = range(1, len(request.added_users) + 1 if status == Status.ACTIVE else 1)
-    return CLOSING_EMAILS[status] + tuple(
-        Email(kind=EmailKind.ACCESS_GRANTED, to=Addressee.ADDED_USER, number=number)
-        for number in users
-    )
-
-
-def reminders(request: SmartAccountRequest) -> list[tuple[timedelta, tuple[Email, ...]]]:
-    """What falls due while nobody answers, as offsets from the start, soonest first.
-
-    A window too short for an occasion has none of it.
-    """
-    due: dict[timedelta, tuple[Email, ...]] = {}
-    for number, offset in enumerate(request.reminders, 1):
-        due[offset] = (Email(kind=EmailKind.REMINDER, to=Addressee.CUSTOMER, number=number),)
-    expiring = request.acceptance_window - EXPIRING_BEFORE
-    due[expiring] = (
-        *due.get(expiring, ()),
-        Email(kind=EmailKind.EXPIRING, to=Addressee.REQUESTER),
-    )
-    window = request.acceptance_window
-    return sorted((offset, mails) for offset, mails in due.items() if timedelta() < offset < window)
-
-
-def merged(emails: Iterable[Email]) -> tuple[Email, ...]:
-    """One email of a kind, the latest; none that repeats what an activation email says."""
-    latest = {email.kind: email for email in emails}
-    if EmailKind.ACTIVATION in latest:
-        latest.pop(EmailKind.REMINDER, None)
-    return tuple(latest.values())
-
 
 async def send(
-    occasion: SendEmails,
-    settle: Callable[[Email, EmailOutcome], None],
-    is_overtaken: Callable[[], bool] = lambda: False,
+    batch: SendEmails,
+    record: Callable[[Email, EmailOutcome], None],
+    is_interrupted: Callable[[], bool] = lambda: False,
 ) -> tuple[Email, ...]:
-    """Send one occasion's emails, as long as it takes; one that is refused holds back no other.
+    """Send a batch of emails, however long it takes. A refused email does not delay the others.
 
-    Answers those that were still refused for now at ``occasion.until``, or when something else
-    took the occasion's place: to be cancelled is not enough, since an activity that was in
-    flight and came to its end swallows it.
+    Returns the emails that are still refused temporarily at ``batch.until`` or at an interruption.
+    Cancelling alone cannot interrupt, because an activity that ends at the same time hides it.
 
     Raises:
-        asyncio.CancelledError: once what was in flight has ended.
+        asyncio.CancelledError: The sending was cancelled, and no email is in flight any more.
     """
     while True:
-        outcomes = await _try(occasion)
-        for email, outcome in zip(occasion.emails, outcomes, strict=True):
-            settle(email, outcome)
-        left = tuple(
+        outcomes = await _try_each(batch)
+        for email, outcome in zip(batch.emails, outcomes, strict=True):
+            record(email, outcome)
+        unsent = tuple(
             email
-            for email, outcome in zip(occasion.emails, outcomes, strict=True)
+            for email, outcome in zip(batch.emails, outcomes, strict=True)
             if outcome.state == EmailState.QUEUED
         )
-        is_late = occasion.until is not None and workflow.now() >= occasion.until
-        if not left or is_late or is_overtaken():
-            return left
-        occasion = occasion.model_copy(update={"emails": left})
-        await workflow.sleep(FIRST_EMAIL_RETRY)
+        is_late = batch.until is not None and workflow.now() >= batch.until
+        if not unsent or is_late or is_interrupted():
+            return unsent
+        batch = batch.model_copy(update={"emails": unsent})
+        await workflow.sleep(FIRST_RETRY)
 
 
-async def _try(occasion: SendEmails) -> list[EmailOutcome]:
-    kinds = dict.fromkeys(email.kind for email in occasion.emails)
+async def _try_each(batch: SendEmails) -> list[EmailOutcome]:
+    kinds = dict.fromkeys(email.kind for email in batch.emails)
     try:
         return await workflow.execute_activity_method(
             EmailActivities.send_emails,
-            occasion,
-            **(MAIL | {"summary": "Email: " + ", ".join(kinds)}),
+            batch,
+            **(EMAIL_OPTIONS | {"summary": "Email: " + ", ".join(kinds)}),
         )
     except ActivityError as error:
-        # With its worker dead, a try that we cancelled ends by its time-out.
+        # If the worker is dead, a cancelled activity ends with a timeout.
         if is_cancelled_exception(error) or error.retry_state == RetryState.CANCEL_REQUESTED:
             raise asyncio.CancelledError from None
         raise
 
 
 class Mailing:
-    """What became of a request's emails so far."""
+    """The emails of one request: those that are due, and the status of each."""
 
-    def __init__(self) -> None:
-        self._emails: dict[Email, EmailStatus] = {}
+    def __init__(self, recipient_of: Callable[[Email], str]) -> None:
+        self._recipient_of = recipient_of
+        self._due: tuple[Email, ...] = ()
+        self._statuses: dict[Email, EmailStatus] = {}
 
     def statuses(self) -> tuple[EmailStatus, ...]:
-        return tuple(self._emails.values())
+        return tuple(self._statuses.values())
 
-    def refusal(self, email: Email) -> str | None:
-        """Why an email did not arrive and never will."""
-        status = self._emails.get(email)
+    def failure(self, email: Email) -> str | None:
+        """Return why an email did not arrive, or ``None`` if it may still arrive."""
+        status = self._statuses.get(email)
         if status and status.state in (EmailState.FAILED, EmailState.BOUNCED):
             return status.answer or "The email was refused."
         return None
 
-    async def send(
+    def add(self, *emails: Email) -> None:
+        """Add emails that are due now."""
+        self._due += emails
+
+    async def send_due_emails_until(self, is_decided: Callable[[], bool], request_id: str) -> None:
+        """Send the emails that are due, until the request is decided.
+
+        A new email interrupts the sending. It goes out in one batch with those still unsent.
+        """
+
+        def is_interrupted() -> bool:
+            return is_decided() or bool(self._due)
+
+        while not is_decided():
+            batch = SendEmails(request_id=request_id, emails=self._due)
+            self._due = ()
+            sending = asyncio.create_task(
+                self._send(batch, self._recipients(batch), is_interrupted)
+            )
+            await workflow.wait_condition(is_interrupted)
+            sending.cancel()  # an email still unsent may no longer be true
+            await workflow.wait([sending])
+            self._due = latest_of_each_kind((*sending.result(), *self._due))
+
+    async def send(self, batch: SendEmails) -> tuple[Email, ...]:
+        """Send a batch of emails. Returns those still unsent at ``batch.until``."""
+        return await self._send(batch, self._recipients(batch), lambda: False)
+
+    async def _send(
         self,
-        occasion: SendEmails,
-        request: SmartAccountRequest,
-        is_overtaken: Callable[[], bool] = lambda: False,
+        batch: SendEmails,
+        recipients: dict[Email, str],
+        is_interrupted: Callable[[], bool],
     ) -> tuple[Email, ...]:
-        """Send one occasion's emails; answers what had not left when it was late or overtaken."""
-        recipients = {email: request.address_of(email) for email in occasion.emails}
+        def record(email: Email, outcome: EmailOutcome) -> None:
+            self._record(email, recipients[email], outcome)
 
-        def note(email: Email, outcome: EmailOutcome) -> None:
-            self._note(email, recipients[email], outcome)
-
-        for email in occasion.emails:
-            note(email, EmailOutcome(state=EmailState.QUEUED, at=workflow.now()))
+        for email in batch.emails:
+            record(email, EmailOutcome(state=EmailState.QUEUED, at=workflow.now()))
         try:
-            left = await send(occasion, note, is_overtaken)
+            unsent = await send(batch, record, is_interrupted)
         except asyncio.CancelledError:
-            left = tuple(email for email in occasion.emails if self._is_queued(email))
-        if is_overtaken():
-            for email in left:
-                del self._emails[email]
-        return left
+            unsent = tuple(email for email in batch.emails if self._is_queued(email))
+        if is_interrupted():
+            for email in unsent:
+                del self._statuses[email]
+        return unsent
 
-    def bounced(self, email: Email, answer: str) -> None:
-        """An email came back; one that is unknown or settled otherwise changes nothing."""
-        status = self._emails.get(email)
+    def record_bounce(self, email: Email, reply: str) -> None:
+        """Record that an email bounced. Ignore an unknown one and one that failed before."""
+        status = self._statuses.get(email)
         if status and status.state in (EmailState.SENT, EmailState.QUEUED):
-            outcome = EmailOutcome(state=EmailState.BOUNCED, at=workflow.now(), answer=answer)
-            self._note(email, status.recipient, outcome)
+            outcome = EmailOutcome(state=EmailState.BOUNCED, at=workflow.now(), answer=reply)
+            self._record(email, status.recipient, outcome)
+
+    def _recipients(self, batch: SendEmails) -> dict[Email, str]:
+        return {email: self._recipient_of(email) for email in batch.emails}
 
     def _is_queued(self, email: Email) -> bool:
-        status = self._emails.get(email)
+        status = self._statuses.get(email)
         return status is not None and status.state == EmailState.QUEUED
 
-    def _note(self, email: Email, recipient: str, outcome: EmailOutcome) -> None:
-        known = self._emails.get(email)
+    def _record(self, email: Email, recipient: str, outcome: EmailOutcome) -> None:
+        known = self._statuses.get(email)
         if outcome.state == EmailState.DROPPED:
-            self._emails.pop(email, None)
-        elif known is None or known.state != EmailState.BOUNCED:  # that may overtake the sending
-            self._emails[email] = EmailStatus(
+            self._statuses.pop(email, None)
+        # A bounce can arrive before the outcome of its sending, and then counts.
+        elif known is None or known.state != EmailState.BOUNCED:
+            self._statuses[email] = EmailStatus(
                 kind=email.kind, recipient=recipient, **outcome.model_dump()
             )

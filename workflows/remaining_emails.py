@@ -1,9 +1,13 @@
-"""Emails that were still refused for now when their request had ended: they go on without it."""
+"""Emails still refused temporarily an hour after the end of their request."""
+
+import contextlib
 
 from temporalio import workflow
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.contract.names import REMAINING_EMAILS_TYPE
+    from smart_accounts.contract.messages import Email
+    from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, remaining_emails_id
     from smart_accounts.contract.steps import SendEmails
     from workflows.mailing import send
 
@@ -13,3 +17,17 @@ class RemainingEmailsWorkflow:
     @workflow.run
     async def run(self, remaining: SendEmails) -> None:
         await send(remaining, lambda _email, _outcome: None)
+
+
+async def hand_over(request_id: str, emails: tuple[Email, ...], account_domain: str) -> str:
+    """Start a workflow that sends the emails, so that the request can close. Returns its id."""
+    its_id = remaining_emails_id(request_id)
+    with contextlib.suppress(WorkflowAlreadyStartedError):  # before this request was reset
+        await workflow.start_child_workflow(
+            RemainingEmailsWorkflow.run,
+            SendEmails(request_id=request_id, emails=emails),
+            id=its_id,
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            static_summary=f"Remaining emails for {account_domain}",
+        )
+    return its_id

@@ -1,23 +1,17 @@
-"""One Smart Account request, from the partner's wish to the customer's answer or its lapse."""
+"""The life of a Smart Account request, from the partner's request to its end."""
 
 import asyncio
 import contextlib
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.contract.field_errors import FieldError, field_errors
-    from smart_accounts.contract.fields import without_lists
     from smart_accounts.contract.messages import (
         Acceptance,
         ActionResult,
         Bounce,
         Decline,
-        Email,
         NewApprover,
         RequestResult,
         RequestStatus,
@@ -25,15 +19,7 @@ with workflow.unsafe.imports_passed_through():
         Status,
         Withdrawal,
     )
-    from smart_accounts.contract.names import (
-        DEADLINE_ATTRIBUTE,
-        DOMAIN_ATTRIBUTE,
-        IDEMPOTENCY_KEY,
-        MAX_KEY,
-        STATUS_ATTRIBUTE,
-        WORKFLOW_TYPE,
-        workflow_id,
-    )
+    from smart_accounts.contract.names import WORKFLOW_TYPE
     from smart_accounts.contract.steps import (
         Decision,
         IssueLink,
@@ -43,24 +29,13 @@ with workflow.unsafe.imports_passed_through():
     )
     from smart_accounts.temporal.guard import invalid_request
     from smart_accounts.text import utc
-    from workflows import account_steps
+    from workflows import account_steps, search_attributes
+    from workflows.current_details import current_details, next_step
+    from workflows.emails import activation_email, closing_emails, opening_emails, reminders
+    from workflows.input_checks import check_workflow_id, idempotency_key, with_approver
     from workflows.links import Links, action_refused
-    from workflows.mailing import (
-        Mailing,
-        activation_email,
-        closing_emails,
-        merged,
-        opening_emails,
-        reminders,
-    )
-    from workflows.remaining_emails import RemainingEmailsWorkflow
-
-# The last try of the run's own hour comes at most one pause between tries later.
-CLOSING_EMAILS_IN_THE_RUN = timedelta(minutes=50)
-
-STATUS = SearchAttributeKey.for_keyword(STATUS_ATTRIBUTE)
-DOMAIN = SearchAttributeKey.for_keyword(DOMAIN_ATTRIBUTE)
-DEADLINE = SearchAttributeKey.for_datetime(DEADLINE_ATTRIBUTE)
+    from workflows.mailing import HAND_OVER_AFTER, Mailing
+    from workflows.remaining_emails import hand_over
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -68,36 +43,34 @@ class SmartAccountRequestWorkflow:
     def __init__(self) -> None:
         self._status = Status.REQUESTED
         self._decision: Decision | None = None
-        self._mailing = Mailing()
-        self._due: tuple[Email, ...] = ()
         self._needs_attention: tuple[str, ...] = ()
         self._links = Links()
         self._link_changes = asyncio.Lock()
-        self._next_occasion: datetime | None = None
-        self._everyone_is_told = False
-        self._left: tuple[Email, ...] = ()
+        self._mailing = Mailing(lambda email: email.address_in(self._request))
+        self._waiting_until: datetime | None = None
+        self._after_end: str | None = "The closing emails are being sent."
 
     @workflow.run
     async def run(self, request: SmartAccountRequest) -> RequestResult:
-        self._take_up(request)
-        story = asyncio.create_task(self._story())
+        self._begin(request)
+        lifecycle = asyncio.create_task(self._lifecycle())
         while True:
             try:
-                return await asyncio.shield(story)
+                return await asyncio.shield(lifecycle)
             except asyncio.CancelledError:
-                if story.done():
+                if lifecycle.done():
                     raise
-                # Cancelling is a decision like the others: it tears nothing that is under way.
+                # Cancelling in the Web UI is a withdrawal. It interrupts no step.
                 self._decide(Status.WITHDRAWN, by="operator", reason="Cancelled by the operator.")
 
-    async def _story(self) -> RequestResult:
-        refused = await self._check_and_open_provisional_account()
-        mails = asyncio.create_task(self._email_until_decided())
-        decision = refused or await self._customer_decides_or_deadline_passes()
+    async def _lifecycle(self) -> RequestResult:
+        rejection = await self._check_and_open_provisional_account()
+        sending = asyncio.create_task(self._send_emails_until_decided())
+        decision = rejection or await self._wait_for_customer_or_deadline()
         decision = await self._activate_or_close_account(decision)
         result = self._end(decision)
-        await self._tell_everyone(decision)
-        await mails
+        await self._send_closing_emails(decision)
+        await sending
         await workflow.wait_condition(workflow.all_handlers_finished)
         return result
 
@@ -105,76 +78,61 @@ class SmartAccountRequestWorkflow:
 
     @workflow.signal
     def accepted(self, acceptance: Acceptance | None = None) -> None:
-        """The customer accepts; the address is recorded, nothing more."""
+        """Accept. The customer's address is only recorded."""
         by = acceptance.accepted_by if acceptance else None
         self._decide(Status.ACTIVE, by=by or "customer")
 
     @workflow.signal
-    def declined(self, refusal: Decline | None = None) -> None:
-        """The customer declines."""
-        self._decide(Status.DECLINED, by="customer", reason=refusal.reason if refusal else None)
+    def declined(self, decline: Decline | None = None) -> None:
+        self._decide(Status.DECLINED, by="customer", reason=decline.reason if decline else None)
 
-    # ---- the requester -----------------------------------------------------------------
+    # ---- the requester: updates raise ActionRefused or InvalidRequest --------------------
 
     @workflow.update
     async def resend_activation_email(self) -> ActionResult:
-        """A new link for the customer; the old one is dead.
-
-        Raises:
-            ApplicationError: of type ``ActionRefused``, in words for a person.
-        """
+        """Send the customer a new link. The old link stops working."""
         async with self._link_changes:
             self._check_resend()
             await self._issue_link(self._request)
-        return self._done("A new activation email is on its way; the link before it is dead.")
+        return self._done("A new activation email is on its way. The old link no longer works.")
 
     @resend_activation_email.validator
     def _check_resend(self) -> None:
         self._check_pending()
-        self._links.check_same_person(workflow.now(), self._request.acceptance_window)
+        self._links.check_resend(workflow.now(), self._request.acceptance_window)
 
     @workflow.update
     async def replace_approver(self, new: NewApprover) -> ActionResult:
-        """Another customer's address, under the rules of the request, with a new link.
-
-        Raises:
-            ApplicationError: of type ``ActionRefused`` or ``InvalidRequest``.
-        """
+        """Ask another person instead, with a new link. The rules of the request apply."""
         async with self._link_changes:
             self._check_replacement(new)
-            await self._issue_link(self._with_approver(new))
-        return self._done("The new approver is sent an activation email; the link before is dead.")
+            await self._issue_link(with_approver(self._request, new))
+        return self._done(
+            "The new approver is sent an activation email. The old link no longer works."
+        )
 
     @replace_approver.validator
     def _check_replacement(self, new: NewApprover) -> None:
         self._check_pending()
-        self._links.check_another(workflow.now())
-        self._with_approver(new)
+        self._links.check_new_link(workflow.now())
+        with_approver(self._request, new)
 
     @workflow.update
     def withdraw(self, withdrawal: Withdrawal | None = None) -> ActionResult:
-        """The requester takes the request back; the customer is told.
-
-        Raises:
-            ApplicationError: of type ``ActionRefused``, where another decision was made.
-        """
+        """Withdraw the request. The customer is told."""
         reason = withdrawal.reason if withdrawal else None
         self._decide(Status.WITHDRAWN, by="requester", reason=reason)
-        return self._done("The request is withdrawn; the customer is told.")
+        return self._done("The request is withdrawn. The customer is told.")
 
     @withdraw.validator
-    def _check_withdrawal(
-        self,
-        withdrawal: Withdrawal | None = None,  # noqa: ARG002 - Temporal's signature
-    ) -> None:
+    def _check_withdrawal(self, withdrawal: Withdrawal | None = None) -> None:  # noqa: ARG002 - Temporal's signature
         self._check_undecided()
 
-    # ---- the mail server ---------------------------------------------------------------
+    # ---- the mail server, and readers ----------------------------------------------------
 
     @workflow.signal
     def bounced(self, bounce: Bounce) -> None:
-        """An email was taken and came back."""
-        self._mailing.bounced(bounce.email, bounce.answer)
+        self._mailing.record_bounce(bounce.email, bounce.answer)
 
     @workflow.query
     def status(self) -> RequestStatus:
@@ -190,160 +148,125 @@ class SmartAccountRequestWorkflow:
             reason=decision.reason if decision else None,
             decided_by=decision.by if decision else None,
             decided_at=decision.at if decision else None,
-            next_step=self._next_step(),
+            next_step=next_step(
+                self._status, decision, self._deadline, self._waiting_until, self._after_end
+            ),
         )
 
-    # ---- the steps ---------------------------------------------------------------------
+    # ---- the steps of the lifecycle ------------------------------------------------------
 
-    def _take_up(self, request: SmartAccountRequest) -> None:
+    def _begin(self, request: SmartAccountRequest) -> None:
+        check_workflow_id(request)
         info = workflow.info()
-        if info.workflow_id != workflow_id(request.account_domain):
-            message = f"must be {workflow_id(request.account_domain)} for this account domain"
-            raise invalid_request([FieldError(field="workflow id", message=message)])
         self._request = request
         self._request_id = info.first_execution_run_id
         self._requested_at = info.workflow_start_time
         self._deadline = self._requested_at + request.acceptance_window
-        self._describe()
+        self._update_details()
 
     async def _check_and_open_provisional_account(self) -> Decision | None:
-        opened = await account_steps.check_and_open(
+        """Return the decision if the request is rejected."""
+        checked = await account_steps.check_and_open(
             OpenRequest(
                 request_id=self._request_id,
                 request=self._request,
                 requested_at=self._requested_at,
                 deadline=self._deadline,
-                idempotency_key=_idempotency_key(),
+                idempotency_key=idempotency_key(),
             )
         )
-        if opened.invalid:
-            raise invalid_request(opened.invalid)
-        self._index()
-        self._needs_attention = opened.needs_attention
-        if opened.refused:
+        if checked.invalid:
+            raise invalid_request(checked.invalid)
+        search_attributes.add_missing(self._request.account_domain, self._deadline)
+        self._needs_attention = checked.needs_attention
+        if checked.refused:
             self._decision = Decision(
-                status=Status.REJECTED, at=self._requested_at, reason=opened.refused
+                status=Status.REJECTED, at=self._requested_at, reason=checked.refused
             )
             return self._decision
         self._status = Status.PENDING
-        self._links.issued(workflow.now())
-        self._describe()
+        self._links.add(workflow.now())
+        self._update_details()
         return None
 
-    def _index(self) -> None:
-        given = workflow.info().typed_search_attributes
-        if any(given.get(key) is None for key in (STATUS, DOMAIN, DEADLINE)):
-            # A foreign start: our own clients give them.
-            workflow.upsert_search_attributes(
-                [
-                    STATUS.value_set(Status.PENDING),
-                    DOMAIN.value_set(self._request.account_domain),
-                    DEADLINE.value_set(self._deadline),
-                ]
-            )
+    async def _send_emails_until_decided(self) -> None:
+        self._mailing.add(*opening_emails())
+        await self._mailing.send_due_emails_until(
+            lambda: self._decision is not None, self._request_id
+        )
 
-    async def _customer_decides_or_deadline_passes(self) -> Decision:
-        ahead = [(self._requested_at + offset, mails) for offset, mails in reminders(self._request)]
-        for moment, mails in [*ahead, (self._deadline, ())]:
-            await self._answer_or(moment, "Reminder" if mails else "Deadline")
+    async def _wait_for_customer_or_deadline(self) -> Decision:
+        due = [(self._requested_at + offset, emails) for offset, emails in reminders(self._request)]
+        for moment, emails in [*due, (self._deadline, ())]:
+            await self._wait_for_decision(moment, "Reminder" if emails else "Deadline")
             if self._decision:
                 break
-            self._email_now(*mails)  # after an outage the latest takes the place of the others
-        # A decision that came in together with the expired timer wins: Temporal had it while
-        # the request was open.
+            self._mailing.add(*emails)
+        # This keeps a decision that arrived together with the expired timer, because Temporal
+        # received it while the request was open.
         return self._decide(Status.LAPSED)
 
-    async def _answer_or(self, moment: datetime, what: str) -> None:
-        self._next_occasion = moment
-        self._describe()
+    async def _wait_for_decision(self, until: datetime, timer: str) -> None:
+        self._waiting_until = until
+        self._update_details()
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: self._decision is not None or self._undeliverable() is not None,
-                timeout=moment - workflow.now(),
-                timeout_summary=f"{what} {utc(moment)}",
+                timeout=until - workflow.now(),
+                timeout_summary=f"{timer} {utc(until)}",
             )
-        if answer := self._undeliverable():
-            self._decide(Status.UNDELIVERABLE, reason=answer)
+        if reply := self._undeliverable():
+            self._decide(Status.UNDELIVERABLE, reason=reply)
 
     def _undeliverable(self) -> str | None:
-        """What the mail server said when it refused the email with the link in force for good."""
-        return self._mailing.refusal(activation_email(self._links.in_force))
+        """Return the mail server's reply if it refused the newest activation email permanently."""
+        return self._mailing.failure(activation_email(self._links.newest))
 
     async def _activate_or_close_account(self, decision: Decision) -> Decision:
-        """Answers the decision that counts: the store's.
+        """Record the decision in the store. Returns the decision that the store has.
 
-        It is another one if a worker died between the commit and the end of its task: the next
-        one decides anew, and an acceptance may have come in after the lapse by then.
+        The two differ if a worker crashed after the commit and before the end of its task. The
+        next worker decides again, and by then an acceptance may have arrived after the lapse.
         """
         if decision.status == Status.REJECTED:
             return decision  # there is no account
         record = RecordDecision(
             request_id=self._request_id, decision=decision, request=self._request
         )
-        async with self._link_changes:  # one that was begun before takes effect before
+        async with self._link_changes:  # a change of the link that began earlier ends first
             if decision.status == Status.ACTIVE:
                 self._status = Status.ACTIVATING
-                stored = await account_steps.activate(record)
-            else:
-                stored = await account_steps.close(record)
-        self._decision = stored or decision  # the first histories hold no answer of the store
-        return self._decision
-
-    def _decide(
-        self, status: Status, *, by: str | None = None, reason: str | None = None
-    ) -> Decision:
-        """The first decision wins; answers the one that counts."""
-        if self._decision is None:
-            self._decision = Decision(status=status, at=workflow.now(), by=by, reason=reason)
-            self._describe()
+            stored = await account_steps.record(record)
+        self._decision = stored or decision  # the oldest histories hold no result here
         return self._decision
 
     def _end(self, decision: Decision) -> RequestResult:
         self._status = decision.status
-        workflow.upsert_search_attributes([STATUS.value_set(decision.status)])
-        self._describe()
+        search_attributes.set_status(decision.status)
+        self._update_details()
         return RequestResult(status=decision.status, reason=decision.reason)
 
-    async def _tell_everyone(self, decision: Decision) -> None:
-        occasion = SendEmails(
+    async def _send_closing_emails(self, decision: Decision) -> None:
+        batch = SendEmails(
             request_id=self._request_id,
             emails=closing_emails(decision.status, self._request),
-            until=workflow.now() + CLOSING_EMAILS_IN_THE_RUN,
+            until=workflow.now() + HAND_OVER_AFTER,
         )
-        self._left = await self._mailing.send(occasion, self._request)
-        if self._left:
-            with contextlib.suppress(WorkflowAlreadyStartedError):  # before the run was reset
-                await workflow.start_child_workflow(
-                    RemainingEmailsWorkflow.run,
-                    SendEmails(request_id=self._request_id, emails=self._left),
-                    id=self._remaining_emails_id(),
-                    parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                    static_summary=f"Remaining emails for {self._request.account_domain}",
-                )
-        self._everyone_is_told = True
-        self._describe()
+        if unsent := await self._mailing.send(batch):
+            child = await hand_over(self._request_id, unsent, self._request.account_domain)
+            self._after_end = f"The workflow {child} sends the remaining emails."
+        else:
+            self._after_end = None
+        self._update_details()
 
-    async def _email_until_decided(self) -> None:
-        """Send what is due beside the race; what waited from before goes on with what is new."""
-        self._due = opening_emails()
-        while self._decision is None:
-            occasion = SendEmails(request_id=self._request_id, emails=self._due)
-            self._due = ()
-            sending = asyncio.create_task(
-                self._mailing.send(occasion, self._request, self._is_overtaken)
-            )
-            await workflow.wait_condition(self._is_overtaken)
-            sending.cancel()  # in flight or after a decision: what it says may be true no longer
-            await workflow.wait([sending])
-            self._due = merged((*sending.result(), *self._due))
+    # ---- parts of several steps ----------------------------------------------------------
 
-    def _is_overtaken(self) -> bool:
-        return self._decision is not None or bool(self._due)
-
-    def _email_now(self, *emails: Email) -> None:
-        self._due += emails
-
-    # ---- the requester's actions -------------------------------------------------------
+    def _decide(self, status: Status, by: str | None = None, reason: str | None = None) -> Decision:
+        """Record a decision unless there is one. Returns the first decision, which counts."""
+        if self._decision is None:
+            self._decision = Decision(status=status, at=workflow.now(), by=by, reason=reason)
+            self._update_details()
+        return self._decision
 
     def _check_undecided(self) -> None:
         if self._decision:
@@ -354,72 +277,24 @@ class SmartAccountRequestWorkflow:
         if self._status == Status.REQUESTED:
             raise action_refused("The request is still being checked; try again in a moment.")
 
-    def _with_approver(self, new: NewApprover) -> SmartAccountRequest:
-        if new.customer_email == self._request.customer_email:
-            raise action_refused("That is the approver's address already.")
-        changed = self._request.model_dump() | new.model_dump()
-        try:
-            with without_lists():
-                return SmartAccountRequest.model_validate(changed)
-        except ValidationError as error:
-            raise invalid_request(field_errors(error)) from None
-
     async def _issue_link(self, request: SmartAccountRequest) -> None:
+        number, now = self._links.newest + 1, workflow.now()
         issued = await account_steps.issue_link(
-            IssueLink(
-                request_id=self._request_id,
-                request=request,
-                ordinal=self._links.in_force + 1,
-                at=workflow.now(),
-            )
+            IssueLink(request_id=self._request_id, request=request, ordinal=number, at=now)
         )
-        self._check_undecided()  # who was asked when it was decided stays the approver
+        self._check_undecided()  # a decision keeps the approver who was asked
         if issued.refused:
             raise action_refused(issued.refused)
         self._request = request
         self._needs_attention = issued.needs_attention
-        self._links.issued(workflow.now())
-        self._describe()
-        self._email_now(activation_email(self._links.in_force))
+        self._links.add(workflow.now())
+        self._update_details()
+        self._mailing.add(activation_email(self._links.newest))
 
     def _done(self, message: str) -> ActionResult:
         status = self._decision.status if self._decision else self._status
         return ActionResult(status=status, message=message)
 
-    # ---- for whoever looks -------------------------------------------------------------
-
-    def _next_step(self) -> str | None:
-        if self._decision and not self._status.is_final:
-            return f"The decision is being recorded: {self._decision.status}."
-        if self._status == Status.PENDING:
-            step = f"Waits for the customer's answer until {utc(self._deadline)}."
-            if self._next_occasion and self._next_occasion < self._deadline:
-                step += f" Next reminder {utc(self._next_occasion)}."
-            return step
-        if self._status == Status.REQUESTED:
-            return "The system checks are under way."
-        if not self._everyone_is_told:
-            return "The closing emails are being sent."
-        if self._left:
-            return f"Remaining emails go on in the workflow {self._remaining_emails_id()}."
-        return None
-
-    def _remaining_emails_id(self) -> str:
-        return f"smart-account-mails-{self._request_id}"
-
-    def _describe(self) -> None:
-        """For the operator in the Web UI, without personal data."""
-        if not hasattr(self, "_request"):
-            return  # a decision that came before the first step
-        decided = f" since {utc(self._decision.at)}" if self._decision else ""
-        lines = [f"Smart Account for **{self._request.account_domain}**: {self._status}{decided}."]
-        lines += [f"Needs attention: {each}" for each in self._needs_attention]
-        if step := self._next_step():
-            lines.insert(1, step)
-        workflow.set_current_details("\n\n".join(lines))
-
-
-def _idempotency_key() -> str | None:
-    """Whoever starts a request writes its memo: what is no key of ours is none."""
-    key = workflow.memo_value(IDEMPOTENCY_KEY, None)
-    return key if isinstance(key, str) and key.isprintable() and len(key) <= MAX_KEY else None
+    def _update_details(self) -> None:
+        if hasattr(self, "_request"):  # a signal can arrive before the workflow runs
+            workflow.set_current_details(current_details(self.status()))

@@ -1,1 +1,1 @@
-
+"""Temporal: the connection, the client of the requests and the guard of the workflow."""

@@ -1,4 +1,4 @@
-"""What stands between Temporal and the workflow: no message may wedge or fail a request."""
+"""The guard between Temporal and the workflow. No message can block or fail a request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,17 +27,19 @@ DROPPED_SIGNALS = "smart_accounts_dropped_signals"
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands in for an argument that could not be read, so that the guard can deal with it."""
+    """Takes the place of an argument that cannot be read, so that the guard can reject it."""
 
     errors: tuple[FieldError, ...]
 
 
 class TolerantPayloadConverter(PydanticPayloadConverter):
-    """The pydantic converter, but an unreadable payload becomes ``Unreadable``.
+    """The pydantic converter, except that an unreadable payload becomes ``Unreadable``.
 
-    An exception here would fail the workflow task, over and over, before any code of ours
-    runs. Only for the worker: clients want the exception. What changes with every release is
-    left out here, so that a request is read in ninety days as it is today.
+    Only the worker uses it. An exception here would fail the workflow task again and again,
+    before the workflow or the guard could handle it. Clients need the exception.
+
+    It reads without the domain lists, because they change between releases and an open request
+    must still be readable after ninety days.
     """
 
     def from_payloads(
@@ -54,7 +56,7 @@ class TolerantPayloadConverter(PydanticPayloadConverter):
                 return super().from_payloads([payload], [hint] if hint else None)[0]
         except ValidationError as error:
             return Unreadable(tuple(field_errors(error)))
-        except Exception:  # noqa: BLE001 - whatever a payload does, it must not wedge the request
+        except Exception:  # noqa: BLE001 - no payload may block the request
             return Unreadable((FieldError(field="request", message="cannot be read"),))
 
 
@@ -64,7 +66,7 @@ worker_data_converter = replace(
 
 
 def invalid_request(errors: Sequence[FieldError]) -> ApplicationError:
-    """The failure of an input that breaks a rule: final, one message a field."""
+    """Return the error of an input that breaks a rule, with one message per field."""
     return ApplicationError(
         "; ".join(f"{error.field}: {error.message}" for error in errors),
         [error.model_dump() for error in errors],
@@ -73,16 +75,16 @@ def invalid_request(errors: Sequence[FieldError]) -> ApplicationError:
     )
 
 
-def _refuse(message: str, field: str = "request") -> NoReturn:
+def _reject(message: str, field: str = "request") -> NoReturn:
     raise invalid_request([FieldError(field=field, message=message)])
 
 
 class _Guard(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - Temporal's name
         if len(input.args) != 1:
-            _refuse(f"must be one object, not {len(input.args)} arguments")
+            _reject(f"must be one object, not {len(input.args)} arguments")
         if input.args[0] is None:
-            _refuse("must be an object")
+            _reject("must be an object")
         if isinstance(input.args[0], Unreadable):
             raise invalid_request(input.args[0].errors)
         return await super().execute_workflow(input)
@@ -90,10 +92,10 @@ class _Guard(WorkflowInboundInterceptor):
     async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002 - Temporal's name
         try:
             if any(isinstance(arg, Unreadable) for arg in input.args):
-                raise ValueError("unreadable argument")  # noqa: TRY301 - one way to drop a signal
+                raise ValueError("unreadable argument")  # noqa: TRY301 - dropped below
             await super().handle_signal(input)
         except (AttributeError, TypeError, ValueError, FailureError) as error:
-            # The error's text may quote what was sent; its type says enough.
+            # Log only the type, because the error's message may quote personal data.
             workflow.logger.warning("Dropped signal %s: %s", input.signal, type(error).__name__)
             counter = workflow.metric_meter().create_counter(
                 DROPPED_SIGNALS, "Signals dropped because they could not be read"
@@ -107,11 +109,11 @@ class _Guard(WorkflowInboundInterceptor):
         try:
             super().handle_update_validator(input)
         except (AttributeError, TypeError):
-            _refuse(f"is not what {input.update} takes", "argument")
+            _reject(f"is not valid for {input.update}", "argument")
 
 
 class GuardInterceptor(Interceptor):
-    """Drops bad signals, refuses bad updates and fails bad starts, each in words."""
+    """Drop bad signals, reject bad updates and fail bad starts."""
 
     def workflow_interceptor_class(
         self,

@@ -1,4 +1,4 @@
-"""What is sent while nobody answers, and what is not."""
+"""The reminders to the customer, and the warning to the requester before the deadline."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -7,117 +7,122 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from smart_accounts.contract.messages import Status
+from smart_accounts.contract.messages import EmailKind, Status
+from tests.conftest import MailServer
+from tests.support.scenario import CUSTOMER, DAY, REQUESTER, Actions, Keep, Scenario, text_of
+from tests.support.service import LinkIn
 
 ROOT = Path(__file__).parents[2]
-DAY = timedelta(days=1)
-CUSTOMER, REQUESTER = "ada@acme.example", "pat@partner.example"
 
 
 async def test_ninety_days_without_an_answer(
-    story: Any, mail_server: Any, link_in: Any, keep: Any
+    scenario: Scenario, mail_server: MailServer, link_in: LinkIn, keep: Keep
 ) -> None:
-    async with story.worker():
-        await story.start(user_emails=[])
-        pending = await story.until(Status.PENDING, sent=2)
+    async with scenario.worker():
+        await scenario.start(user_emails=[])
+        pending = await scenario.until(Status.PENDING, sent=2)
         for day, sent in ((29, 2), (31, 3), (59, 3), (61, 4), (82, 4), (84, 6), (88, 6), (89.5, 7)):
-            await story.sleep_until(pending.requested_at + day * DAY)
-            now = await story.until(Status.PENDING, sent=sent)
+            await scenario.sleep_until(pending.requested_at + day * DAY)
+            now = await scenario.until(Status.PENDING, sent=sent)
             assert len(now.emails) == sent, day
-        await story.sleep_until(pending.deadline + timedelta(seconds=1))
-        lapsed = await story.until(Status.LAPSED, sent=9)
-        await story.until_closed()
-        history = await story.handle.fetch_history()
+        await scenario.sleep_until(pending.deadline + timedelta(seconds=1))
+        lapsed = await scenario.until(Status.LAPSED, sent=9)
+        await scenario.until_closed()
+        history = await scenario.handle.fetch_history()
     days = [
-        f"day {round((mail.at - pending.requested_at) / DAY):2}  {mail.kind} to {mail.recipient}"
-        for mail in sorted(lapsed.emails, key=lambda mail: (mail.at.date(), mail.recipient))
+        f"day {round((email.at - pending.requested_at) / DAY):2}  {email.kind} to {email.recipient}"
+        for email in sorted(lapsed.emails, key=lambda email: (email.at.date(), email.recipient))
     ]
     assert "\n".join(days) in (ROOT / "docs" / "timeline.md").read_text()
-    [activation, *reminders, _] = [m for m in mail_server.mails if m["To"] == CUSTOMER]
-    assert {link_in(mail) for mail in reminders} == {link_in(activation)}
-    left = ["60 days left", "30 days left", "7 days left", "24 hours left"]
-    for mail, words in zip(reminders, left, strict=True):
-        assert words in mail["Subject"]
+    [activation, *reminders, _] = [email for email in mail_server.mails if email["To"] == CUSTOMER]
+    assert {link_in(email) for email in reminders} == {link_in(activation)}
+    times_left = ["60 days left", "30 days left", "7 days left", "24 hours left"]
+    for email, time_left in zip(reminders, times_left, strict=True):
+        assert time_left in email["Subject"]
     keep("lapsed-with-reminders", history)
 
 
-async def test_cost_of_ninety_days(story: Any, actions: Any) -> None:
-    async with story.worker():
-        await story.start(user_emails=[])
-        await story.env.sleep(91 * DAY)  # no look in between: it could cut a task in two
-        await story.until_closed()
-        events = (await story.handle.fetch_history()).events
+async def test_cost_of_ninety_days(scenario: Scenario, actions: Actions) -> None:
+    async with scenario.worker():
+        await scenario.start(user_emails=[])
+        await scenario.env.sleep(91 * DAY)  # without a query, which could split a task
+        await scenario.until_closed()
+        events = (await scenario.handle.fetch_history()).events
     assert (len(events), actions(events)) == (69, 15)
 
 
-async def test_day_83_is_one_activity(story: Any) -> None:
-    async with story.worker():
-        await story.start()
-        pending = await story.until(Status.PENDING, sent=2)
-        await story.sleep_until(pending.requested_at + 84 * DAY)
-        await story.until(Status.PENDING, sent=6)
-        events = (await story.handle.fetch_history()).events
+async def test_one_activity_sends_both_emails_of_day_83(scenario: Scenario) -> None:
+    async with scenario.worker():
+        await scenario.start()
+        pending = await scenario.until(Status.PENDING, sent=2)
+        await scenario.sleep_until(pending.requested_at + 84 * DAY)
+        await scenario.until(Status.PENDING, sent=6)
+        events = (await scenario.handle.fetch_history()).events
     kind = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
     assert sum(event.event_type == kind for event in events) == 4
 
 
-async def test_reminders_stop_with_the_decision(story: Any, mail_server: Any) -> None:
-    async with story.worker():
-        await story.start()
-        pending = await story.until(Status.PENDING, sent=2)
-        await story.sleep_until(pending.requested_at + 31 * DAY)
-        await story.until(Status.PENDING, sent=3)
-        await story.client.decline(story.started.workflow_id)
-        await story.until_closed()
-        await story.env.sleep(60 * DAY)
+async def test_reminders_stop_after_a_decision(scenario: Scenario, mail_server: MailServer) -> None:
+    async with scenario.worker():
+        await scenario.start()
+        pending = await scenario.until(Status.PENDING, sent=2)
+        await scenario.sleep_until(pending.requested_at + 31 * DAY)
+        await scenario.until(Status.PENDING, sent=3)
+        await scenario.decline()
+        await scenario.until_closed()
+        await scenario.env.sleep(60 * DAY)
     assert mail_server.kinds(CUSTOMER) == ["activation", "reminder"]
     assert mail_server.kinds(REQUESTER) == ["request-received", "declined"]
 
 
-async def test_after_an_outage_only_the_latest_is_sent(story: Any, mail_server: Any) -> None:
+async def test_only_the_latest_reminder_is_sent_after_an_outage(
+    scenario: Scenario, mail_server: MailServer
+) -> None:
     reminders = ["PT10M", "PT10M1S", "PT10M2S", "PT1H"]
-    async with story.worker():
-        await story.start(reminders=reminders, acceptance_window="P6D")
-        pending = await story.until(Status.PENDING, sent=2)
+    async with scenario.worker():
+        await scenario.start(reminders=reminders, acceptance_window="P6D")
+        pending = await scenario.until(Status.PENDING, sent=2)
     first = pending.requested_at + timedelta(minutes=10)
-    await story.let_pass(first, first + timedelta(seconds=2))
-    async with story.worker():
-        now = await story.until(Status.PENDING, sent=3)
-        assert [mail.kind for mail in now.emails].count("reminder") == 1
-        await story.env.sleep(timedelta(hours=2))
-        await story.until(Status.PENDING, sent=4)
-    third, fourth = [mail for mail in mail_server.mails if "reminder" in mail["Message-ID"]]
+    await scenario.pass_without_worker(first, first + timedelta(seconds=2))
+    async with scenario.worker():
+        now = await scenario.until(Status.PENDING, sent=3)
+        assert [email.kind for email in now.emails].count(EmailKind.REMINDER) == 1
+        await scenario.env.sleep(timedelta(hours=2))
+        await scenario.until(Status.PENDING, sent=4)
+    third, fourth = [email for email in mail_server.mails if "reminder" in email["Message-ID"]]
     assert "reminder.customer.3@" in third["Message-ID"]
     assert "reminder.customer.4@" in fourth["Message-ID"]
 
 
-async def test_email_outage_over_two_reminders_leaves_one(story: Any, mail_server: Any) -> None:
-    async with story.worker():
-        await story.start(reminders=["PT1H", "PT2H"], acceptance_window="P6D")
-        await story.until(Status.PENDING, sent=2)
+async def test_mail_server_outage_over_two_reminders_leaves_one(
+    scenario: Scenario, mail_server: MailServer
+) -> None:
+    async with scenario.worker():
+        await scenario.start(reminders=["PT1H", "PT2H"], acceptance_window="P6D")
+        await scenario.until(Status.PENDING, sent=2)
         await mail_server.down()
-        await story.env.sleep(timedelta(hours=3))
-        waiting = await story.status()
-        assert [mail.state for mail in waiting.emails if mail.kind == "reminder"] == ["queued"]
+        await scenario.env.sleep(timedelta(hours=3))
+        waiting = await scenario.status()
+        assert [email.state for email in waiting.emails if email.kind == "reminder"] == ["queued"]
         await mail_server.up()
-        await story.env.sleep(timedelta(minutes=11))
-        await story.until(Status.PENDING, sent=3)
-    [reminder] = [mail for mail in mail_server.mails if "reminder" in mail["Message-ID"]]
+        await scenario.env.sleep(timedelta(minutes=11))
+        await scenario.until(Status.PENDING, sent=3)
+    [reminder] = [email for email in mail_server.mails if "reminder" in email["Message-ID"]]
     assert "reminder.customer.2@" in reminder["Message-ID"]
 
 
-async def test_activation_email_that_has_not_left_needs_no_reminder(
-    story: Any, mail_server: Any
+async def test_unsent_activation_email_replaces_the_reminder(
+    scenario: Scenario, mail_server: MailServer
 ) -> None:
     await mail_server.down()
-    async with story.worker():
-        await story.start(reminders=["PT1H"], acceptance_window="P6D")
-        await story.until(Status.PENDING)
-        await story.env.sleep(timedelta(hours=2))
+    async with scenario.worker():
+        await scenario.start(reminders=["PT1H"], acceptance_window="P6D")
+        await scenario.until(Status.PENDING)
+        await scenario.env.sleep(timedelta(hours=2))
         await mail_server.up()
-        await story.env.sleep(timedelta(minutes=11))
-        await story.until(Status.PENDING, sent=2)
-        await story.env.sleep(timedelta(hours=1))
+        await scenario.env.sleep(timedelta(minutes=11))
+        await scenario.until(Status.PENDING, sent=2)
+        await scenario.env.sleep(timedelta(hours=1))
     assert mail_server.kinds(CUSTOMER) == ["activation"]
 
 
@@ -133,47 +138,49 @@ async def test_activation_email_that_has_not_left_needs_no_reminder(
     ],
     ids=str,
 )
-async def test_short_window_has_no_nonsense(
-    story: Any, mail_server: Any, changes: dict[str, Any], expected: list[str]
+async def test_short_window_leaves_out_emails_outside_it(
+    scenario: Scenario, mail_server: MailServer, changes: dict[str, Any], expected: list[str]
 ) -> None:
-    async with story.worker():
-        await story.start(**changes)
-        pending = await story.until(Status.PENDING, sent=2)
-        await story.sleep_until(pending.deadline + timedelta(seconds=1))
-        await story.until(Status.LAPSED, sent=4 + len(expected))
-        await story.until_closed()
+    async with scenario.worker():
+        await scenario.start(**changes)
+        pending = await scenario.until(Status.PENDING, sent=2)
+        await scenario.sleep_until(pending.deadline + timedelta(seconds=1))
+        await scenario.until(Status.LAPSED, sent=4 + len(expected))
+        await scenario.until_closed()
     sent = [kind for kind in mail_server.kinds() if kind in ("reminder", "expiring")]
     assert sorted(sent) == expected
 
 
-async def test_requester_is_told_of_a_reminder_that_was_refused(
-    story: Any, mail_server: Any
+async def test_requester_learns_of_a_refused_reminder(
+    scenario: Scenario, mail_server: MailServer
 ) -> None:
-    async with story.worker():
-        await story.start(reminders=["P1D"], acceptance_window="P10D")
-        pending = await story.until(Status.PENDING, sent=2)
+    async with scenario.worker():
+        await scenario.start(reminders=["P1D"], acceptance_window="P10D")
+        pending = await scenario.until(Status.PENDING, sent=2)
         mail_server.refusals[CUSTOMER] = "552 mailbox full"
-        await story.sleep_until(pending.requested_at + 2 * DAY)
-        refused = await story.until(Status.PENDING)
-        assert [(m.state, m.answer) for m in refused.emails if m.kind == "reminder"] == [
-            ("failed", "552 mailbox full")
-        ]
-        await story.sleep_until(pending.requested_at + 3.5 * DAY)
-        told = await mail_server.wait_for("expiring", REQUESTER)
-        assert "552 mailbox full" in told.get_body(("plain",)).get_content()
-        await story.client.accept(story.started.workflow_id)
-        await story.until(Status.ACTIVE)
+        await scenario.sleep_until(pending.requested_at + 2 * DAY)
+        refused = await scenario.until(Status.PENDING)
+        assert [
+            (email.state, email.answer) for email in refused.emails if email.kind == "reminder"
+        ] == [("failed", "552 mailbox full")]
+        await scenario.sleep_until(pending.requested_at + 3.5 * DAY)
+        expiring = await mail_server.wait_for("expiring", REQUESTER)
+        assert "552 mailbox full" in text_of(expiring)
+        await scenario.accept()
+        await scenario.until(Status.ACTIVE)
 
 
-async def test_next_step_says_what_comes(story: Any) -> None:
-    async with story.worker():
-        await story.start()
-        pending = await story.until(Status.PENDING, sent=2)
+async def test_next_step_names_deadline_and_reminder(scenario: Scenario) -> None:
+    async with scenario.worker():
+        await scenario.start()
+        pending = await scenario.until(Status.PENDING, sent=2)
+        assert pending.next_step
         assert "Waits for the customer's answer until" in pending.next_step
         assert f"Next reminder {pending.requested_at + 30 * DAY:%Y-%m-%d}" in pending.next_step
-        await story.sleep_until(pending.requested_at + 89.5 * DAY)
-        last = await story.until(Status.PENDING, sent=7)
+        await scenario.sleep_until(pending.requested_at + 89.5 * DAY)
+        last = await scenario.until(Status.PENDING, sent=7)
+        assert last.next_step
         assert "Next reminder" not in last.next_step
-        await story.client.accept(story.started.workflow_id)
-        await story.handle.result()
-        assert (await story.status()).next_step is None
+        await scenario.accept()
+        await scenario.handle.result()
+        assert (await scenario.status()).next_step is None

@@ -1,4 +1,4 @@
-"""Histories of every release replay: open requests outlive deploys."""
+"""Histories of every release must replay, because open requests outlive a deploy."""
 
 import json
 from base64 import b64decode
@@ -48,13 +48,13 @@ async def test_history_replays(path: Path) -> None:
     "name", ["accepted", "lapsed-with-reminders", "declined-with-remaining-mails"]
 )
 async def test_workflow_code_passes_the_sandbox(name: str) -> None:
-    """Production runs without the sandbox, which stops calls that are not deterministic."""
+    """Run in the sandbox, which rejects calls that are not deterministic. Production has none."""
     restrictions = SandboxRestrictions.default.with_passthrough_modules("email_validator", "idna")
     await replay(HISTORY_FOLDER / f"{name}.json", SandboxedWorkflowRunner(restrictions))
 
 
 @pytest.mark.parametrize("name", ["accepted", "accepted-by-a-new-approver"])
-async def test_domain_that_came_onto_a_list_meanwhile(
+async def test_history_replays_after_its_domain_is_listed(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(fields, "FREE_MAIL_DOMAINS", {"acme.example"})
@@ -77,5 +77,5 @@ async def replay(path: Path, runner: WorkflowRunner | None = None) -> None:
     history = json.loads(path.read_text())
     started = history["events"][0]["workflowExecutionStartedEventAttributes"]
     start_input = json.loads(b64decode(started["input"]["payloads"][0]["data"]))
-    its_id = workflow_id(start_input.get("account_domain", ""))
-    await replayer.replay_workflow(WorkflowHistory.from_json(its_id, history))
+    history_id = workflow_id(start_input.get("account_domain", ""))
+    await replayer.replay_workflow(WorkflowHistory.from_json(history_id, history))

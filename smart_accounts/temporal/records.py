@@ -1,0 +1,59 @@
+"""Requests as Temporal has them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from temporalio.client import WorkflowExecution
+
+from smart_accounts.contract.messages import SmartAccountRequest, Status
+from smart_accounts.contract.names import DEADLINE, DOMAIN, STATUS
+
+
+@dataclass(frozen=True)
+class Started:
+    """A request that Temporal has recorded. ``request_id`` is its run id.
+
+    For a request started just now, ``requested_at`` is this machine's time, a moment before
+    Temporal's.
+    """
+
+    workflow_id: str
+    request_id: str
+    requested_at: datetime
+
+
+@dataclass(frozen=True)
+class RunningRequest(Started):
+    """An open request with its start input. No worker needs to have seen it."""
+
+    request: SmartAccountRequest
+
+    @property
+    def deadline(self) -> datetime:
+        return self.requested_at + self.request.acceptance_window
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One request in the list of Temporal's visibility store."""
+
+    workflow_id: str
+    request_id: str
+    status: Status | None
+    account_domain: str | None
+    deadline: datetime | None
+    requested_at: datetime
+
+    @classmethod
+    def of(cls, execution: WorkflowExecution) -> Self:
+        attributes = execution.typed_search_attributes
+        status = attributes.get(STATUS)  # another client may have set any text
+        return cls(
+            workflow_id=execution.id,
+            request_id=execution.run_id,
+            status=Status(status) if status in list(Status) else None,
+            account_domain=attributes.get(DOMAIN),
+            deadline=attributes.get(DEADLINE),
+            requested_at=execution.start_time,
+        )
