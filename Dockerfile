@@ -1,4 +1,4 @@
-# One image for the worker and the web; docker-compose.yml shows how each is started.
+# One image for the worker and the web server. docker-compose.yml shows how to start each.
 FROM python:3.11.15-slim-trixie AS packages
 
 WORKDIR /build
@@ -11,7 +11,7 @@ FROM python:3.11.15-slim-trixie
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1
 
-# By number: Kubernetes can't tell from a name that it is not root.
+# The user is set by number, because Kubernetes cannot tell from a name that it is not root.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin app
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
@@ -22,7 +22,8 @@ COPY smart_accounts smart_accounts
 USER 10001
 
 EXPOSE 8000
-# For the web, the default. A container with another command overrides the check too.
+# This checks the web server, the default command. A container with another command must replace
+# the check too.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
     CMD ["python", "-c", "from os import environ; from urllib.request import urlopen; urlopen(f\"http://127.0.0.1:{environ.get('SMART_ACCOUNTS_WEB_PORT', 8000)}/healthz\", timeout=4)"]
 

