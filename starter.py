@@ -1,23 +1,18 @@
-"""The command-line client: start Smart Account requests, look at them, change and answer them."""
+"""The command line: start Smart Account requests, look at them and act on them."""
 
 import asyncio
-import contextlib
-import os
+import functools
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from enum import IntEnum
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from smart_accounts.cli import output
-from smart_accounts.cli.csv_import import Report, Result, Row, read_rows, start_all
-from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
-from smart_accounts.contract.fields import AccountDomain
+from smart_accounts.cli.arguments import Json, WorkflowId
+from smart_accounts.cli.csv_import import read_rows, start_all
+from smart_accounts.cli.exit_codes import ExitCode, exit_code_of, failure_of
 from smart_accounts.contract.messages import (
     ActionResult,
     NewApprover,
@@ -25,72 +20,63 @@ from smart_accounts.contract.messages import (
     Status,
     Withdrawal,
 )
-from smart_accounts.contract.names import workflow_id
-from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
+from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.process_exit import exit_process
 
-
-class ExitCode(IntEnum):
-    DONE = 0
-    REFUSED = 1
-    BAD_INPUT = 2
-    UNAVAILABLE = 3
-    FAULT = 70
-    """A defect of this program; EX_SOFTWARE of sysexits.h."""
-
+NOT_PROCESSED_YET = "No worker has processed it yet. It continues as soon as a worker runs."
 
 app = typer.Typer(
-    help=f"{__doc__}\n\nFinds Temporal by TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and the other"
-    " TEMPORAL_ variables, or a TEMPORAL_CONFIG_FILE.\n\n"
-    "Exit codes: 0 done, 1 refused by the service, 2 bad input, 3 service unreachable.",
+    help="Start Smart Account requests, look at them and act on them.\n\n"
+    "Temporal is found through the environment variables TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE"
+    " and the other TEMPORAL_ variables, or through the file that TEMPORAL_CONFIG_FILE names.\n\n"
+    "Exit codes: 0 done, 1 rejected by the service, 2 bad input, 3 service unreachable.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # it alone joins the lines of a paragraph
+    rich_markup_mode="markdown",  # the only mode that joins the lines of a paragraph
 )
 
 
-def _workflow_id(text: str) -> str:
-    try:
-        domain = TypeAdapter(AccountDomain).validate_python(text.removeprefix(workflow_id("")))
-    except ValidationError as error:
-        raise typer.BadParameter(f"The domain {field_errors(error)[0].message}.") from None
-    return workflow_id(domain)
+def asynchronous(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Let Typer run a coroutine function as a command."""
 
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:
+        asyncio.run(command(**arguments))
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
-WorkflowId = Annotated[
-    str,
-    typer.Argument(
-        metavar="DOMAIN", parser=_workflow_id, help="The account domain, or the workflow id."
-    ),
-]
+    return run
 
 
 @app.command()
-def request(
+@asynchronous
+async def request(
     account_name: Annotated[str | None, typer.Option(help="Required.")] = None,
     customer_email: Annotated[
-        str | None, typer.Option(help="Who may accept for the customer. Required.")
+        str | None, typer.Option(help="The person who may accept for the customer. Required.")
     ] = None,
     account_domain: Annotated[
-        str | None, typer.Option(help="Default: the domain of the customer's address.")
+        str | None, typer.Option(help="Default: the domain of the customer's email address.")
     ] = None,
-    note_to_customer: str | None = None,
+    note_to_customer: Annotated[str | None, typer.Option(help="For the activation email.")] = None,
     user_email: Annotated[
-        list[str] | None, typer.Option(help="Who gets access too; repeat for each.")
+        list[str] | None,
+        typer.Option(help="A person who gets access too. Repeat the option for each person."),
     ] = None,
-    note_to_added_users: str | None = None,
+    note_to_added_users: Annotated[
+        str | None, typer.Option(help="For the emails to the added users.")
+    ] = None,
     requester_email: Annotated[str | None, typer.Option(help="Required.")] = None,
     requester_name: Annotated[str | None, typer.Option(help="Required.")] = None,
     requester_company: Annotated[str | None, typer.Option(help="Required.")] = None,
     acceptance_window: Annotated[
-        str | None, typer.Option(help="ISO 8601, PT1S to P365D. Default: P90D.", show_default=False)
+        str | None,
+        typer.Option(help="An ISO 8601 duration from PT1S to P365D. Default: P90D."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Start one request. A domain with an open request is refused (exit code 1)."""
-    # No option is required for Typer: it would name the first missing one only.
+    """Start a request. It is rejected if the domain has an open request (exit code 1)."""
+    # No option is required for Typer, because Typer would name only the first missing one.
     requester = {"email": requester_email, "name": requester_name, "company": requester_company}
     start_input = {
         "account_name": account_name,
@@ -102,54 +88,50 @@ def request(
         "requester": {name: value for name, value in requester.items() if value is not None},
         "acceptance_window": acceptance_window,
     }
-    asyncio.run(_request(SmartAccountRequest.model_validate(start_input), as_json=as_json))
+    await _start(SmartAccountRequest.model_validate(start_input), as_json=as_json)
 
 
-async def _request(request: SmartAccountRequest, *, as_json: bool) -> None:
+async def _start(request: SmartAccountRequest, *, as_json: bool) -> None:
     client = await RequestClient.connect()
     started = await client.start(request)
     status = await client.outcome(started)
     if status is not None and status.status is Status.REJECTED:
-        raise Rejected(status.reason or "The request is rejected.")
+        raise Rejected(status.reason or "The request was rejected.")
     if as_json:
         ids = {"workflow_id": started.workflow_id, "request_id": started.request_id}
         output.show_json(ids | {"status": output.status_json(status)})
     elif status is None:
-        output.show(
-            f"Recorded as {started.workflow_id}; no worker has answered yet."
-            " It goes on as soon as one runs."
-        )
+        output.show(f"The request is recorded as {started.workflow_id}. {NOT_PROCESSED_YET}")
     else:
         output.show(output.status_panel(status))
 
 
 @app.command()
-def status(request: WorkflowId, as_json: Json = False) -> None:
-    """Show where the newest request of a domain stands."""
-    asyncio.run(_status(request, as_json=as_json))
-
-
-async def _status(workflow_id: str, *, as_json: bool) -> None:
+@asynchronous
+async def status(workflow_id: WorkflowId, as_json: Json = False) -> None:
+    """Show the newest request of a domain."""
     client = await RequestClient.connect()
-    status = await client.status(workflow_id)
+    found = await client.status(workflow_id)
     if as_json:
-        output.show_json({"workflow_id": workflow_id, "status": output.status_json(status)})
+        output.show_json({"workflow_id": workflow_id, "status": output.status_json(found)})
     else:
-        output.show(output.status_panel(status))
+        output.show(output.status_panel(found))
 
 
 @app.command("list")
-def list_requests(
-    status: Annotated[Status | None, typer.Option(help="Only those that stand there.")] = None,
+@asynchronous
+async def list_requests(
+    status: Annotated[
+        Status | None,
+        typer.Option(
+            metavar="STATUS", help=f"Only requests with this status: {', '.join(Status)}."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the requests that Temporal keeps, newest first."""
-    asyncio.run(_list(status, as_json=as_json))
-
-
-async def _list(status: Status | None, *, as_json: bool) -> None:
     client = await RequestClient.connect()
-    found = [listed async for listed in client.list(status)]
+    found = [each async for each in client.list(status)]
     if as_json:
         output.show_json([output.listed_json(each) for each in found])
     elif found:
@@ -159,195 +141,148 @@ async def _list(status: Status | None, *, as_json: bool) -> None:
 
 
 @app.command()
-def accept(
-    request: WorkflowId,
-    accepted_by: Annotated[str | None, typer.Option(help="Recorded, nothing more.")] = None,
+@asynchronous
+async def accept(
+    workflow_id: WorkflowId,
+    accepted_by: Annotated[
+        str | None, typer.Option(help="The person who accepts. It is only recorded.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Accept a domain's open request for the customer."""
-    asyncio.run(
-        _decide(
-            request,
-            lambda client: client.accept(request, accepted_by=accepted_by),
-            leads_to=(Status.ACTIVATING, Status.ACTIVE),
-            as_json=as_json,
-        )
-    )
+    """Accept the open request of a domain for the customer."""
+    client = await RequestClient.connect()
+    await client.accept(workflow_id, accepted_by=accepted_by)
+    expected = (Status.ACTIVATING, Status.ACTIVE)
+    await _show_decision(client, workflow_id, expected, as_json=as_json)
 
 
 @app.command()
-def decline(
-    request: WorkflowId,
-    reason: Annotated[str | None, typer.Option(help="The requester is told.")] = None,
+@asynchronous
+async def decline(
+    workflow_id: WorkflowId,
+    reason: Annotated[str | None, typer.Option(help="The requester is told the reason.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Decline a domain's open request for the customer."""
-    asyncio.run(
-        _decide(
-            request,
-            lambda client: client.decline(request, reason=reason),
-            leads_to=(Status.DECLINED,),
-            as_json=as_json,
-        )
-    )
-
-
-async def _decide(
-    workflow_id: str,
-    signal: Callable[[RequestClient], Awaitable[None]],
-    *,
-    leads_to: Sequence[Status],
-    as_json: bool,
-) -> None:
+    """Decline the open request of a domain for the customer."""
     client = await RequestClient.connect()
-    await signal(client)
+    await client.decline(workflow_id, reason=reason)
+    await _show_decision(client, workflow_id, (Status.DECLINED,), as_json=as_json)
+
+
+async def _show_decision(
+    client: RequestClient, workflow_id: str, expected: Sequence[Status], *, as_json: bool
+) -> None:
+    """Show what became of the customer's answer.
+
+    Raises:
+        Rejected: another decision was made before.
+    """
     try:
         status = await client.status(workflow_id)
     except Unavailable:
-        status = None  # the signal is recorded; there is only nobody to ask
-    # A signal that comes after another decision is taken too, and changes nothing.
-    if status is not None and status.status not in (*leads_to, Status.REQUESTED, Status.PENDING):
-        raise Rejected(f"Another decision was made before: the request is {status.status}.")
+        status = None  # Temporal has recorded the signal, but no worker runs
+    # Temporal also accepts a signal that follows another decision, and it changes nothing.
+    if status is not None and status.status not in (*expected, Status.REQUESTED, Status.PENDING):
+        raise Rejected(f"Another decision was made before. The request is {status.status}.")
     if as_json:
         output.show_json({"workflow_id": workflow_id, "status": output.status_json(status)})
     elif status is None:
-        output.show("Received. No worker has answered yet; it goes on as soon as one runs.")
+        output.show(f"Received. {NOT_PROCESSED_YET}")
     else:
-        output.show(f"Received. The request of {status.account_domain} is {status.status}.")
+        output.show(f"Received. The request for {status.account_domain} is {status.status}.")
 
 
 @app.command()
-def resend(request: WorkflowId, as_json: Json = False) -> None:
-    """Send the customer a new activation email; the link before it is dead."""
-    asyncio.run(_act(request, lambda client: client.resend(request), as_json=as_json))
+@asynchronous
+async def resend(workflow_id: WorkflowId, as_json: Json = False) -> None:
+    """Send the customer a new activation email. The previous link no longer works."""
+    client = await RequestClient.connect()
+    _show_action(workflow_id, await client.resend(workflow_id), as_json=as_json)
 
 
-@app.command("replace-approver")
-def replace_approver(
-    request: WorkflowId,
-    customer_email: Annotated[str, typer.Argument(help="Who may accept from now on.")],
+@app.command()
+@asynchronous
+async def replace_approver(
+    workflow_id: WorkflowId,
+    customer_email: Annotated[
+        str, typer.Argument(metavar="EMAIL", help="The person who may accept from now on.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Ask another person of the customer's; the deadline stays."""
+    """Ask another person at the customer to accept. The deadline stays the same."""
     new = NewApprover.model_validate({"customer_email": customer_email})
-    asyncio.run(
-        _act(request, lambda client: client.replace_approver(request, new), as_json=as_json)
-    )
+    client = await RequestClient.connect()
+    _show_action(workflow_id, await client.replace_approver(workflow_id, new), as_json=as_json)
 
 
 @app.command()
-def withdraw(
-    request: WorkflowId,
-    reason: Annotated[str | None, typer.Option(help="Kept; the customer is not told.")] = None,
+@asynchronous
+async def withdraw(
+    workflow_id: WorkflowId,
+    reason: Annotated[
+        str | None, typer.Option(help="The reason is recorded. The customer is not told.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Take a domain's open request back; the customer is told."""
+    """Withdraw the open request of a domain. The customer is told by email."""
     withdrawal = Withdrawal.model_validate({"reason": reason})
-    asyncio.run(_act(request, lambda client: client.withdraw(request, withdrawal), as_json=as_json))
+    client = await RequestClient.connect()
+    _show_action(workflow_id, await client.withdraw(workflow_id, withdrawal), as_json=as_json)
 
 
-async def _act(
-    workflow_id: str, act: Callable[[RequestClient], Awaitable[ActionResult]], *, as_json: bool
-) -> None:
-    answer = await act(await RequestClient.connect())
+def _show_action(workflow_id: str, result: ActionResult, *, as_json: bool) -> None:
     if as_json:
-        output.show_json({"workflow_id": workflow_id} | answer.model_dump(mode="json"))
+        output.show_json({"workflow_id": workflow_id} | result.model_dump(mode="json"))
     else:
-        output.show(answer.message)
+        output.show(result.message)
 
 
 @app.command("import")
-def import_file(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+@asynchronous
+async def import_file(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A CSV file in UTF-8."),
+    ],
     as_json: Json = False,
 ) -> None:
     """
-    Start a request for each row of a CSV file; safe to run again.
+    Start one request for each row of a CSV file. It is safe to run it again.
 
-    The first row names the columns: account_name, customer_email, requester_email,
-    requester_name, requester_company, and if wanted account_domain, note_to_customer,
-    user_emails (several in one cell), note_to_added_users, acceptance_window. UTF-8; cells
-    parted by comma, semicolon or tab.
+    The first row names the columns. Required columns: account_name, customer_email,
+    requester_email, requester_name, requester_company. Optional columns: account_domain,
+    note_to_customer, user_emails (several addresses in one cell), note_to_added_users,
+    acceptance_window. Cells are separated by commas, semicolons or tabs.
 
-    Every row is tried. A row whose domain has an open request starts nothing, and is no failure:
-    running the same file twice ends with 0. Exit code 1 when the service rejected a row, 2 when a
-    row is bad input, 3 when the service became unreachable: run it again to go on.
+    Every row is tried. A row whose domain already has an open request starts nothing and does
+    not count as a failure, so running the same file twice ends with exit code 0. The exit code
+    is 1 if the service rejected a row and 2 if a row is bad input. It is 3 if the service became
+    unreachable, and then the same command continues where the import stopped.
     """
     rows = read_rows(file)
-    report = asyncio.run(_import(rows, as_json=as_json))
+    client = await RequestClient.connect()
+    with output.progress_bar(len(rows), hidden=as_json) as advance:
+        report = await start_all(client, rows, advance)
     if as_json:
         output.show_json(output.report_json(report))
     else:
-        output.show(output.report_table(report), output.report_line(report))
-    raise typer.Exit(_report_code(report))
-
-
-async def _import(rows: Sequence[Row], *, as_json: bool) -> Report:
-    client = await RequestClient.connect()
-    console = Console(stderr=True)
-    columns = (TextColumn("Starting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = as_json or not console.is_terminal
-    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
-        task = progress.add_task("", total=len(rows))
-        return await start_all(client, rows, lambda: progress.advance(task))
-
-
-def _report_code(report: Report) -> ExitCode:
-    counts = report.counts()
-    if report.fault is not None:
-        return ExitCode.UNAVAILABLE
-    if counts[Result.BAD_INPUT]:
-        return ExitCode.BAD_INPUT
-    return ExitCode.REFUSED if counts[Result.REJECTED] else ExitCode.DONE
+        output.show(output.report_table(report), output.report_summary(report))
+    raise typer.Exit(exit_code_of(report))
 
 
 def main() -> int:
-    # Looked for by hand: a usage error is raised before the options are known.
+    """Run the command of ``sys.argv`` and return its exit code."""
+    # Typer reports a usage error before it has parsed the options, so look for --json here.
     as_json = "--json" in sys.argv[1:]
     try:
         return app(standalone_mode=not as_json) or ExitCode.DONE
     except SystemExit as end:
         return int(end.code or 0)
-    except Exception as error:  # noqa: BLE001, a person gets one line, never a stack trace
-        code, message, fields = _told(error)
-    if as_json:
-        kind = code.name.lower().replace("_", "-")
-        told = {"kind": kind, "message": message, "fields": output.fields_json(fields)}
-        output.show_json({"error": told})
-    else:
-        console = Console(stderr=True, highlight=False)
-        for line in [message, *(f"{_option(each.field)}: {each.message}" for each in fields)]:
-            console.print(output.text(line), soft_wrap=True)
-    return code
-
-
-def _told(error: Exception) -> tuple[ExitCode, str, Sequence[FieldError]]:
-    match error:
-        case ValidationError():
-            return ExitCode.BAD_INPUT, "Bad input, nothing was sent.", field_errors(error)
-        case BadInput():
-            return ExitCode.BAD_INPUT, "Bad input, nothing was done.", error.errors
-        case typer.TyperException():
-            return ExitCode.BAD_INPUT, error.format_message(), ()
-        case SmartAccountsError():
-            return _code(error), str(error), ()
-        case _:
-            return ExitCode.FAULT, f"Unexpected fault: {type(error).__name__}: {error}", ()
-
-
-def _code(error: SmartAccountsError) -> ExitCode:
-    if isinstance(error, Unavailable):
-        return ExitCode.UNAVAILABLE
-    return ExitCode.REFUSED if isinstance(error, Rejected) else ExitCode.BAD_INPUT
-
-
-def _option(field: str) -> str:
-    return "--" + field.replace("user_emails", "user_email").replace("_", "-").replace(".", "-")
+    except Exception as error:  # noqa: BLE001 - people get one line, never a stack trace
+        failure = failure_of(error)
+    output.show_failure(failure, as_json=as_json)
+    return failure.exit_code
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
-    # The SDK's threads crash one in nine interpreters that finalize under them.
-    os._exit(exit_code)
+    exit_process(main())

@@ -1,4 +1,4 @@
-"""System checks that need nothing but the request itself."""
+"""System checks that look only at the request itself."""
 
 import unicodedata
 
@@ -6,21 +6,21 @@ import idna
 
 from smart_accounts.contract.messages import SmartAccountRequest
 
-_WRITTEN_TOGETHER = (
-    # Japanese; the last two are the prolonged sound mark and the mark that repeats a character.
+_SCRIPTS_OF_ONE_LANGUAGE = (
+    # Japanese. KATAKANA-HIRAGANA is the prolonged sound mark, IDEOGRAPHIC the iteration mark.
     {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"},
     {"CJK", "HANGUL"},  # Korean
 )
 
 
 def oddities(request: SmartAccountRequest) -> tuple[str, ...]:
-    """What requester and operator should look at; the request is allowed all the same."""
+    """Return what the requester and an operator should look at. The request stays valid."""
     found = []
     customer_domain = request.customer_email.rpartition("@")[2]
     if not _same_or_parent(customer_domain, request.account_domain):
         found.append("The customer's address is not of the account's domain.")
     if any(_mixes_scripts(domain) for domain in (customer_domain, request.account_domain)):
-        found.append("A domain mixes scripts and may look like another one.")
+        found.append("A domain mixes scripts and may imitate another domain.")
     return tuple(found)
 
 
@@ -29,13 +29,13 @@ def _same_or_parent(one: str, other: str) -> bool:
 
 
 def _mixes_scripts(domain: str) -> bool:
-    """Whether a label has letters of scripts that no language writes together."""
+    """Return True if one label mixes scripts that no language mixes."""
     return any(
-        len(scripts) > 1 and not any(scripts <= together for together in _WRITTEN_TOGETHER)
+        len(scripts) > 1 and not any(scripts <= known for known in _SCRIPTS_OF_ONE_LANGUAGE)
         for scripts in map(_scripts, idna.decode(domain).split("."))
     )
 
 
 def _scripts(label: str) -> set[str]:
-    """The first word of a letter's name tells its script."""
+    """Return the scripts of the letters: the first word of each letter's Unicode name."""
     return {unicodedata.name(char, "?").split()[0] for char in label if char.isalpha()}

@@ -1,21 +1,21 @@
-"""Errors that carry what the caller can do about them."""
+"""Errors that tell the caller what to do: correct the input, try again later, or give up."""
 
 
 class SmartAccountsError(Exception):
-    """Base of the errors that are shown to people: the message is one plain sentence."""
+    """Base of the errors that are shown to people. The message is one plain sentence."""
 
 
 class Rejected(SmartAccountsError):
-    """The service understood and said no: domain taken, another decision made, request closed."""
+    """The service rejected a valid call, for example because another decision was made."""
 
 
 class NotFound(Rejected):
-    """There is no such request, or it is closed and no longer takes messages."""
+    """The request does not exist, or it is closed and no longer accepts messages."""
 
 
 class Unavailable(SmartAccountsError):
-    """Temporal, the database or a worker does not answer; try again later."""
+    """Temporal, the database or a worker does not respond. Try again later."""
 
 
 class BadSetting(SmartAccountsError):
-    """A setting is missing or wrong; the message names it."""
+    """A setting is missing or wrong. The message names the setting."""

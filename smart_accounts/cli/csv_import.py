@@ -1,11 +1,11 @@
-"""Many requests from one CSV file: read its rows, start each, say what became of it."""
+"""Start many requests from one CSV file: read its rows, start each one, report the results."""
 
 import asyncio
 import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,22 +20,22 @@ from smart_accounts.temporal.client import RequestClient
 
 IN_FLIGHT = 8
 
-_OF_THE_REQUESTER = "requester_"
+_REQUESTER_PREFIX = "requester_"
 COLUMNS = {
     name: field.is_required()
     for name, field in SmartAccountRequest.model_fields.items()
-    if name not in ("requester", "reminders")  # one has columns of its own, one needs a list
-} | {_OF_THE_REQUESTER + name: True for name in Requester.model_fields}
-"""Each column a file may have, and whether it must."""
+    if name not in ("requester", "reminders")  # requester_* columns; a list does not fit a cell
+} | {_REQUESTER_PREFIX + name: True for name in Requester.model_fields}
+"""The columns of a file, and whether each one is required."""
 
 
 class BadFile(SmartAccountsError):
-    """The file is no table of requests; nothing of it was started."""
+    """The file is not a table of requests. No request was started."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row, numbered as spreadsheet programs do: the header row is 1."""
+    """One row. Rows are numbered as in spreadsheet programs, so the header is row 1."""
 
     number: int
     request: SmartAccountRequest | None = None
@@ -54,13 +54,13 @@ class Result(StrEnum):
     UNFINISHED = "unfinished"
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         return self.replace("-", " ")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a row; ``unfinished`` ones were not tried, or their answer is missing."""
+    """The result of one row. An ``unfinished`` row was not tried, or Temporal did not respond."""
 
     row: Row
     result: Result
@@ -71,24 +71,26 @@ class Outcome:
 @dataclass(frozen=True, kw_only=True)
 class Report:
     outcomes: tuple[Outcome, ...]
-    fault: Unavailable | None
-    """Why it stopped before the end."""
+    error: Unavailable | None
+    """Why the import stopped early."""
 
     def counts(self) -> Counter[Result]:
         return Counter(outcome.result for outcome in self.outcomes)
 
 
 def read_rows(file: Path) -> list[Row]:
-    """Read a CSV file in UTF-8, with or without a byte order mark, cells parted by , ; or tab.
+    """Read a CSV file in UTF-8, with or without a byte order mark.
+
+    Cells are separated by commas, semicolons or tabs.
 
     Raises:
-        BadFile: one line that says what is wrong with the file as a whole.
+        BadFile: the file as a whole cannot be read; the message is one line.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadFile(f"{file.name} is not UTF-8 text; save it as CSV in UTF-8.") from None
-    # Strict: in a lenient reading one forgotten quote swallows all rows below it in silence.
+        raise BadFile(f"{file.name} is not UTF-8 text. Save it as CSV in UTF-8.") from None
+    # Strict, because otherwise one missing quote silently swallows all the rows below it.
     reader = csv.reader(io.StringIO(text, newline=None), delimiter=_delimiter(text), strict=True)
     try:
         table = list(reader)
@@ -111,13 +113,13 @@ def _delimiter(text: str) -> str:
 def _check_header(name: str, columns: Sequence[str]) -> None:
     missing = [column for column, required in COLUMNS.items() if required and column not in columns]
     if missing:
-        raise BadFile(f"{name} lacks in its first row: {', '.join(missing)}.")
-    # A misspelt optional column would be left out of every request unseen.
+        raise BadFile(f"The first row of {name} is missing: {', '.join(missing)}.")
+    # Without this check a misspelt optional column would be silently left out of every request.
     if unknown := [column for column in columns if column not in COLUMNS]:
-        named = ", ".join(column if column.isidentifier() else "a blank one" for column in unknown)
+        named = ", ".join(column if column.isidentifier() else "(unnamed)" for column in unknown)
         raise BadFile(f"{name} has unknown columns: {named}. Known: {', '.join(COLUMNS)}.")
     if len(set(columns)) < len(columns):
-        raise BadFile(f"{name} has a column twice.")
+        raise BadFile(f"{name} has the same column twice.")
 
 
 def _row(number: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
@@ -136,43 +138,42 @@ def _row(number: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
 
 
 def _start_input(values: dict[str, str]) -> dict[str, Any]:
-    own = {name: cell for name, cell in values.items() if not name.startswith(_OF_THE_REQUESTER)}
+    own = {name: cell for name, cell in values.items() if not name.startswith(_REQUESTER_PREFIX)}
     requester = {
-        name.removeprefix(_OF_THE_REQUESTER): cell
+        name.removeprefix(_REQUESTER_PREFIX): cell
         for name, cell in values.items()
-        if name.startswith(_OF_THE_REQUESTER)
+        if name.startswith(_REQUESTER_PREFIX)
     }
     emails = [email for email in re.split(r"[,;\s]+", own.pop("user_emails", "")) if email]
     return {**own, "user_emails": emails, "requester": requester}
 
 
 async def start_all(
-    client: RequestClient, rows: Iterable[Row], on_progress: Callable[[], None]
+    client: RequestClient, rows: Sequence[Row], on_progress: Callable[[], None]
 ) -> Report:
-    """Start each row's request, a few at a time; stop when the service is out of reach."""
-    every = list(rows)
-    waiting: Iterator[Row] = iter(every)
+    """Start the request of each row, a few at a time. Stop if the service is unreachable."""
+    waiting = iter(rows)
     outcomes: dict[int, Outcome] = {}
-    faults: list[Unavailable] = []
+    errors: list[Unavailable] = []
 
-    async def lane() -> None:
-        while not faults and (row := next(waiting, None)):
+    async def start_rows() -> None:
+        # Calls in flight run to their end, because a cancelled call may still start a request.
+        while not errors and (row := next(waiting, None)):
             try:
                 outcomes[row.number] = await _start(client, row)
-            except Unavailable as fault:
-                # The other lanes end what they have begun: a cut call may start a request unseen.
-                faults.append(fault)
+            except Unavailable as error:
+                errors.append(error)
             else:
                 on_progress()
 
-    async with asyncio.TaskGroup() as lanes:
+    async with asyncio.TaskGroup() as tasks:
         for _ in range(IN_FLIGHT):
-            lanes.create_task(lane())
+            tasks.create_task(start_rows())
     return Report(
         outcomes=tuple(
-            outcomes.get(row.number) or Outcome(row=row, result=Result.UNFINISHED) for row in every
+            outcomes.get(row.number) or Outcome(row=row, result=Result.UNFINISHED) for row in rows
         ),
-        fault=faults[0] if faults else None,
+        error=errors[0] if errors else None,
     )
 
 
@@ -181,13 +182,13 @@ async def _start(client: RequestClient, row: Row) -> Outcome:
         return Outcome(row=row, result=Result.BAD_INPUT)
     try:
         started = await client.start(row.request)
-    except Rejected as refusal:
-        return Outcome(row=row, result=Result.ALREADY_OPEN, message=str(refusal))
+    except Rejected as error:
+        return Outcome(row=row, result=Result.ALREADY_OPEN, message=str(error))
     status = await client.outcome(started)
     rejected = status is not None and status.status is Status.REJECTED
     return Outcome(
         row=row,
         result=Result.REJECTED if rejected else Result.STARTED,
         request_id=started.request_id,
-        message=status.reason if status is not None else "no worker has answered yet",
+        message=status.reason if status is not None else "No worker has processed it yet.",
     )

@@ -1,43 +1,78 @@
-"""What the command-line client shows: panels and tables for people, plain values for JSON."""
+"""The output of the command line: panels and tables for people, JSON for programs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from smart_accounts.cli.csv_import import Outcome, Report, Result
+from smart_accounts.cli.exit_codes import ERROR_KINDS, ExitCode, Failure
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.messages import RequestStatus
-from smart_accounts.temporal.client import Listed
-from smart_accounts.text import utc
+from smart_accounts.temporal.records import Listed
+from smart_accounts.text import printable, utc
 
 _NO_VALUE = "-"
 
 
-def show(*what: RenderableType) -> None:
-    """Print for people. Strings are shown as they are: no markup, no colours for numbers."""
+def show(*parts: RenderableType) -> None:
+    """Print for people. Strings are printed as they are, without markup and highlighting."""
     console = Console(markup=False, highlight=False, emoji=False)
-    for each in what:
-        console.print(each, soft_wrap=isinstance(each, str))
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))  # noqa: T201, the one place that prints JSON
+    print(json.dumps(value, indent=2))  # noqa: T201 - a command line prints
+
+
+def show_failure(failure: Failure, *, as_json: bool) -> None:
+    """Print an error: as JSON to standard output, or for people to standard error."""
+    if as_json:
+        error = {
+            "kind": ERROR_KINDS[failure.exit_code],
+            "message": failure.message,
+            "fields": fields_json(failure.fields),
+        }
+        show_json({"error": error})
+        return
+    console = Console(stderr=True, highlight=False)
+    console.print(text(failure.message), soft_wrap=True)
+    for field in failure.fields:
+        console.print(text(f"{_option(field.field)}: {field.message}"), soft_wrap=True)
+
+
+def _option(field: str) -> str:
+    """Return the option of ``starter.py request`` that sets a field."""
+    return "--" + field.replace("user_emails", "user_email").replace("_", "-").replace(".", "-")
+
+
+@contextmanager
+def progress_bar(total: int, *, hidden: bool) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on a terminal. Yields a function that advances the bar by one."""
+    console = Console(stderr=True)
+    columns = (TextColumn("Starting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    disable = hidden or not console.is_terminal
+    with Progress(*columns, console=console, disable=disable, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
 
 
 def text(value: str | None, style: str = "") -> Text:
-    """A value that others wrote: what could steer the terminal is shown as a replacement mark."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in value or _NO_VALUE)
-    return Text(shown, style=style, overflow="fold")
+    """Return text from outside as a table cell. Characters that control a terminal are replaced."""
+    return Text(printable(value or _NO_VALUE, keep="\n"), style=style, overflow="fold")
 
 
 def status_panel(status: RequestStatus) -> RenderableType:
+    """Return the facts and the emails of a request in a box."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("Status", text(status.status, "bold"))
     facts.add_row("Deadline", text(utc(status.deadline)))
@@ -58,7 +93,7 @@ def status_panel(status: RequestStatus) -> RenderableType:
 def _emails(status: RequestStatus) -> Iterable[RenderableType]:
     if not status.emails:
         return
-    table = _table("Mail", "To", "State", "At")
+    table = _table("Email", "To", "State", "At")
     for email in status.emails:
         state = f"{email.state}: {email.answer}" if email.answer else email.state
         table.add_row(text(email.kind), text(email.recipient), text(state), text(utc(email.at)))
@@ -78,30 +113,35 @@ def requests_table(requests: Sequence[Listed]) -> RenderableType:
 
 
 def report_table(report: Report) -> RenderableType:
-    """Every row; those that need a hand come last, right above the counts."""
-    table = _table("Row", "Domain", "Result", "Why")
+    """Return all rows. Those that need attention come last, next to the totals."""
+    table = _table("Row", "Domain", "Result", "Details")
     order = list(Result)
     for outcome in sorted(report.outcomes, key=lambda each: order.index(each.result)):
-        for why in _why(outcome):
+        for detail in _details(outcome):
             table.add_row(
                 str(outcome.row.number),
                 text(outcome.row.account_domain),
-                text(outcome.result.words),
-                text(why),
+                text(outcome.result.label),
+                text(detail),
             )
     return table
 
 
-def report_line(report: Report) -> str:
+def report_summary(report: Report) -> str:
+    """Return the totals of an import, and why it stopped if it did."""
     counts = report.counts()
-    line = ", ".join(f"{counts[result]} {result.words}" for result in Result if counts[result])
-    line = f"{len(report.outcomes)} rows: {line or 'nothing to start'}."
-    if report.fault is not None:
-        line += f"\nStopped: {report.fault}\nRun it again to go on; open requests are left alone."
-    return line
+    totals = ", ".join(f"{counts[result]} {result.label}" for result in Result if counts[result])
+    rows = len(report.outcomes)
+    summary = f"{rows} row{'' if rows == 1 else 's'}: {totals or 'nothing to start'}."
+    if report.error is not None:
+        summary += (
+            f"\nStopped: {report.error}\n"
+            "Run the command again to continue. Open requests are not started twice."
+        )
+    return summary
 
 
-def _why(outcome: Outcome) -> Sequence[str]:
+def _details(outcome: Outcome) -> Sequence[str]:
     errors = [f"{error.field}: {error.message}" for error in outcome.row.errors]
     return errors or [outcome.message or ""]
 
@@ -117,7 +157,7 @@ def _utc(moment: datetime | None) -> str | None:
     return utc(moment) if moment is not None else None
 
 
-# ---- the same for programs -----------------------------------------------------------------
+# ---- JSON for programs ---------------------------------------------------------------------
 
 
 def status_json(status: RequestStatus | None) -> Any:
@@ -151,8 +191,9 @@ def report_json(report: Report) -> dict[str, Any]:
         ],
         "counts": {result: counts[result] for result in Result},
     }
-    if report.fault is not None:
-        shown["error"] = {"kind": "unavailable", "message": str(report.fault), "fields": []}
+    if report.error is not None:
+        kind = ERROR_KINDS[ExitCode.UNAVAILABLE]
+        shown["error"] = {"kind": kind, "message": str(report.error), "fields": []}
     return shown
 
 

@@ -1,4 +1,4 @@
-"""Reading a CSV file of requests: what spreadsheet programs write, and what people get wrong."""
+"""Reading CSV files of requests: the formats of spreadsheet programs, and common mistakes."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -68,10 +68,10 @@ def test_every_column_reaches_its_field(file: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["bare", "byte-order-mark"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["no-mark", "byte-order-mark"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
-def test_dialects_of_spreadsheet_programs(
+def test_formats_of_spreadsheet_programs(
     file: Path, mark: str, line_end: str, delimiter: str
 ) -> None:
     text = f"{HEADER}\n{CELLS}\n".replace("Acme", "Äcme")
@@ -87,18 +87,18 @@ def test_several_users_in_one_cell(file: Path, between: str) -> None:
     assert only_request(read_rows(file)).user_emails == ("bo@acme.example", "cy@acme.example")
 
 
-def test_a_note_keeps_its_line_breaks(file: Path) -> None:
+def test_note_keeps_its_line_breaks(file: Path) -> None:
     file.write_text(f'{HEADER},note_to_customer\n{CELLS},"one\ntwo, three"\n')
     assert only_request(read_rows(file)).note_to_customer == "one\ntwo, three"
 
 
-def test_rows_are_numbered_as_spreadsheet_programs_do(file: Path) -> None:
+def test_rows_are_numbered_as_in_spreadsheets(file: Path) -> None:
     blank = "\n,,,,\n"
     file.write_text(f'{HEADER},note_to_customer\n{CELLS},"one\ntwo"{blank}{CELLS}\n')
     assert [row.number for row in read_rows(file)] == [2, 4]
 
 
-def test_one_message_for_each_bad_field_and_the_good_rows_stay(file: Path) -> None:
+def test_one_message_per_bad_field_and_good_rows_stay(file: Path) -> None:
     file.write_text(
         f"{HEADER},user_emails\n"
         f'<b>,ada@acme.example,"a@b.example, c@d.example",,Partner Ltd,"bo@acme.example no"\n'
@@ -115,7 +115,7 @@ def test_one_message_for_each_bad_field_and_the_good_rows_stay(file: Path) -> No
     assert good.request is not None
 
 
-def test_a_row_with_too_many_cells_is_bad(file: Path) -> None:
+def test_row_with_too_many_cells(file: Path) -> None:
     file.write_text(f"{HEADER}\n{CELLS},\n{CELLS},and more\n")
     fine, bad = read_rows(file)
     assert fine.request is not None
@@ -125,26 +125,26 @@ def test_a_row_with_too_many_cells_is_bad(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "lacks in its first row: account_name, customer_email, requester_email"),
-        (HEADER.replace("requester_name,", ""), "lacks in its first row: requester_name."),
+        ("", "is missing: account_name, customer_email, requester_email"),
+        (HEADER.replace("requester_name,", ""), "is missing: requester_name."),
         (f"{HEADER},note_to_custumer", "has unknown columns: note_to_custumer. Known: account_"),
         (f"{HEADER},reminders", "has unknown columns: reminders."),
-        (f"{HEADER},", "has unknown columns: a blank one."),
-        (f"{HEADER},account_name", "has a column twice."),
+        (f"{HEADER},", "has unknown columns: (unnamed)."),
+        (f"{HEADER},account_name", "has the same column twice."),
         (f'{HEADER}\n"Acme{CELLS}\n{CELLS}\n', "line 3: unexpected end of data."),
         (f'{HEADER}\n"Acme" {CELLS}\n', "line 2: ',' expected after '\"'."),
     ],
     ids=["empty", "missing", "misspelt", "reminders", "blank", "twice", "open-quote", "quote"],
 )
-def test_a_file_that_is_no_table_of_requests(file: Path, text: str, problem: str) -> None:
+def test_file_that_is_not_a_table_of_requests(file: Path, text: str, problem: str) -> None:
     file.write_text(text)
-    with pytest.raises(BadFile) as refused:
+    with pytest.raises(BadFile) as caught:
         read_rows(file)
-    assert problem in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_utf8(file: Path) -> None:
+def test_file_that_is_not_utf8(file: Path) -> None:
     file.write_bytes(f"{HEADER}\n{CELLS}\n".replace("Acme", "Äcme").encode("cp1252"))
     with pytest.raises(BadFile, match="is not UTF-8 text"):
         read_rows(file)

@@ -1,4 +1,4 @@
-"""No single bad message wedges a request; what a foreign client does with the plain CLI."""
+"""Bad messages do not block a request, and other clients can use the plain Temporal CLI."""
 
 import asyncio
 import json
@@ -18,11 +18,13 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from smart_accounts.contract.messages import Status
+from smart_accounts.temporal.records import Started
+from tests.support.service import FreePort, Service
 
 JSON = {"encoding": b"json/plain"}
 
 
-def raw(*bodies: str | None, **metadata: bytes) -> Payloads:
+def payloads_of(*bodies: str | None, **metadata: bytes) -> Payloads:
     return Payloads(
         payloads=[
             Payload(metadata={"encoding": b"binary/null"})
@@ -34,26 +36,26 @@ def raw(*bodies: str | None, **metadata: bytes) -> Payloads:
 
 
 BAD_SIGNALS: dict[str, Payloads] = {
-    "malformed JSON": raw('{"accepted_by": '),
-    "not JSON at all": raw("\x00\xff"),
-    "a number": raw("3"),
-    "true": raw("true"),
-    "text": raw('"yes"'),
-    "a list": raw("[]"),
-    "a field of the wrong type": raw('{"accepted_by": 5}'),
-    "an unknown field": raw('{"agree": true}'),
-    "an endless name": raw(json.dumps({"accepted_by": "x" * 5000})),
-    "two arguments": raw("{}", "{}"),
-    "two malformed arguments": raw("{", "{"),
-    "three nulls": raw(None, None, None),
-    "an unknown encoding": raw("{}", encoding=b"json/protobuf-of-mine"),
-    "encrypted with a key we have not": raw("garbage", encoding=b"binary/encrypted"),
+    "malformed JSON": payloads_of('{"accepted_by": '),
+    "not JSON at all": payloads_of("\x00\xff"),
+    "a number": payloads_of("3"),
+    "true": payloads_of("true"),
+    "text": payloads_of('"yes"'),
+    "a list": payloads_of("[]"),
+    "a field of the wrong type": payloads_of('{"accepted_by": 5}'),
+    "an unknown field": payloads_of('{"agree": true}'),
+    "a very long name": payloads_of(json.dumps({"accepted_by": "x" * 5000})),
+    "two arguments": payloads_of("{}", "{}"),
+    "two malformed arguments": payloads_of("{", "{"),
+    "three nulls": payloads_of(None, None, None),
+    "an unknown encoding": payloads_of("{}", encoding=b"json/protobuf-of-mine"),
+    "encrypted with an unknown key": payloads_of("garbage", encoding=b"binary/encrypted"),
     "no encoding": Payloads(payloads=[Payload(data=b"{}")]),
 }
 
 
-async def send(service: Any, started: Any, name: str, payloads: Payloads) -> None:
-    await service.client.workflow_service.signal_workflow_execution(
+async def send(service: Service, started: Started, name: str, payloads: Payloads) -> None:
+    await service.temporal.workflow_service.signal_workflow_execution(
         SignalWorkflowExecutionRequest(
             namespace="default",
             workflow_execution=WorkflowExecution(workflow_id=started.workflow_id),
@@ -63,61 +65,64 @@ async def send(service: Any, started: Any, name: str, payloads: Payloads) -> Non
     )
 
 
-async def failed_tasks(service: Any, started: Any) -> int:
+async def failed_tasks(service: Service, started: Started) -> int:
     events = (await service.handle(started).fetch_history()).events
     return sum(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED for event in events)
 
 
-async def test_bad_signals_then_a_good_one(service: Any, fresh: dict[str, Any]) -> None:
-    await service.worker()
-    started = await service.start(fresh)
-    await service.until(started, Status.PENDING, sent=2)
+async def test_bad_signals_before_an_acceptance(
+    service: Service, new_request: dict[str, Any]
+) -> None:
+    await service.start_worker()
+    started = await service.start(new_request)
+    await service.wait_for(started, Status.PENDING, sent=2)
     for payloads in BAD_SIGNALS.values():
         for name in ("accepted", "declined", "bounced", "no-such-signal"):
             await send(service, started, name, payloads)
-    for payloads in (Payloads(), raw(None), raw("null"), raw("{}")):
+    for payloads in (Payloads(), payloads_of(None), payloads_of("null"), payloads_of("{}")):
         await send(service, started, "bounced", payloads)
-    await send(service, started, "declined", raw('{"reason": "\\u202e"}'))
+    await send(service, started, "declined", payloads_of('{"reason": "\\u202e"}'))
     await asyncio.sleep(0.5)
-    still = await service.until(started, Status.PENDING)
+    still = await service.wait_for(started, Status.PENDING)
     assert still.decided_at is None
     assert await failed_tasks(service, started) == 0
     assert service.log.count("Dropped signal accepted") == len(BAD_SIGNALS)
     assert service.log.count("Dropped signal declined") == len(BAD_SIGNALS) + 1
     assert "Traceback" not in service.log
     await service.requests().accept(started.workflow_id)
-    await service.until(started, Status.ACTIVE)
+    await service.wait_for(started, Status.ACTIVE)
     assert await failed_tasks(service, started) == 0
 
 
-@pytest.mark.parametrize("payloads", [Payloads(), raw(None), raw("{}"), raw("null")])
-async def test_bare_acceptance_counts(
-    service: Any, fresh: dict[str, Any], payloads: Payloads
+@pytest.mark.parametrize(
+    "payloads", [Payloads(), payloads_of(None), payloads_of("{}"), payloads_of("null")]
+)
+async def test_acceptance_without_fields(
+    service: Service, new_request: dict[str, Any], payloads: Payloads
 ) -> None:
-    await service.worker()
-    started = await service.start(fresh)
-    await service.until(started, Status.PENDING)
+    await service.start_worker()
+    started = await service.start(new_request)
+    await service.wait_for(started, Status.PENDING)
     await send(service, started, "accepted", payloads)
-    await service.until(started, Status.ACTIVE)
+    await service.wait_for(started, Status.ACTIVE)
 
 
-GOOD = "the example"
 BAD_STARTS: dict[str, tuple[Payloads | None, str]] = {
     "no argument": (None, "request: "),
-    "null": (raw(None), "request: "),
-    "JSON null": (raw("null"), "request: "),
-    "two arguments": (raw("{}", "{}"), "request: must be one object, not 2 arguments"),
-    "two malformed arguments": (raw("{", "{"), "request: must be one object"),
-    "malformed JSON": (raw('{"account_name": '), "request: is not valid JSON"),
-    "a list": (raw("[]"), "request: must be an object"),
-    "text": (raw('"acme.example"'), "request: must be an object"),
-    "an empty object": (raw("{}"), "account_name: is required"),
-    "an unknown encoding": (raw("{}", encoding=b"x/y"), "request: cannot be read"),
+    "null": (payloads_of(None), "request: "),
+    "JSON null": (payloads_of("null"), "request: "),
+    "two arguments": (payloads_of("{}", "{}"), "request: must be one object, not 2 arguments"),
+    "two malformed arguments": (payloads_of("{", "{"), "request: must be one object"),
+    "malformed JSON": (payloads_of('{"account_name": '), "request: is not valid JSON"),
+    "a list": (payloads_of("[]"), "request: must be an object"),
+    "text": (payloads_of('"acme.example"'), "request: must be an object"),
+    "an empty object": (payloads_of("{}"), "account_name: is required"),
+    "an unknown encoding": (payloads_of("{}", encoding=b"x/y"), "request: cannot be read"),
 }
 
 
-async def start_raw(service: Any, workflow_id: str, payloads: Payloads | None) -> str:
-    answer = await service.client.workflow_service.start_workflow_execution(
+async def start_raw(service: Service, workflow_id: str, payloads: Payloads | None) -> None:
+    await service.temporal.workflow_service.start_workflow_execution(
         StartWorkflowExecutionRequest(
             namespace="default",
             workflow_id=workflow_id,
@@ -127,20 +132,18 @@ async def start_raw(service: Any, workflow_id: str, payloads: Payloads | None) -
             input=payloads,
         )
     )
-    run_id: str = answer.run_id
-    return run_id
 
 
-async def failure_of(service: Any, workflow_id: str) -> ApplicationError:
+async def failure_of(service: Service, workflow_id: str) -> ApplicationError:
     with pytest.raises(WorkflowFailureError) as failure:
         async with asyncio.timeout(40):
-            await service.client.get_workflow_handle(workflow_id).result()
+            await service.temporal.get_workflow_handle(workflow_id).result()
     assert isinstance(failure.value.cause, ApplicationError)
     return failure.value.cause
 
 
-async def test_bad_starts_fail_and_none_is_wedged(service: Any, fresh: dict[str, Any]) -> None:
-    await service.worker()
+async def test_bad_starts_fail(service: Service, new_request: dict[str, Any]) -> None:
+    await service.start_worker()
     for number, (name, (payloads, message)) in enumerate(BAD_STARTS.items()):
         workflow_id = f"smart-account-bad-{number}.example"
         await start_raw(service, workflow_id, payloads)
@@ -151,21 +154,25 @@ async def test_bad_starts_fail_and_none_is_wedged(service: Any, fresh: dict[str,
     assert not service.mail.mails
 
 
-async def test_bad_fields_fail_with_one_message_each_and_no_value(
-    service: Any, fresh: dict[str, Any]
+async def test_bad_fields_fail_with_one_message_per_field_and_no_value(
+    service: Service, new_request: dict[str, Any]
 ) -> None:
-    await service.worker()
+    await service.start_worker()
     secret = "swordfish@@"
-    body = fresh | {"customer_email": secret, "account_name": "a\nb", "acceptance_window": "P3M"}
-    workflow_id = f"smart-account-{fresh['account_domain']}"
-    await start_raw(service, workflow_id, raw(json.dumps(body)))
+    body = new_request | {
+        "customer_email": secret,
+        "account_name": "a\nb",
+        "acceptance_window": "P3M",
+    }
+    workflow_id = f"smart-account-{new_request['account_domain']}"
+    await start_raw(service, workflow_id, payloads_of(json.dumps(body)))
     cause = await failure_of(service, workflow_id)
     assert [line.partition(":")[0] for line in cause.message.split("; ")] == [
         "account_name",
         "customer_email",
         "acceptance_window",
     ]
-    history = (await service.client.get_workflow_handle(workflow_id).fetch_history()).to_json()
+    history = (await service.temporal.get_workflow_handle(workflow_id).fetch_history()).to_json()
     assert "swordfish" not in history.replace(
         json.loads(history)["events"][0]["workflowExecutionStartedEventAttributes"]["input"][
             "payloads"
@@ -175,41 +182,46 @@ async def test_bad_fields_fail_with_one_message_each_and_no_value(
     assert "swordfish" not in service.log
 
 
-async def test_domain_on_a_list_fails_and_is_not_indexed(
-    service: Any, fresh: dict[str, Any]
+async def test_free_mail_domain_fails_and_is_not_indexed(
+    service: Service, new_request: dict[str, Any]
 ) -> None:
-    await service.worker()
+    await service.start_worker()
     workflow_id = "smart-account-gmail.com"
-    await start_raw(service, workflow_id, raw(json.dumps(fresh | {"account_domain": "gmail.com"})))
+    await start_raw(
+        service, workflow_id, payloads_of(json.dumps(new_request | {"account_domain": "gmail.com"}))
+    )
     cause = await failure_of(service, workflow_id)
     assert cause.type == "InvalidRequest"
     assert cause.message.startswith("account_domain: ")
     assert "free-mail" in cause.message
-    described = await service.client.get_workflow_handle(workflow_id).describe()
+    described = await service.temporal.get_workflow_handle(workflow_id).describe()
     assert "SmartAccountStatus" not in {pair.key.name for pair in described.typed_search_attributes}
     assert not service.mail.mails
 
 
-async def test_start_under_another_id_fails(service: Any, fresh: dict[str, Any]) -> None:
-    await service.worker()
-    await start_raw(service, "my-own-id", raw(json.dumps(fresh)))
+async def test_start_under_another_id_fails(service: Service, new_request: dict[str, Any]) -> None:
+    await service.start_worker()
+    await start_raw(service, "my-own-id", payloads_of(json.dumps(new_request)))
     cause = await failure_of(service, "my-own-id")
     assert cause.type == "InvalidRequest"
     assert "workflow id" in cause.message
 
 
-async def test_foreign_client_with_plain_json(service: Any, fresh: dict[str, Any]) -> None:
-    await service.worker()
-    workflow_id = f"smart-account-{fresh['account_domain']}"
+async def test_temporal_cli_with_plain_json(service: Service, new_request: dict[str, Any]) -> None:
+    await service.start_worker()
+    workflow_id = f"smart-account-{new_request['account_domain']}"
     cli = service.server.cli
     start = (
-        *("workflow", "start", "--type", "SmartAccountRequestWorkflow"),
-        *("--task-queue", "smart-account-requests", "--workflow-id", workflow_id),
-        *("--input", json.dumps(fresh)),
+        "workflow",
+        "start",
+        "--type=SmartAccountRequestWorkflow",
+        "--task-queue=smart-account-requests",
+        f"--workflow-id={workflow_id}",
+        f"--input={json.dumps(new_request)}",
     )
     assert (await cli(*start)).returncode == 0
-    await service.mail.wait_for("activation", fresh["customer_email"])
-    assert (await cli(*start)).returncode == 0, "answers the run that is there"
+    await service.mail.wait_for("activation", new_request["customer_email"])
+    assert (await cli(*start)).returncode == 0, "returns the run that is open"
 
     described = json.loads(
         (await cli("workflow", "describe", "--workflow-id", workflow_id, "-o", "json")).stdout
@@ -225,17 +237,19 @@ async def test_foreign_client_with_plain_json(service: Any, fresh: dict[str, Any
 
     signal = ("workflow", "signal", "--workflow-id", workflow_id, "--name", "accepted")
     assert (await cli(*signal)).returncode == 0
-    result = await service.client.get_workflow_handle(workflow_id).result()
+    result = await service.temporal.get_workflow_handle(workflow_id).result()
     assert result["status"] == "active"
     assert len(service.mail.kinds()) == 5
 
 
-async def test_cancel_and_terminate_from_outside(service: Any, fresh: dict[str, Any]) -> None:
-    await service.worker()
+async def test_cancel_and_terminate_by_another_client(
+    service: Service, new_request: dict[str, Any]
+) -> None:
+    await service.start_worker()
     cli = service.server.cli
     for end, shown in (("cancel", "COMPLETED"), ("terminate", "TERMINATED")):
-        started = await service.start(fresh)
-        await service.until(started, Status.PENDING, sent=2)
+        started = await service.start(new_request)
+        await service.wait_for(started, Status.PENDING, sent=2)
         await cli("workflow", end, "--workflow-id", started.workflow_id)
         async with asyncio.timeout(40):
             while True:
@@ -243,24 +257,22 @@ async def test_cancel_and_terminate_from_outside(service: Any, fresh: dict[str, 
                 if found == WorkflowExecutionStatus[shown]:
                     break
                 await asyncio.sleep(0.05)
-    again = await service.start(fresh)
-    await service.until(again, Status.PENDING, sent=2)
+    again = await service.start(new_request)
+    await service.wait_for(again, Status.PENDING, sent=2)
 
 
-async def test_no_personal_data_in_what_the_web_ui_lists(
-    service: Any, fresh: dict[str, Any]
-) -> None:
-    await service.worker()
-    started = await service.start(fresh)
-    await service.until(started, Status.PENDING, sent=2)
+async def test_web_ui_lists_no_personal_data(service: Service, new_request: dict[str, Any]) -> None:
+    await service.start_worker()
+    started = await service.start(new_request)
+    await service.wait_for(started, Status.PENDING, sent=2)
     handle = service.handle(started)
     described = await handle.describe()
-    assert await described.static_summary() == f"Smart Account for {fresh['account_domain']}"
+    assert await described.static_summary() == f"Smart Account for {new_request['account_domain']}"
     details = await handle.query("__temporal_workflow_metadata")
-    words = details.current_details
-    assert "Waits for the customer's answer until" in words
-    assert fresh["account_domain"] in words
-    shown = [words, str(described.typed_search_attributes), started.workflow_id]
+    description = details.current_details
+    assert "Waits for the customer's answer until" in description
+    assert new_request["account_domain"] in description
+    shown = [description, str(described.typed_search_attributes), started.workflow_id]
     events = (await handle.fetch_history()).events
     shown.extend(event.user_metadata.summary.data.decode() for event in events)
     assert any("Reminder 20" in text for text in shown)
@@ -268,13 +280,13 @@ async def test_no_personal_data_in_what_the_web_ui_lists(
     assert not any("@" in text for text in shown)
 
 
-async def test_dropped_signals_are_counted_where_operators_look(
-    service: Any, fresh: dict[str, Any], free_port: Any
+async def test_dropped_signals_are_counted_in_metrics(
+    service: Service, new_request: dict[str, Any], free_port: FreePort
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    await service.worker(SMART_ACCOUNTS_METRICS_ADDRESS=address)
-    started = await service.start(fresh)
-    await service.until(started, Status.PENDING)
+    await service.start_worker(SMART_ACCOUNTS_METRICS_ADDRESS=address)
+    started = await service.start(new_request)
+    await service.wait_for(started, Status.PENDING)
     await send(service, started, "accepted", BAD_SIGNALS["a number"])
     counted = r'^smart_accounts_dropped_signals\{[^}]*signal="accepted"[^}]*\} 1$'
     async with httpx.AsyncClient(base_url=f"http://{address}") as http, asyncio.timeout(40):

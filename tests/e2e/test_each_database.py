@@ -1,7 +1,8 @@
-"""What SQLite and PostgreSQL must hold true alike."""
+"""Behaviour of the store that must be the same on SQLite and PostgreSQL."""
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,11 +17,13 @@ from smart_accounts.contract.steps import OpenRequest
 from smart_accounts.errors import Unavailable
 from smart_accounts.store import database
 from smart_accounts.store.database import create_engine, migrate
-from smart_accounts.store.records import Limits
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
+from tests.support.postgres import Postgres
+from tests.support.service import Service
 
 
-async def test_ceilings_hold_for_starts_at_once(
+async def test_limits_hold_for_starts_at_once(
     any_database_url: str, example: dict[str, Any]
 ) -> None:
     await migrate(any_database_url)
@@ -37,22 +40,22 @@ async def test_ceilings_hold_for_starts_at_once(
 
     async with AccountStore.open(any_database_url) as store:
         limits = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
-        refusals = await asyncio.gather(
-            *(store.open_request(opening(number), (), limits) for number in range(12))
+        reasons = await asyncio.gather(
+            *(store.requests.open(opening(number), (), limits) for number in range(12))
         )
-    assert refusals.count(None) == 5
+    assert reasons.count(None) == 5
 
 
 @pytest.mark.parametrize("by", ["a\u0000b", "\ud800"], ids=["NUL", "lone surrogate"])
-async def test_what_no_database_takes_wedges_nothing(
-    service_on_any_database: Any, fresh: dict[str, Any], by: str
+async def test_characters_that_databases_reject_do_not_block_a_request(
+    service_on_any_database: Service, new_request: dict[str, Any], by: str
 ) -> None:
     service = service_on_any_database
-    await service.worker()
-    started = await service.start(fresh)
-    await service.until(started, Status.PENDING, sent=2)
+    await service.start_worker()
+    started = await service.start(new_request)
+    await service.wait_for(started, Status.PENDING, sent=2)
     body = json.dumps({"accepted_by": by}).encode()
-    await service.client.workflow_service.signal_workflow_execution(
+    await service.temporal.workflow_service.signal_workflow_execution(
         SignalWorkflowExecutionRequest(
             namespace="default",
             workflow_execution=WorkflowExecution(workflow_id=started.workflow_id),
@@ -60,15 +63,15 @@ async def test_what_no_database_takes_wedges_nothing(
             input=Payloads(payloads=[Payload(metadata={"encoding": b"json/plain"}, data=body)]),
         )
     )
-    if "\ud800" in by:  # no JSON: it is dropped
+    if "\ud800" in by:  # not valid JSON, so the signal is dropped
         await asyncio.sleep(0.5)
-        await service.until(started, Status.PENDING)
+        await service.wait_for(started, Status.PENDING)
         await service.requests().accept(started.workflow_id)
-    await service.until(started, Status.ACTIVE)
+    await service.wait_for(started, Status.ACTIVE)
 
 
-async def test_database_is_ready_once_it_is_migrated(
-    any_database_url: str, query_rows: Any
+async def test_database_is_ready_after_its_migration(
+    any_database_url: str, query_rows: Callable[[str, str], Awaitable[list[dict[str, Any]]]]
 ) -> None:
     async with AccountStore.open(any_database_url) as store:
         with pytest.raises(Unavailable, match="not migrated"):
@@ -79,7 +82,7 @@ async def test_database_is_ready_once_it_is_migrated(
         with pytest.raises(Unavailable, match="not migrated"):
             await store.ping()
         await query_rows(any_database_url, "UPDATE alembic_version SET version_num = '9999'")
-        await store.ping()  # a newer release's: this one still runs on it
+        await store.ping()  # the revision of a newer release, on which this release still runs
 
 
 NOW = datetime.now(UTC)
@@ -92,51 +95,56 @@ def opened(request_id: str, at: datetime, example: dict[str, Any]) -> OpenReques
     return OpenRequest(request_id=request_id, request=request, requested_at=at, deadline=deadline)
 
 
-async def test_late_step_of_a_terminated_run_leaves_the_newer_request_alone(
+async def test_late_step_of_a_terminated_run_does_not_change_the_newer_request(
     any_database_url: str, example: dict[str, Any]
 ) -> None:
     await migrate(any_database_url)
     async with AccountStore.open(any_database_url) as store:
-        assert await store.open_request(opened("newer", NOW, example), (), LIMITS) is None
+        assert await store.requests.open(opened("newer", NOW, example), (), LIMITS) is None
         late = opened("terminated", NOW - timedelta(seconds=1), example)
-        with pytest.raises(IntegrityError):  # one open account a domain; nobody waits for it
-            await store.open_request(late, (), LIMITS)
-        newer = await store.find_request("newer")
+        with pytest.raises(IntegrityError):  # one open account per domain
+            await store.requests.open(late, (), LIMITS)
+        newer = await store.requests.find("newer")
         assert newer
         assert newer.status == Status.PENDING
-        assert await store.find_request("terminated") is None
+        assert await store.requests.find("terminated") is None
 
 
-async def test_row_that_a_start_would_settle_does_not_count_against_it(
+async def test_terminated_request_does_not_count_against_the_limit(
     any_database_url: str, example: dict[str, Any]
 ) -> None:
     await migrate(any_database_url)
     limits = Limits(open_per_customer=1, starts_per_requester_per_hour=500)
     async with AccountStore.open(any_database_url) as store:
         terminated = opened("terminated", NOW - timedelta(days=1), example)
-        assert await store.open_request(terminated, (), limits) is None
+        assert await store.requests.open(terminated, (), limits) is None
         again = opened("again", NOW, example)
-        assert await store.refusal(again.request, NOW, limits) is None
+        assert await store.requests.reason_to_reject(again.request, NOW, limits) is None
         other = opened("other", NOW, example | {"account_domain": "other.example"})
-        assert "which is the most" in str(await store.refusal(other.request, NOW, limits))
-        assert await store.open_request(again, (), limits) is None
+        assert "which is the limit" in str(
+            await store.requests.reason_to_reject(other.request, NOW, limits)
+        )
+        assert await store.requests.open(again, (), limits) is None
 
 
-async def test_start_that_is_checked_late_counts_none_that_came_after_it(
+async def test_late_check_ignores_requests_that_came_later(
     any_database_url: str, example: dict[str, Any]
 ) -> None:
     await migrate(any_database_url)
     limits = Limits(open_per_customer=5, starts_per_requester_per_hour=1)
     async with AccountStore.open(any_database_url) as store:
-        assert await store.open_request(opened("newer", NOW, example), (), limits) is None
+        assert await store.requests.open(opened("newer", NOW, example), (), limits) is None
         other = example | {"account_domain": "other.example"}
         request = opened("older", NOW, other).request
-        assert await store.refusal(request, NOW - timedelta(minutes=1), limits) is None
-        assert "within an hour" in str(await store.refusal(request, NOW, limits))
+        assert (
+            await store.requests.reason_to_reject(request, NOW - timedelta(minutes=1), limits)
+            is None
+        )
+        assert "within an hour" in str(await store.requests.reason_to_reject(request, NOW, limits))
 
 
-async def test_migration_takes_as_long_as_it_takes(
-    postgres: Any, monkeypatch: pytest.MonkeyPatch
+async def test_migration_has_no_time_limit(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "COMMAND_SECONDS", 1.5)
     url = postgres.new_database()

@@ -1,4 +1,4 @@
-"""The list of requests on both databases: filter, search, pages, and whose it is."""
+"""The list of requests on both databases: filters, search, pages and access."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -16,21 +16,21 @@ from smart_accounts.contract.messages import (
 )
 from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
 from smart_accounts.store.database import migrate
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.listing import Page, RequestListing
-from smart_accounts.store.records import Limits
 from smart_accounts.store.store import AccountStore
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LIMITS = Limits(open_per_customer=100, starts_per_requester_per_hour=500)
 PAT, KIM = "Pat@partner.example", "kim@reseller.example"
-# By age, the oldest first: name, domain, requester.
+# Name, domain and requester, the oldest first.
 MADE = [
     ("100% Pure", "pure.example", PAT),
     ("100 Pure", "hundred.example", PAT),
     ("snake_case", "snake.example", PAT),
     ("snakeXcase", "snake-x.example", KIM),
     ("Back\\slash", "back.example", PAT),
-    ("Acme", "pure.example", PAT),  # again, after the first one ended
+    ("Acme", "pure.example", PAT),  # the second request for this domain, after the first ended
 ]
 
 
@@ -41,24 +41,24 @@ async def listed(
     await migrate(any_database_url)
     async with AccountStore.open(any_database_url) as store:
         for age, (name, domain, requester) in enumerate(MADE):
-            wish = example | {"account_name": name, "account_domain": domain}
-            wish["requester"] = example["requester"] | {"email": requester}
-            wish["customer_email"] = f"Ada.{age}@firm.example"
+            request = example | {"account_name": name, "account_domain": domain}
+            request["requester"] = example["requester"] | {"email": requester}
+            request["customer_email"] = f"Ada.{age}@firm.example"
             if age == len(MADE) - 1:
                 lapsed = Decision(status=Status.LAPSED, at=NOW)
-                await store.close(RecordDecision(request_id="0", decision=lapsed))
-            refused = await store.open_request(
+                await store.requests.close(RecordDecision(request_id="0", decision=lapsed))
+            rejected = await store.requests.open(
                 OpenRequest(
                     request_id=str(age),
-                    request=SmartAccountRequest.model_validate(wish),
+                    request=SmartAccountRequest.model_validate(request),
                     requested_at=NOW + timedelta(minutes=age),
                     deadline=NOW + timedelta(days=90),
                 ),
                 (),
                 LIMITS,
             )
-            assert refused is None
-        yield store, store.requests
+            assert rejected is None
+        yield store, store.listing
 
 
 def ids(page: Page) -> str:
@@ -73,7 +73,7 @@ async def test_list(listed: tuple[AccountStore, RequestListing]) -> None:
         assert page.total == len(page.items)
         return ids(page)
 
-    # Whose: in any letter case; without one, as an operator's, everybody's.
+    # The requester in any letter case. Operators see all requests.
     assert await found() == "54210"
     assert await found(PAT.upper()) == "54210"
     assert await found(KIM) == "3"
@@ -85,7 +85,7 @@ async def test_list(listed: tuple[AccountStore, RequestListing]) -> None:
     assert await found(status=Status.LAPSED) == "0"
     assert await found(status=Status.ACTIVE) == ""
 
-    # Searched: name, domain, customer; a part, in any letter case; nothing stands for others.
+    # The search looks in name, domain and customer, in any letter case. It has no wildcards.
     assert await found(search="PURE") == "510"
     assert await found(search="hundred.ex") == "1"
     assert await found(search="ada.4@FIRM") == "4"
@@ -96,7 +96,7 @@ async def test_list(listed: tuple[AccountStore, RequestListing]) -> None:
     assert await found(search="\\") == "4"
     assert await found(search="\\s") == "4"
     assert await found(search="'; DROP TABLE requests; --") == ""
-    assert await found(search="pat@partner") == ""  # one's own address is on all of them
+    assert await found(search="pat@partner") == ""  # the requester is not searched
     assert await found(search="pure", status=Status.LAPSED) == "0"
 
 
@@ -110,7 +110,7 @@ async def test_pages(listed: tuple[AccountStore, RequestListing]) -> None:
     assert {page.total for page in pages} == {5}
 
 
-async def test_last_email_of_each(listed: tuple[AccountStore, RequestListing]) -> None:
+async def test_last_email_of_each_request(listed: tuple[AccountStore, RequestListing]) -> None:
     store, requests = listed
     for request_id, kind, minute in [
         ("4", EmailKind.ACTIVATION, 2),
@@ -134,14 +134,14 @@ async def test_last_email_of_each(listed: tuple[AccountStore, RequestListing]) -
 async def test_newest_of_a_domain(listed: tuple[AccountStore, RequestListing]) -> None:
     _, requests = listed
 
-    async def newest(workflow_id: str, whose: str | None, run: str | None = None) -> str | None:
-        found = await requests.newest(workflow_id, requester_email=whose, run_id=run)
+    async def newest(workflow_id: str, requester: str | None, run: str | None = None) -> str | None:
+        found = await requests.newest(workflow_id, requester_email=requester, run_id=run)
         return found.id if found else None
 
     pure, snake = "smart-account-pure.example", "smart-account-snake-x.example"
     assert await newest(pure, PAT) == "5"
     assert await newest(pure, PAT, "0") == "0"
-    assert await newest(pure, PAT, "1") is None  # another domain's
+    assert await newest(pure, PAT, "1") is None  # of another domain
     assert await newest(pure, KIM) is None
     assert await newest(pure, KIM, "0") is None
     assert await newest(snake, KIM) == "3"

@@ -1,4 +1,4 @@
-"""The partner's pages against a real worker: from the form to the withdrawal, emails included."""
+"""The partner's pages with a real worker, from the form to the withdrawal."""
 
 import asyncio
 import re
@@ -16,19 +16,20 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
 from smart_accounts.web.auth.session import Partner
+from tests.conftest import KEY
+from tests.support.service import Service
 
-KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 PAT = Partner(subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
 
 
-def hidden(page: httpx.Response) -> dict[str, str]:
+def hidden_fields(page: httpx.Response) -> dict[str, str]:
     found = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text)
     return {name: unescape(value) for name, value in found}
 
 
 @pytest.fixture
-async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A signed-in partner's HTTP client."""
+async def pat(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of a signed-in partner."""
     settings = Settings(
         _env_file=None,
         public_url="http://127.0.0.1",
@@ -40,7 +41,7 @@ async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
     async with AccountStore.open(service.database_url) as store:
         app = create_app(store, service.requests(), LinkTokens([KEY]), settings)
         signed_in = Response()
-        app.state.sessions.begin(signed_in, PAT)
+        app.state.services.sessions.begin(signed_in, PAT)
         name, _, cookie = signed_in.headers["set-cookie"].partition(";")[0].partition("=")
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
@@ -51,40 +52,42 @@ async def pat(service: Any) -> AsyncIterator[httpx.AsyncClient]:
             yield http
 
 
-async def until(http: httpx.AsyncClient, url: httpx.URL | str, *words: str) -> str:
-    """Look at a page until it says all of it."""
+async def wait_for_text(http: httpx.AsyncClient, url: httpx.URL | str, *texts: str) -> str:
+    """Load a page again until it contains all of these texts."""
     async with asyncio.timeout(40):
         while True:
             page = (await http.get(url)).text
-            if all(each in page for each in words):
+            if all(each in page for each in texts):
                 return page
             await asyncio.sleep(0.1)
 
 
 async def test_from_the_form_to_the_withdrawal(
-    service: Any, fresh: dict[str, Any], pat: httpx.AsyncClient
+    service: Service, new_request: dict[str, Any], pat: httpx.AsyncClient
 ) -> None:
-    domain = fresh["account_domain"]
-    form = hidden(await pat.get("/requests/new")) | {
+    domain = new_request["account_domain"]
+    form = hidden_fields(await pat.get("/requests/new")) | {
         "account_name": "Acme Networks",
         "customer_email": f"ada@{domain}",
         "user_emails": f"bo@{domain}, cy@{domain}",
     }
     review = await pat.post("/requests/review", data=form)
-    waiting = await pat.post("/requests", data=hidden(review))
-    assert "We have your request" in waiting.text  # no worker yet: Temporal has it
-    again = await pat.post("/requests", data=hidden(review))
+    waiting = await pat.post("/requests", data=hidden_fields(review))
+    assert (
+        "We have your request" in waiting.text
+    )  # Temporal has recorded the request, and no worker runs yet
+    again = await pat.post("/requests", data=hidden_fields(review))
     assert again.url == waiting.url
 
-    await service.worker()
-    complete = await until(pat, waiting.url, "Smart Account Request Complete")
-    here = unescape(re.findall(r'href="([^"]+)">Follow the request', complete)[0])
+    await service.start_worker()
+    complete = await wait_for_text(pat, waiting.url, "Smart Account Request Complete")
+    url = unescape(re.findall(r'href="([^"]+)">Follow the request', complete)[0])
     await service.mail.wait_for("activation", f"ada@{domain}")
-    page = await until(pat, here, "Activation email sent", "Next reminder")
-    token, action = hidden(httpx.Response(200, text=page)), here.replace("?", "/{}?")
+    page = await wait_for_text(pat, url, "Activation email sent", "Next reminder")
+    token, action = hidden_fields(httpx.Response(200, text=page)), url.replace("?", "/{}?")
 
-    refused = await pat.post(action.format("resend"), data=token)
-    assert (refused.status_code, "has just been sent" in refused.text) == (409, True)
+    too_early = await pat.post(action.format("resend"), data=token)
+    assert (too_early.status_code, "has just been sent" in too_early.text) == (409, True)
     bad = token | {"customer_email": "pat@partner.example"}
     wrong = await pat.post(action.format("replace-approver"), data=bad)
     assert (wrong.status_code, "must differ from the requester" in wrong.text) == (422, True)
@@ -96,7 +99,7 @@ async def test_from_the_form_to_the_withdrawal(
     reason = token | {"reason": "Wrong company."}
     withdrawn = await pat.post(action.format("withdraw"), data=reason)
     assert withdrawn.status_code == 200
-    page = await until(pat, here, "Notice of the withdrawal sent", "Wrong company.")
+    page = await wait_for_text(pat, url, "Notice of the withdrawal sent", "Wrong company.")
     assert "By Pat Lee, Partner Ltd." in page
     assert "<details" not in page
     late = await pat.post(action.format("withdraw"), data=reason)

@@ -1,4 +1,4 @@
-"""The README's blocks, run as they stand there; only the address is this test's."""
+"""Run the README's code blocks as they are, but with the address of the test's own server."""
 
 import asyncio
 import os
@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+
+from tests.support.service import Service
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -25,7 +26,7 @@ def starter_block() -> str:
     return found.group(1)
 
 
-async def run(service: Any, *command: str, may_crash: bool = False) -> str:
+async def run(service: Service, *command: str, may_crash: bool = False) -> str:
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "TEMPORAL_ADDRESS": service.server.address,
@@ -40,24 +41,25 @@ async def run(service: Any, *command: str, may_crash: bool = False) -> str:
     return done.stdout
 
 
-async def test_starter_block(service: Any) -> None:
-    await service.worker()
+async def test_starter_block(service: Service) -> None:
+    await service.start_worker()
     script = starter_block().replace(".venv/bin/python", sys.executable)
     assert "pending" in await run(service, "bash", "-euc", script)
     await service.mail.wait_for("activation", "ada@acme.example")
 
 
-async def test_cli_block(service: Any) -> None:
-    await service.worker()
+async def test_cli_block(service: Service) -> None:
+    await service.start_worker()
     await run(service, "bash", "-euc", block("cli"))
-    result = await service.client.get_workflow_handle("smart-account-acme.example").result()
+    result = await service.temporal.get_workflow_handle("smart-account-acme.example").result()
     assert result["status"] == "active"
 
 
-async def test_python_block(service: Any) -> None:
-    await service.worker()
+async def test_python_block(service: Service) -> None:
+    await service.start_worker()
     script = block("python").replace("127.0.0.1:7233", service.server.address)
-    # The SDK's threads crash one in nine interpreters that finalize under them.
+    # The SDK's threads crash one in nine interpreters at exit.
     printed = await run(service, sys.executable, "-c", script, may_crash=True)
-    assert printed in {"requested\n", "pending\n"}  # the look may come before the checks' end
+    # The query may arrive before the system checks have finished.
+    assert printed in {"requested\n", "pending\n"}
     await service.mail.wait_for("activation", "eve@borealis.example")

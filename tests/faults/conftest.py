@@ -1,4 +1,4 @@
-"""A server of its own for each test, to be killed, and chance that can be had again."""
+"""A Temporal server per test, so that a test can kill it, and randomness that can be repeated."""
 
 import asyncio
 import json
@@ -11,53 +11,56 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from tests.support.programs import Program
+from tests.support.service import Service
+from tests.support.temporal_server import DevServer, NewDevServer, connect
+
+RequestFor = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> bool:
+    """True if the faults run in full number and length."""
     return bool(request.config.getoption("--full"))
 
 
 @pytest.fixture
-def chance() -> Random:
+def rng() -> Random:
     seed = os.environ.get("FAULTS_SEED") or str(SystemRandom().randrange(1_000_000))
-    print(f"FAULTS_SEED={seed}")  # noqa: T201 - shown when the test fails
+    print(f"FAULTS_SEED={seed}")  # noqa: T201 - shown if the test fails
     return Random(seed)
 
 
 @pytest.fixture
-def wish(example: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
-    """The example as the wish of other people, for a domain of their own."""
+def request_for(example: dict[str, Any]) -> RequestFor:
+    """Returns the example request with its own domain and its own requester."""
 
-    def of(name: str) -> dict[str, Any]:
+    def renamed(name: str) -> dict[str, Any]:
         text = json.dumps(example).replace("acme.example", f"{name}.example")
         request: dict[str, Any] = json.loads(text.replace("pat@", f"pat-{name}@"))
         return request
 
-    return of
+    return renamed
 
 
-class Commits:
-    """Workers that stop between a step's commit and their word of it to Temporal."""
+class CommitTraps:
+    """Workers that stop after a step has committed and before Temporal learns the result."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir()
 
-    async def worker(self, service: Any) -> Program:
+    async def start_worker(self, service: Service) -> Program:
         program = Path(__file__).with_name("worker_that_stops_after_commit.py")
-        worker: Program = await service.worker(program, COMMITS=str(self._folder))
-        return worker
+        return await service.start_worker(program, COMMIT_TRAPS=str(self._folder))
 
-    def arm(self, *steps: str) -> None:
+    def set(self, *steps: str) -> None:
         for step in steps:
             (self._folder / step).touch()
 
-    async def stopped(self) -> dict[str, str]:
-        """By step: the request with which it stopped, once all have."""
+    async def wait_until_caught(self) -> dict[str, str]:
+        """Wait until every trap has stopped a step. Return the id of the request by step."""
         async with asyncio.timeout(80):
             while True:
                 requests = {trap.name: trap.read_text() for trap in self._folder.iterdir()}
@@ -65,26 +68,26 @@ class Commits:
                     return requests
                 await asyncio.sleep(0.05)
 
-    def disarm(self) -> None:
+    def remove(self) -> None:
         for trap in self._folder.iterdir():
             trap.unlink()
 
 
 @pytest.fixture
-def commits(tmp_path: Path) -> Iterator[Commits]:
-    traps = Commits(tmp_path / "commits")
+def commit_traps(tmp_path: Path) -> Iterator[CommitTraps]:
+    traps = CommitTraps(tmp_path / "commit-traps")
     yield traps
-    traps.disarm()
+    traps.remove()
 
 
 @pytest.fixture
-async def dev_server(new_dev_server: Callable[..., Any], tmp_path: Path) -> AsyncIterator[Any]:
+async def dev_server(new_dev_server: NewDevServer, tmp_path: Path) -> AsyncIterator[DevServer]:
     server = new_dev_server(tmp_path / "temporal.db")
-    await server.up()
+    await server.start()
     yield server
-    await server.down(signal.SIGKILL)
+    await server.stop(signal.SIGKILL)
 
 
 @pytest.fixture
-async def temporal(dev_server: Any) -> Client:
-    return await Client.connect(dev_server.address, data_converter=pydantic_data_converter)
+async def temporal(dev_server: DevServer) -> Client:
+    return await connect(dev_server)

@@ -1,10 +1,9 @@
-"""PostgreSQL ends without a word and is back after a while."""
+"""PostgreSQL is killed and comes back after a while."""
 
 import asyncio
 import signal
 from collections import Counter
 from random import Random
-from typing import Any
 
 import httpx
 import pytest
@@ -12,10 +11,16 @@ from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 
 from smart_accounts.contract.messages import EmailState, Status
+from tests.faults.conftest import RequestFor
+from tests.support.postgres import Postgres
+from tests.support.service import LinkIn, Service
 
 
 def is_failed_task(event: HistoryEvent) -> bool:
-    """A worker let it fail or never answered; one that was not taken in time is none."""
+    """Return True if a worker failed a workflow task or never completed it.
+
+    A task that no worker started in time does not count.
+    """
     timed_out = event.workflow_task_timed_out_event_attributes.timeout_type
     return (
         event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
@@ -24,47 +29,51 @@ def is_failed_task(event: HistoryEvent) -> bool:
 
 
 @pytest.fixture
-def any_database_url(postgres: Any) -> str:
-    url: str = postgres.new_database()
-    return url
+def any_database_url(postgres: Postgres) -> str:
+    return postgres.new_database()
 
 
 @pytest.fixture
-def service(service_on_any_database: Any) -> Any:
+def service(service_on_any_database: Service) -> Service:
     return service_on_any_database
 
 
 async def test_database_down(
-    service: Any, postgres: Any, wish: Any, link_in: Any, chance: Random, full: bool
+    service: Service,
+    postgres: Postgres,
+    request_for: RequestFor,
+    link_in: LinkIn,
+    rng: Random,
+    full: bool,
 ) -> None:
-    await service.worker()
+    await service.start_worker()
     requests = service.requests()
-    waiting = await service.start(wish("waiting"))
-    await service.until(waiting, Status.PENDING, sent=2)
+    waiting = await service.start(request_for("waiting"))
+    await service.wait_for(waiting, Status.PENDING, sent=2)
     link = link_in(await service.mail.wait_for("activation"))
     service.mail.holds = True
-    mailing = await service.start(wish("mailing"))
-    address = await service.web()
+    mailing = await service.start(request_for("mailing"))
+    address = await service.start_web()
     async with asyncio.timeout(60), httpx.AsyncClient(base_url=address, timeout=30) as http:
         assert (await http.get(link)).status_code == 200
         while service.mail.held < 2:
             await asyncio.sleep(0.02)
 
-        await postgres.down(signal.SIGQUIT)
+        await postgres.stop(signal.SIGQUIT)
         service.mail.holds = False
-        starting = await service.start(wish("starting"))
-        for each in chance.sample((waiting, starting), 2):
+        starting = await service.start(request_for("starting"))
+        for each in rng.sample((waiting, starting), 2):
             await requests.accept(each.workflow_id)
-        away = await http.get(link)
-        assert (away.status_code, away.headers["Retry-After"]) == (503, "10")
+        response = await http.get(link)
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
     await asyncio.sleep(60 if full else 8)
     assert (await requests.status(waiting.workflow_id)).status == Status.ACTIVATING
     assert (await requests.status(mailing.workflow_id)).status == Status.PENDING
     assert (await requests.status(starting.workflow_id)).status == Status.REQUESTED
-    assert len(service.mail.mails) == 4, "two requests' opening emails, each once"
+    assert len(service.mail.mails) == 4, "the opening emails of two requests, each sent once"
 
-    await postgres.up()
-    await service.until(mailing, Status.PENDING, sent=2)
+    await postgres.start()
+    await service.wait_for(mailing, Status.PENDING, sent=2)
     await requests.accept(mailing.workflow_id)
     for each in (waiting, mailing, starting):
         assert (await service.handle(each).result())["status"] == Status.ACTIVE
@@ -79,6 +88,6 @@ async def test_database_down(
 
     async with httpx.AsyncClient(timeout=30) as http:
         assert (await http.get(link)).status_code == 200
-        await postgres.down(signal.SIGQUIT)
-        await postgres.up()  # a restart in which nobody asked for anything
+        await postgres.stop(signal.SIGQUIT)
+        await postgres.start()  # nothing used the database during this restart
         assert (await http.get(link)).status_code == 200

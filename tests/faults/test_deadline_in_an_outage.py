@@ -1,4 +1,4 @@
-"""A deadline that passes while Temporal or the worker is away."""
+"""The deadline passes while Temporal or the worker is down."""
 
 import asyncio
 import signal
@@ -11,64 +11,70 @@ from temporalio.api.enums.v1 import EventType
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.errors import Unavailable
+from tests.faults.conftest import CommitTraps
+from tests.support.service import Query, Service
 
 
-async def until_past(deadline: datetime) -> None:
+async def wait_until_past(deadline: datetime) -> None:
     await asyncio.sleep((deadline - datetime.now(UTC)).total_seconds() + 1)
 
 
-async def test_deadline_that_passes_while_temporal_is_down(
-    service: Any, fresh: dict[str, Any], chance: Random
+async def test_deadline_passes_while_temporal_is_down(
+    service: Service, new_request: dict[str, Any], rng: Random
 ) -> None:
-    await service.worker()
-    started = await service.start(fresh | {"acceptance_window": f"PT{chance.randint(12, 14)}S"})
-    pending = await service.until(started, Status.PENDING, sent=2)
-    await service.server.down(signal.SIGKILL)
+    await service.start_worker()
+    started = await service.start(new_request | {"acceptance_window": f"PT{rng.randint(12, 14)}S"})
+    pending = await service.wait_for(started, Status.PENDING, sent=2)
+    await service.server.stop(signal.SIGKILL)
     assert datetime.now(UTC) < pending.deadline
-    await until_past(pending.deadline)
+    await wait_until_past(pending.deadline)
     with pytest.raises(Unavailable):
         await service.requests().check()
     assert "lapsed" not in service.mail.kinds()
-    await service.server.up()
+    await service.server.start()
     assert (await service.handle(started).result())["status"] == Status.LAPSED
     lapsed = await service.requests().status(started.workflow_id)
+    assert lapsed.decided_at
     assert lapsed.decided_at > pending.deadline
     assert service.mail.kinds().count("lapsed") == 2
 
 
-async def test_acceptance_and_expiry_that_both_wait_for_a_worker(
-    service: Any, fresh: dict[str, Any], chance: Random, ask_service: Any
+async def test_acceptance_wins_over_deadline_while_worker_is_down(
+    service: Service, new_request: dict[str, Any], rng: Random, query_service: Query
 ) -> None:
-    worker = await service.worker()
-    started = await service.start(fresh | {"acceptance_window": f"PT{chance.randint(12, 14)}S"})
-    pending = await service.until(started, Status.PENDING, sent=2)
+    worker = await service.start_worker()
+    started = await service.start(new_request | {"acceptance_window": f"PT{rng.randint(12, 14)}S"})
+    pending = await service.wait_for(started, Status.PENDING, sent=2)
     await service.kill(worker)
     await service.requests().accept(started.workflow_id)
     assert datetime.now(UTC) < pending.deadline
-    await until_past(pending.deadline)
+    await wait_until_past(pending.deadline)
     history = await service.handle(started).fetch_history()
     kinds = [event.event_type for event in history.events]
-    last_word = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-    unseen = kinds[len(kinds) - kinds[::-1].index(last_word) :]
+    completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    unseen = kinds[len(kinds) - kinds[::-1].index(completed) :]
     assert EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED in unseen
     assert EventType.EVENT_TYPE_TIMER_FIRED in unseen
-    await service.worker()
+    await service.start_worker()
     assert (await service.handle(started).result())["status"] == Status.ACTIVE
-    assert await ask_service("SELECT state FROM accounts") == [{"state": "active"}]
+    assert await query_service("SELECT state FROM accounts") == [{"state": "active"}]
     assert "lapsed" not in service.mail.kinds()
 
 
-async def test_acceptance_after_a_lapse_that_only_the_database_knows(
-    service: Any, fresh: dict[str, Any], commits: Any, ask_service: Any
+async def test_acceptance_after_lapse_is_committed_changes_nothing(
+    service: Service,
+    new_request: dict[str, Any],
+    commit_traps: CommitTraps,
+    query_service: Query,
 ) -> None:
-    worker = await commits.worker(service)
-    commits.arm("close")
-    started = await service.start(fresh | {"acceptance_window": "PT3S"})
-    assert await commits.stopped() == {"close": started.request_id}
+    worker = await commit_traps.start_worker(service)
+    commit_traps.set("close")
+    started = await service.start(new_request | {"acceptance_window": "PT3S"})
+    assert await commit_traps.wait_until_caught() == {"close": started.request_id}
     await service.kill(worker)
-    assert await ask_service("SELECT status FROM requests") == [{"status": "lapsed"}]
+    assert await query_service("SELECT status FROM requests") == [{"status": "lapsed"}]
     await service.requests().accept(started.workflow_id)
-    await service.worker()
+    await service.start_worker()
     await service.handle(started).result()
     status = await service.requests().status(started.workflow_id)
     assert status.status == Status.LAPSED

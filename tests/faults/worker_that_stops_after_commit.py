@@ -1,6 +1,7 @@
-"""worker.py, in which a step of the store stops after its commit if it finds a trap of its name.
+"""Run worker.py. A step of the store stops after its commit if there is a trap with its name.
 
-The traps are empty files in the folder ``COMMITS``; each takes one step and gets its request's id.
+The traps are empty files in the folder ``COMMIT_TRAPS``. A trap stops one step, and the id of the
+step's request is written into the file.
 """
 
 import asyncio
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from smart_accounts.store.emails import EmailLedger
-from smart_accounts.store.store import AccountStore
+from smart_accounts.store.requests import Requests
 
-COMMITS = Path(os.environ["COMMITS"])
+TRAPS = Path(os.environ["COMMIT_TRAPS"])
 
 
 def stop_after(owner: type, name: str) -> None:
@@ -20,7 +21,7 @@ def stop_after(owner: type, name: str) -> None:
 
     async def stopping(store: Any, first: Any, *others: Any) -> Any:
         result = await step(store, first, *others)
-        trap = COMMITS / name
+        trap = TRAPS / name
         if trap.exists() and not trap.read_text():
             trap.write_text(getattr(first, "request_id", first))
             while trap.exists():
@@ -30,7 +31,7 @@ def stop_after(owner: type, name: str) -> None:
     setattr(owner, name, stopping)
 
 
-for each in ("open_request", "activate", "close"):
-    stop_after(AccountStore, each)
+for each in ("open", "activate", "close"):
+    stop_after(Requests, each)
 stop_after(EmailLedger, "record")
 runpy.run_path("worker.py", run_name="__main__")

@@ -1,24 +1,31 @@
-"""An email in flight when the customer decides; a Temporal that says nothing."""
+"""Emails in flight when the customer decides, and a Temporal server that does not respond."""
 
 import asyncio
 from typing import Any
+
+import pytest
 
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.errors import Unavailable
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.connection import connect
+from tests.support.service import FreePort, Service
 
 
-async def test_decision_while_an_email_is_in_flight(service: Any, fresh: dict[str, Any]) -> None:
+async def test_decision_while_an_email_is_in_flight(
+    service: Service, new_request: dict[str, Any]
+) -> None:
     service.mail.holds = True
-    await service.worker()
-    started = await service.start(fresh)
+    await service.start_worker()
+    started = await service.start(new_request)
     async with asyncio.timeout(40):
         while service.mail.held < 2:
             await asyncio.sleep(0.02)
     await service.requests().accept(started.workflow_id)
-    await service.until(started, Status.ACTIVE)
-    await asyncio.sleep(13)  # heartbeats told the activity, and kept it; it finishes all the same
+    await service.wait_for(started, Status.ACTIVE)
+    await asyncio.sleep(
+        13
+    )  # more than the heartbeat timeout, so that the activity would be lost without heartbeats
     service.mail.holds = False
     await service.handle(started).result()
     final = await service.requests().status(started.workflow_id)
@@ -27,7 +34,9 @@ async def test_decision_while_an_email_is_in_flight(service: Any, fresh: dict[st
     assert service.mail.kinds().count("activation") == 1
 
 
-async def test_temporal_that_accepts_and_stays_silent(free_port: Any, monkeypatch: Any) -> None:
+async def test_temporal_that_accepts_connections_and_does_not_respond(
+    free_port: FreePort, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -37,22 +46,22 @@ async def test_temporal_that_accepts_and_stays_silent(free_port: Any, monkeypatc
     monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{port}")
     client = RequestClient(await connect(lazy=True))
     try:
-        async with asyncio.timeout(10):  # two are promised
+        async with asyncio.timeout(10):  # promised are 2 s
             await client.accept("smart-account-acme.example")
     except Unavailable:
         pass
     else:
-        raise AssertionError("nobody answered")
+        raise AssertionError("the call succeeded without a response")
     finally:
         server.close()
 
 
 async def test_every_heartbeat_of_an_email_in_flight_reaches_temporal(
-    service: Any, fresh: dict[str, Any]
+    service: Service, new_request: dict[str, Any]
 ) -> None:
     service.mail.holds = True
-    await service.worker()
-    started = await service.start(fresh)
+    await service.start_worker()
+    started = await service.start(new_request)
     beats: set[float] = set()
     async with asyncio.timeout(60):
         while len(beats) < 3:
@@ -63,4 +72,4 @@ async def test_every_heartbeat_of_an_email_in_flight_reaches_temporal(
             await asyncio.sleep(0.1)
     service.mail.holds = False
     first, second, third = sorted(beats)
-    assert max(second - first, third - second) < 7, "of the ten seconds that it may say nothing"
+    assert max(second - first, third - second) < 7, "less than the heartbeat timeout of 10 s"
