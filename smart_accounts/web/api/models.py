@@ -102,7 +102,7 @@ class Run(messages.Message):
 class ListQuery(messages.Message):
     status: Annotated[
         Status | None,
-        WithJsonSchema({"type": "string", "enum": [*Status]}),
+        WithJsonSchema({"$ref": "#/components/schemas/Status"}),
         Field(description="Only requests with this status."),
     ] = None
     search: Annotated[

@@ -87,8 +87,7 @@ def _fields(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[st
     if "requestBody" not in operation:
         return []
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    reference = schema.get("$ref") or schema["anyOf"][0]["$ref"]
-    model = document["components"]["schemas"][reference.rpartition("/")[2]]
+    model = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     required = model.get("required", ())
     return [
         {"name": name, "required": name in required, "description": field.get("description", "")}

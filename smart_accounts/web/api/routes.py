@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from pydantic import ValidationError, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from smart_accounts.contract import messages
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
@@ -79,6 +80,7 @@ Lookup = Annotated[RequestLookup, Depends()]
 
 router = APIRouter(
     prefix="/v1/requests",
+    tags=["requests"],
     route_class=JsonRoute,
     generate_unique_id_function=lambda route: route.name,
 )
@@ -168,7 +170,9 @@ async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> Action
 
 @router.post("/{workflow_id}/withdraw", summary="Withdraw a request", responses=responses.ACT)
 async def withdraw_request(
-    lookup: Lookup, web: Web, withdrawal: Annotated[Withdrawal | None, Body()] = None
+    lookup: Lookup,
+    web: Web,
+    withdrawal: Annotated[Withdrawal | SkipJsonSchema[None], Body()] = None,
 ) -> ActionResult:
     """Withdraw the request. The customer is told, but not the reason."""
     request = await _find_open(lookup)
