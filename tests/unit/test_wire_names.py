@@ -1,0 +1,178 @@
+"""Every name that other programs depend on. A change here breaks callers or open requests."""
+
+import inspect
+import re
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+from fastapi.routing import APIRoute
+from temporalio import activity, workflow
+
+from activities.accounts import AccountActivities
+from activities.emails import EmailActivities
+from smart_accounts.contract import messages, names, steps
+from smart_accounts.contract.field_errors import FieldError
+from smart_accounts.settings import PREFIX, Settings
+from smart_accounts.web import activation, app, bounces
+from smart_accounts.web.api import openapi, routes
+from smart_accounts.web.api.app import PATH
+from smart_accounts.web.auth import company, sign_in
+from smart_accounts.web.requests import actions, create, detail, listing
+from workflows.remaining_emails import RemainingEmailsWorkflow
+from workflows.smart_account_request import SmartAccountRequestWorkflow
+
+ROOT = Path(__file__).parents[2]
+
+FIELDS = {
+    messages.SmartAccountRequest: "account_name customer_email account_domain note_to_customer"
+    " user_emails note_to_added_users requester acceptance_window reminders",
+    messages.Requester: "email name company",
+    messages.Acceptance: "accepted_by",
+    messages.Decline: "reason",
+    messages.NewApprover: "customer_email",
+    messages.Withdrawal: "reason",
+    messages.RequestStatus: "status account_name account_domain deadline requested_at emails"
+    " needs_attention reason decided_by decided_at next_step",
+    messages.EmailStatus: "kind recipient state at answer",
+    messages.ActionResult: "status message",
+    messages.RequestResult: "status reason",
+    messages.Email: "kind to number",
+    messages.Bounce: "email answer",
+    steps.OpenRequest: "request_id request requested_at deadline idempotency_key",
+    steps.Checked: "refused invalid needs_attention",
+    steps.IssueLink: "request_id request ordinal at",
+    steps.Decision: "status at by reason",
+    steps.RecordDecision: "request_id decision request",
+    steps.SendEmails: "request_id emails until",
+    steps.EmailOutcome: "state at answer",
+    FieldError: "field message",
+}
+
+VALUES: dict[type[StrEnum], str] = {
+    messages.Status: "requested pending activating active lapsed declined withdrawn undeliverable"
+    " rejected",
+    messages.EmailKind: "activation request-received reminder expiring activated welcome"
+    " access-granted lapsed declined withdrawn undeliverable rejected",
+    messages.EmailState: "queued sent bounced failed dropped",
+    messages.Addressee: "customer requester added-user",
+}
+
+SETTINGS = (
+    "PUBLIC_URL SECRET_KEYS PAYLOAD_KEYS DATABASE_URL SMTP_HOSTNAME SMTP_PORT SMTP_USERNAME"
+    " SMTP_PASSWORD SMTP_TLS MAIL_FROM BOUNCE_DOMAIN MAX_OPEN_PER_CUSTOMER"
+    " MAX_STARTS_PER_REQUESTER_PER_HOUR ORGANISATION_NAME SUPPORT_URL OIDC_ISSUER OIDC_CLIENT_ID"
+    " OIDC_CLIENT_SECRET OIDC_AUDIENCE OIDC_COMPANY_CLAIM OIDC_OPERATOR_CLAIM OIDC_OPERATOR_ROLE"
+    " TEMPORAL_UI_URL METRICS_ADDRESS WEB_HOST WEB_PORT"
+)
+
+ROUTES = [
+    "GET / GET /healthz GET /readyz GET /openapi.json GET /docs",
+    "GET /sign-in GET /sign-in/callback GET /sign-in/company POST /sign-in/company POST /sign-out",
+    "GET /requests GET /requests/new POST /requests/new POST /requests/review POST /requests",
+    "GET /requests/{workflow_id} GET /requests/{workflow_id}/complete",
+    "GET /requests/{workflow_id}/events POST /requests/{workflow_id}/resend",
+    "POST /requests/{workflow_id}/replace-approver POST /requests/{workflow_id}/withdraw",
+    "GET /activate/{token} GET /activate/{token}/decline",
+    "POST /activate/{token} POST /activate/{token}/decline POST /hooks/bounces",
+    "POST /api/v1/requests GET /api/v1/requests GET /api/v1/requests/{workflow_id}",
+    "POST /api/v1/requests/{workflow_id}/resend",
+    "POST /api/v1/requests/{workflow_id}/replace-approver",
+    "POST /api/v1/requests/{workflow_id}/withdraw",
+]
+
+
+def test_temporal_names() -> None:
+    assert names.TASK_QUEUE == "smart-account-requests"
+    assert names.workflow_id("acme.example") == "smart-account-acme.example"
+    assert names.remaining_emails_id("run") == "smart-account-mails-run"
+    assert names.SEARCH_ATTRIBUTES == {
+        "SmartAccountStatus": "Keyword",
+        "SmartAccountDomain": "Keyword",
+        "SmartAccountDeadline": "Datetime",
+    }
+    assert names.IDEMPOTENCY_KEY == "idempotency_key"
+    assert (names.INVALID_REQUEST, names.ACTION_REFUSED) == ("InvalidRequest", "ActionRefused")
+
+
+def test_workflow_names() -> None:
+    request = workflow._Definition.must_from_class(SmartAccountRequestWorkflow)
+    assert request.name == "SmartAccountRequestWorkflow"
+    assert request.signals.keys() == {"accepted", "declined", "bounced"}
+    assert request.queries.keys() == {"status"}
+    assert request.updates.keys() == {
+        "resend_activation_email",
+        "replace_approver",
+        "withdraw",
+    }
+    remaining = workflow._Definition.must_from_class(RemainingEmailsWorkflow)
+    assert remaining.name == "SmartAccountRemainingMailsWorkflow"
+
+
+def test_activity_names() -> None:
+    methods = [
+        method
+        for each in (AccountActivities, EmailActivities)
+        for _, method in inspect.getmembers(each, inspect.isfunction)
+    ]
+    found = {
+        each.name for method in methods if (each := activity._Definition.from_callable(method))
+    }
+    assert found == {
+        "open_request",
+        "issue_link",
+        "activate_account",
+        "close_request",
+        "send_emails",
+    }
+
+
+@pytest.mark.parametrize("model", FIELDS, ids=lambda model: model.__name__)
+def test_message_fields(model: type[messages.Message]) -> None:
+    assert list(model.model_fields) == FIELDS[model].split()
+
+
+def test_every_message_is_listed() -> None:
+    modules = [messages, steps]
+    found = {
+        model
+        for module in modules
+        for _, model in inspect.getmembers(module, inspect.isclass)
+        if issubclass(model, messages.Message) and model.__module__ == module.__name__
+    }
+    bases = {messages.Message, messages.OwnMessage, *messages.SmartAccountRequest.__mro__}
+    assert found - bases <= FIELDS.keys()
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda values: values.__name__)
+def test_message_values(values: type[StrEnum]) -> None:
+    assert [each.value for each in values] == VALUES[values].split()
+
+
+def test_settings() -> None:
+    assert PREFIX == "SMART_ACCOUNTS_"
+    assert {name.upper() for name in Settings.model_fields} == set(SETTINGS.split())
+
+
+def test_routes() -> None:
+    parts = [app, openapi, sign_in, company, create, listing, detail, actions, activation, bounces]
+    found = [("", route) for part in parts for route in part.router.routes]
+    found += [(PATH, route) for route in routes.router.routes]
+    served = {
+        f"{method} {prefix}{route.path}"
+        for prefix, route in found
+        if isinstance(route, APIRoute)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    words = " ".join(ROUTES).split()
+    assert served == {f"{method} {path}" for method, path in batched(words)}
+
+
+def batched(words: list[str]) -> list[tuple[str, str]]:
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
+def test_email_headers() -> None:
+    composing = (ROOT / "smart_accounts/mail/compose.py").read_text()
+    own = set(re.findall(r'message\["([\w-]+)"\]', composing))
+    assert {"Message-ID", "X-Smart-Account-Mail", "Auto-Submitted"} <= own
