@@ -1,57 +1,79 @@
-# Everything sets itself up: a Python of 3.11 or newer and make are enough, as root or not.
-# Another Python: make run PYTHON=python3.12. Other ports: make run WEB_PORT=8001.
+# Every command installs what it needs. You need only make and Python 3.11 or newer, as root or not.
+# Another Python: make run PYTHON=python3.12. Another port: make run WEB_PORT=8001.
 PYTHON ?= python3
 PERSON ?= Pat Lee
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --root-user-action=ignore
+PIP_FLAGS := --disable-pip-version-check --no-input install -qq --root-user-action=ignore
+PIP := $(BIN)/python -m pip $(PIP_FLAGS)
 READY := $(VENV)/.ready
 CLEANED := .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis test-output
+# Hashes, but no URLs, so that every package index can serve the pins.
+PIN_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test unit faults bench check clean tools
+.PHONY: help run token demo test unit faults bench check format pins clean tools
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(READY) ## Run the whole service on this machine until Ctrl-C; its data is kept in .local
+run: $(READY) ## Run the whole service on this machine until Ctrl-C. Its data stays in .local
 	@exec $(BIN)/python -m smart_accounts.local run
 
-token: $(READY) ## Print an access token for the API while make run runs; PERSON="Kim Roy" for hers
+token: $(READY) ## Print an access token for the API of make run. Another person: PERSON="Kim Roy"
 	@exec $(BIN)/python -m smart_accounts.local token "$(PERSON)"
 
-demo: $(READY) ## Drive one request to active and one to lapsed, on free ports, and print both
+demo: $(READY) ## Show one request that is accepted and one that lapses, on free ports
 	@exec $(BIN)/python -m smart_accounts.local demo
 
-test: tools check ## Check, then run all tests; needs Chromium, npm and curl
+test: tools check ## Run the checks and all tests. Needs Chromium, npm and curl
 	@exec $(BIN)/python -m pytest --numprocesses=4
 
-unit: $(READY) ## Run the tests that need no server and no browser, in seconds
+unit: $(READY) ## Run only the tests without servers and browsers, in seconds
 	@exec $(BIN)/python -m pytest -m 'not server' --numprocesses=2
 
-faults: $(READY) ## Run the fault tests in full: 200 requests under 18 kills; FAULTS_SEED repeats a run
+faults: $(READY) ## Run the long fault tests: 200 requests, 18 kills. Repeat a run: FAULTS_SEED=…
 	@exec $(BIN)/python -m pytest tests/faults --full --timeout=600 --capture=no
 
-bench: $(READY) ## Measure how soon the pages answer with 10,000 requests in the store
+bench: $(READY) ## Measure the response times of the pages with 10,000 requests in the store
 	@exec $(BIN)/python benchmarks/pages.py
 
-check: $(READY) ## Lint, check the format, the types and who imports whom
+check: $(READY) ## Check lint rules, format, types and import rules
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports
 
-clean: ## Remove .local (the data of make run), caches and test output; .venv stays
+format: $(READY) ## Fix lint errors where possible, and format the code
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
+
+# Run this after a change of the dependencies in pyproject.toml. It needs a package index that uv
+# can reach. uv gets a temporary environment of its own, because .venv holds only pinned packages.
+# hatchling and editables build the project when make installs it into .venv. uv keeps the versions
+# that still fit. For an upgrade of all, delete both files before.
+pins: ## Pin the packages of pyproject.toml in requirements.txt and requirements-runtime.txt
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PYTHON) -m venv "$$folder" && \
+	"$$folder/bin/python" -m pip $(PIP_FLAGS) uv && \
+	printf 'hatchling\neditables\n' >"$$folder/build.in" && \
+	"$$folder/bin/uv" pip compile $(PIN_FLAGS) --all-extras -o requirements.txt \
+		pyproject.toml "$$folder/build.in" && \
+	"$$folder/bin/uv" pip compile $(PIN_FLAGS) -c requirements.txt -o requirements-runtime.txt \
+		pyproject.toml
+
+clean: ## Remove the data of make run, caches and test output, but keep .venv
 	@rm -rf $(CLEANED)
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-# The stamp comes last and goes first: what was interrupted halfway is made anew, for pip takes a
-# half-installed package for a whole one.
+# The stamp file is removed first and written last. An interrupted installation therefore starts
+# again, because pip takes a half-installed package for a complete one.
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo 'This needs Python 3.11 or newer; name one: make PYTHON=python3.11' >&2; exit 1; }
-	@echo 'Installing into $(VENV); this takes a minute, once.'
+		{ echo 'This needs Python 3.11 or newer. Name one: make PYTHON=python3.11' >&2; exit 1; }
+	@echo 'Installing into $(VENV). This takes a minute, once.'
 	@test -e $@ && $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		$(PYTHON) -m venv --clear $(VENV)
 	@rm -f $@

@@ -1,1 +1,1 @@
-"""The embedded stack behind ``make run`` and ``make demo``."""
+"""The embedded stack that ``make run`` and ``make demo`` start."""

@@ -9,45 +9,45 @@ from pathlib import Path
 
 from smart_accounts.errors import BadSetting, SmartAccountsError, Unavailable
 from smart_accounts.local.access_token import UnknownPerson, access_token
-from smart_accounts.local.configuration import HOST, ROOT, Plan, make_plan
+from smart_accounts.local.configuration import HOST, ROOT, StackConfiguration, configure
 from smart_accounts.local.demo import demo
 from smart_accounts.local.people import PEOPLE
 from smart_accounts.local.stack import supervise
 
 
 async def run() -> None:
-    """Keep the stack running until a signal ends it."""
-    plan = make_plan(Path.cwd(), os.environ)
+    """Run the stack until a signal stops it."""
+    stack = configure(Path.cwd(), os.environ)
 
     async def announce_and_wait() -> None:
-        print(_announcement(plan), flush=True)
+        print(_announcement(stack), flush=True)
         await asyncio.Event().wait()
 
-    await supervise(plan, announce_and_wait)
+    await supervise(stack, announce_and_wait)
 
 
-def _announcement(plan: Plan) -> str:
-    """The line that begins with ``ready``, and what a newcomer does next."""
-    addresses = [f"web {plan.url('WEB_PORT')}", f"Temporal {plan.temporal_address}"]
-    following = ["Start a request:", _start_command(plan)]
-    if plan.has_mailbox:
-        mailbox = plan.url("MAILBOX_PORT")
-        addresses += [f"mailbox {mailbox}", f"SMTP {HOST}:{plan.ports['SMTP_PORT']}"]
-        following.append(f"Read the emails, and accept by the link in one: {mailbox}")
-    if plan.has_provider:
-        addresses.append(f"identity provider {plan.url('OIDC_PORT')}")
+def _announcement(stack: StackConfiguration) -> str:
+    """Return the line that begins with ``ready``, and the next steps for a newcomer."""
+    addresses = [f"web {stack.url('WEB_PORT')}", f"Temporal {stack.temporal_address}"]
+    next_steps = ["Start a request:", _start_command(stack)]
+    if stack.has_mailbox:
+        mailbox = stack.url("MAILBOX_PORT")
+        addresses += [f"mailbox {mailbox}", f"SMTP {HOST}:{stack.ports['SMTP_PORT']}"]
+        next_steps.append(f"Read the emails, and accept with the link in one: {mailbox}")
+    if stack.has_provider:
+        addresses.append(f"identity provider {stack.url('OIDC_PORT')}")
         people = " or ".join(list(PEOPLE)[:2])
-        following.append(f"Sign in as {people}: {plan.url('WEB_PORT')}/sign-in")
-    if plan.has_temporal:
-        addresses.append(f"Temporal Web UI {plan.url('TEMPORAL_UI_PORT')}")
-        following.append(f"Watch the workflow: {plan.url('TEMPORAL_UI_PORT')}")
-    following.append(f"Ctrl-C stops it all. Data and logs are kept in {plan.data}")
-    return "\n  ".join([f"ready: {', '.join(addresses)}", *following])
+        next_steps.append(f"Sign in as {people}: {stack.url('WEB_PORT')}/sign-in")
+    if stack.has_temporal:
+        addresses.append(f"Temporal Web UI {stack.url('TEMPORAL_UI_PORT')}")
+        next_steps.append(f"Watch the workflow: {stack.url('TEMPORAL_UI_PORT')}")
+    next_steps.append(f"Data and logs are kept in {stack.data}. Press Ctrl-C to stop.")
+    return "\n  ".join([f"ready: {', '.join(addresses)}", *next_steps])
 
 
-def _start_command(plan: Plan) -> str:
-    moved = plan.has_temporal and plan.temporal_address != f"{HOST}:7233"
-    address = f"TEMPORAL_ADDRESS={plan.temporal_address} " if moved else ""
+def _start_command(stack: StackConfiguration) -> str:
+    moved = stack.has_temporal and stack.temporal_address != f"{HOST}:7233"
+    address = f"TEMPORAL_ADDRESS={stack.temporal_address} " if moved else ""
     program = shlex.join([os.path.relpath(sys.executable), os.path.relpath(ROOT / "starter.py")])
     return (
         f"  {address}{program} request \\\n"
@@ -59,7 +59,7 @@ def _start_command(plan: Plan) -> str:
 
 async def token(person: str = next(iter(PEOPLE))) -> None:
     """Print an access token for the API, and nothing else."""
-    print(await access_token(make_plan(Path.cwd(), os.environ), person))
+    print(await access_token(configure(Path.cwd(), os.environ), person))
 
 
 def main() -> int:

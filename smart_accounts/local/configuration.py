@@ -1,4 +1,4 @@
-"""What the local stack consists of: ports, data, and which parts step aside for real ones."""
+"""What a local stack consists of: its ports, its data, and the parts that real servers replace."""
 
 import errno
 import os
@@ -16,9 +16,9 @@ from smart_accounts.settings import PREFIX
 
 HOST = "127.0.0.1"
 CLIENT_ID = "smart-accounts"
-"""Of the pages, at the local identity provider; the audience of its access tokens too."""
+"""The client ID of the web pages at the local identity provider, and the API's audience."""
 ROOT = Path(__file__).parents[2]
-"""Where ``worker.py`` and ``starter.py`` are."""
+"""The folder of ``worker.py`` and ``starter.py``."""
 
 _PORTS = {
     "WEB_PORT": (8000, "the web pages"),
@@ -28,23 +28,23 @@ _PORTS = {
     "MAILBOX_PORT": (8025, "the mailbox's pages"),
     "OIDC_PORT": (9400, "the identity provider"),
 }
-_OF_TEMPORAL = ("TEMPORAL_PORT", "TEMPORAL_UI_PORT")
-_OF_MAILBOX = ("SMTP_PORT", "MAILBOX_PORT")
+"""Default and use of each port."""
 
 
-class PortTaken(SmartAccountsError):
-    """Something else listens where a part of the stack should."""
+class PortInUse(SmartAccountsError):
+    """A port that the stack needs is not free."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """One run of the stack in ``home``: where the programs run and a ``.env`` file may lie."""
+class StackConfiguration:
+    """What one stack runs, and with which ports and environment."""
 
     home: Path
+    """The working directory of the programs. It may hold a ``.env`` file."""
     ports: Mapping[str, int]
-    """By variable; only those that a part of ours will listen on."""
+    """Ports by variable, only for the parts that this stack runs itself."""
     environment: Mapping[str, str]
-    """What the worker and the web app are started with."""
+    """The environment of the worker and the web application."""
 
     @property
     def data(self) -> Path:
@@ -71,27 +71,27 @@ class Plan:
 
 
 def data_directory(home: Path) -> Path:
-    """Where the stack keeps its data; other users of the machine can't look into it."""
+    """Return the folder of the stack's data. Other users of the machine cannot read it."""
     data = home / ".local"
     data.mkdir(mode=0o700, exist_ok=True)
     return data
 
 
-def make_plan(home: Path, environ: Mapping[str, str]) -> Plan:
-    """Decide what runs here.
+def configure(home: Path, environ: Mapping[str, str]) -> StackConfiguration:
+    """Return the configuration of a stack in the folder ``home``.
 
     Raises:
-        BadSetting: a port variable is no port number.
+        BadSetting: the value of a port variable is not a port number.
     """
-    # The programs read the .env file too, so what stands there counts as set.
+    # The programs read the .env file too, so its values count as set.
     file = {name: value for name, value in dotenv_values(home / ".env").items() if value}
     given = file | {name: value for name, value in environ.items() if value}
     ports = {name: _port(name, environ) for name in _PORTS}
     environment = dict(environ)
     if environ.get("TEMPORAL_ADDRESS"):
-        ports = {name: port for name, port in ports.items() if name not in _OF_TEMPORAL}
+        del ports["TEMPORAL_PORT"], ports["TEMPORAL_UI_PORT"]
     else:
-        # A profile, key or certificate meant for another server would keep the clients from ours.
+        # A profile, key or certificate for another server would keep the clients from this one.
         environment = {k: v for k, v in environment.items() if not k.startswith("TEMPORAL_")}
         environment["TEMPORAL_ADDRESS"] = f"{HOST}:{ports['TEMPORAL_PORT']}"
         environment["TEMPORAL_CONFIG_FILE"] = os.devnull
@@ -99,7 +99,7 @@ def make_plan(home: Path, environ: Mapping[str, str]) -> Plan:
             web_ui = f"http://{HOST}:{ports['TEMPORAL_UI_PORT']}/namespaces/default"
             environment[f"{PREFIX}TEMPORAL_UI_URL"] = web_ui
     if given.get(f"{PREFIX}SMTP_HOSTNAME"):
-        ports = {name: port for name, port in ports.items() if name not in _OF_MAILBOX}
+        del ports["SMTP_PORT"], ports["MAILBOX_PORT"]
     else:
         environment[f"{PREFIX}SMTP_HOSTNAME"] = HOST
         environment[f"{PREFIX}SMTP_PORT"] = str(ports["SMTP_PORT"])
@@ -110,12 +110,12 @@ def make_plan(home: Path, environ: Mapping[str, str]) -> Plan:
         environment[f"{PREFIX}OIDC_ISSUER"] = f"http://{HOST}:{ports['OIDC_PORT']}"
         environment[f"{PREFIX}OIDC_CLIENT_ID"] = CLIENT_ID
         environment[f"{PREFIX}OIDC_AUDIENCE"] = CLIENT_ID
-        environment[f"{PREFIX}OIDC_CLIENT_SECRET"] = "any"  # it wants one and checks none
+        environment[f"{PREFIX}OIDC_CLIENT_SECRET"] = "any"  # required, but never checked
     environment[f"{PREFIX}WEB_PORT"] = str(ports["WEB_PORT"])
     for name, value in _defaults(home, ports["WEB_PORT"]).items():
         if not given.get(name):
             environment[name] = value
-    return Plan(home=home, ports=ports, environment=environment)
+    return StackConfiguration(home=home, ports=ports, environment=environment)
 
 
 def _port(name: str, environ: Mapping[str, str]) -> int:
@@ -136,49 +136,53 @@ def _defaults(home: Path, web_port: int) -> dict[str, str]:
 
 
 def _secret_keys(path: Path) -> str:
-    """The generated keys: the same in every run, since the links in sent emails depend on them."""
+    """Return the generated keys.
+
+    Every run uses the same keys, because the links in sent emails depend on them.
+    """
     if not path.exists():
         unfinished = path.with_name("secret-keys.new")
         unfinished.unlink(missing_ok=True)
         unfinished.touch(mode=0o600)
         unfinished.write_text(secrets.token_urlsafe(32) + "\n")
-        unfinished.rename(path)  # whole or not at all, also when interrupted here
+        unfinished.rename(path)  # atomic, so an interrupted run never leaves half a key
     return path.read_text().strip()
 
 
 def check_ports(ports: Mapping[str, int]) -> None:
-    """See that every port is free.
+    """Check that every port is free.
 
     Raises:
-        PortTaken: one line that names the port, what it is for and the variable that moves it.
+        PortInUse: names the port, its use and the variable that changes it, in one line.
     """
-    held: list[socket.socket] = []  # kept open to the end: two parts can't share one either
+    # Every port stays bound until the end, so that two parts with the same port are noticed too.
+    bound: list[socket.socket] = []
     try:
         for name, port in ports.items():
             try:
-                held.append(socket.create_server((HOST, port)))
+                bound.append(socket.create_server((HOST, port)))
             except OSError as error:
-                taken = error.errno == errno.EADDRINUSE
-                why = "is taken" if taken else f"can't be used ({os.strerror(error.errno or 0)})"
-                raise PortTaken(
-                    f"port {port} for {_PORTS[name][1]} {why}; set {name} to use another one"
+                in_use = error.errno == errno.EADDRINUSE
+                problem = "in use" if in_use else f"not usable ({os.strerror(error.errno or 0)})"
+                raise PortInUse(
+                    f"port {port} for {_PORTS[name][1]} is {problem}; set {name} to another port"
                 ) from None
     finally:
-        for each in held:
-            each.close()
+        for listener in bound:
+            listener.close()
 
 
 def free_ports() -> dict[str, int]:
-    """Ports for a stack of its own beside others.
+    """Return free ports for a stack that runs beside others.
 
-    They lie below the range from which systems hand out ports at random, so that a connection
-    made in the meantime can't take one.
+    They lie below the range from which systems choose ports for outgoing connections. Such a
+    connection can therefore not take one of them before it is used.
     """
     while True:
-        found = random.sample(range(20000, 32000), len(_PORTS))
-        ports = dict(zip(_PORTS, found, strict=True))
+        numbers = random.sample(range(20000, 32000), len(_PORTS))
+        ports = dict(zip(_PORTS, numbers, strict=True))
         try:
             check_ports(ports)
-        except PortTaken:
+        except PortInUse:
             continue
         return ports

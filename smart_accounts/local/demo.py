@@ -1,4 +1,4 @@
-"""``make demo``: the whole stack on free ports, one request accepted, one left to lapse."""
+"""``make demo``: run a whole stack on free ports. One request is accepted, one lapses."""
 
 import asyncio
 import json
@@ -20,18 +20,18 @@ from smart_accounts.contract.messages import (
     Status,
 )
 from smart_accounts.errors import SmartAccountsError
-from smart_accounts.local.configuration import Plan, free_ports, make_plan
-from smart_accounts.local.http_client import call
+from smart_accounts.local.configuration import StackConfiguration, configure, free_ports
+from smart_accounts.local.http_client import request
 from smart_accounts.local.stack import supervise
 from smart_accounts.local.timeline import timeline
 from smart_accounts.settings import PREFIX
 from smart_accounts.temporal.client import RequestClient
 
 _Emails = set[tuple[str, str]]
-"""Kind and recipient of each."""
+"""Kind and recipient of each email."""
 
-WINDOW = timedelta(seconds=5)
-PATIENCE = timedelta(seconds=20)
+ACCEPTANCE_WINDOW = timedelta(seconds=5)
+TIMEOUT = timedelta(seconds=20)
 POLL_SECONDS = 0.05
 
 _ACCEPTED = SmartAccountRequest(
@@ -52,14 +52,14 @@ _EMAILS_WHEN_ACCEPTED: _Emails = _EMAILS_BEFORE_ACCEPTING | {
     (EmailKind.WELCOME, "ada@harbour.example"),
     (EmailKind.ACCESS_GRANTED, "bo@harbour.example"),
 }
-_IGNORED = SmartAccountRequest(
+_LAPSING = SmartAccountRequest(
     account_name="Meadow Farms",
     account_domain="meadow.example",
     customer_email="eve@meadow.example",
     requester=Requester(email="kim@reseller.example", name="Kim Roy", company="Reseller GmbH"),
-    acceptance_window=WINDOW,
+    acceptance_window=ACCEPTANCE_WINDOW,
 )
-_EMAILS_WHEN_IGNORED: _Emails = {
+_EMAILS_WHEN_LAPSED: _Emails = {
     (EmailKind.ACTIVATION, "eve@meadow.example"),
     (EmailKind.REQUEST_RECEIVED, "kim@reseller.example"),
     (EmailKind.LAPSED, "eve@meadow.example"),
@@ -71,109 +71,114 @@ async def demo() -> None:
     """Run the demo.
 
     Raises:
-        SmartAccountsError: it did not end as it should; the message says why.
+        SmartAccountsError: the demo failed, for the reason in the message.
     """
-    # It stands alone: real servers that the environment names are none of its business.
+    # The demo uses only its own parts, so ignore any real servers in the environment.
     for name in [name for name in os.environ if name.startswith(("TEMPORAL_", PREFIX))]:
         del os.environ[name]
     with tempfile.TemporaryDirectory(prefix="smart-accounts-demo-") as home:
         ports = {name: str(port) for name, port in free_ports().items()}
-        plan = make_plan(Path(home), os.environ | ports)
-        # The client finds Temporal as the worker does.
-        os.environ.update({k: v for k, v in plan.environment.items() if k.startswith("TEMPORAL_")})
-        _say("Starting Temporal, a mailbox, an identity provider, the worker and the web app …")
-        if not await supervise(plan, lambda: _show(plan)):
+        stack = configure(Path(home), os.environ | ports)
+        # RequestClient reads the address of Temporal from the environment, as the worker does.
+        os.environ.update({k: v for k, v in stack.environment.items() if k.startswith("TEMPORAL_")})
+        _print("Starting Temporal, a mailbox, an identity provider, the worker and the web app …")
+        if not await supervise(stack, lambda: _run_requests(stack)):
             raise SmartAccountsError("the demo was interrupted")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 
-async def _show(plan: Plan) -> None:
-    _say(f"Two requests: one customer accepts, one does not answer for {WINDOW.seconds} s …")
+async def _run_requests(stack: StackConfiguration) -> None:
+    window = ACCEPTANCE_WINDOW.seconds
+    _print(f"Two requests: one customer accepts, the other does not answer for {window} s …")
     client = await RequestClient.connect()
-    for story in await asyncio.gather(_accept(client, plan), _leave_alone(client, plan)):
-        _say(f"\n{story}")
-    _say("\nOne request ended active, one lapsed, and every email is in the mailbox.")
+    for lines in await asyncio.gather(_accept(client, stack), _let_lapse(client, stack)):
+        _print(f"\n{lines}")
+    _print("\nOne request ended active, one lapsed, and every email is in the mailbox.")
 
 
-async def _accept(client: RequestClient, plan: Plan) -> str:
-    """The customer opens the page that the activation email links to, and agrees."""
+async def _accept(client: RequestClient, stack: StackConfiguration) -> str:
+    """Accept a request on the page that the activation email links to. Return its timeline."""
     workflow_id = (await client.start(_ACCEPTED)).workflow_id
-    # No person is fast enough to overtake the first emails, which an acceptance would make untrue.
-    await _reach(client, workflow_id, Status.PENDING, _EMAILS_BEFORE_ACCEPTING)
-    link = await _activation_link(plan, _ACCEPTED.customer_email)
-    await _expect_success(link)
-    await _expect_success(link, {"agree": "yes"})
-    active, since = await _reach(client, workflow_id, Status.ACTIVE, _EMAILS_WHEN_ACCEPTED)
-    await _expect_emails(plan, _EMAILS_WHEN_ACCEPTED)
+    # An acceptance stops the first emails that are not sent yet. A person is never fast enough to
+    # do that, but this program would be.
+    await _wait_for(client, workflow_id, Status.PENDING, _EMAILS_BEFORE_ACCEPTING)
+    link = await _activation_link(stack, _ACCEPTED.customer_email)
+    await _fetch(link)
+    await _fetch(link, {"agree": "yes"})
+    active, since = await _wait_for(client, workflow_id, Status.ACTIVE, _EMAILS_WHEN_ACCEPTED)
+    await _check_mailbox(stack, _EMAILS_WHEN_ACCEPTED)
     return timeline(active, since)
 
 
-async def _leave_alone(client: RequestClient, plan: Plan) -> str:
-    workflow_id = (await client.start(_IGNORED)).workflow_id
-    lapsed, since = await _reach(client, workflow_id, Status.LAPSED, _EMAILS_WHEN_IGNORED)
-    await _expect_emails(plan, _EMAILS_WHEN_IGNORED)
+async def _let_lapse(client: RequestClient, stack: StackConfiguration) -> str:
+    workflow_id = (await client.start(_LAPSING)).workflow_id
+    lapsed, since = await _wait_for(client, workflow_id, Status.LAPSED, _EMAILS_WHEN_LAPSED)
+    await _check_mailbox(stack, _EMAILS_WHEN_LAPSED)
     return timeline(lapsed, since)
 
 
-async def _reach(
-    client: RequestClient, workflow_id: str, where: Status, mails: _Emails
+async def _wait_for(
+    client: RequestClient, workflow_id: str, wanted: Status, emails: _Emails
 ) -> tuple[RequestStatus, datetime]:
-    """Wait until the request stands there and the emails are sent; also tell since when it does."""
+    """Wait until the request has this status and these emails are sent.
+
+    Returns the status, and the time when the request was first seen in it.
+    """
     since: datetime | None = None
-    give_up_at = datetime.now(UTC) + PATIENCE
+    give_up_at = datetime.now(UTC) + TIMEOUT
     while True:
-        status = await client.status(workflow_id)
-        if status.status is where:
+        current = await client.status(workflow_id)
+        if current.status is wanted:
             since = since or datetime.now(UTC)
-            sent = {(m.kind, m.recipient) for m in status.emails if m.state is EmailState.SENT}
-            if mails <= sent:
-                return status, since
-        elif status.status.is_final:
-            raise SmartAccountsError(f"{workflow_id} is {status.status} instead of {where}")
+            sent = {(e.kind, e.recipient) for e in current.emails if e.state is EmailState.SENT}
+            if emails <= sent:
+                return current, since
+        elif current.status.is_final:
+            raise SmartAccountsError(f"{workflow_id} is {current.status} instead of {wanted}")
         if datetime.now(UTC) > give_up_at:
             raise SmartAccountsError(
-                f"{workflow_id} is not {where} with its emails sent after {PATIENCE.seconds} s, "
-                f"but {status.status}"
+                f"after {TIMEOUT.seconds} s {workflow_id} is {current.status}, "
+                f"but should be {wanted} with its emails sent"
             )
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _mailbox(plan: Plan) -> list[tuple[str, str, str]]:
-    """Kind, recipient and text of each email that arrived."""
-    api = plan.url("MAILBOX_PORT") + "/api/v1"
+async def _received_emails(stack: StackConfiguration) -> list[tuple[str, str, str]]:
+    """Return the kind, recipient and text of each email in the mailbox."""
+    api = stack.url("MAILBOX_PORT") + "/api/v1"
     found = []
-    for listed in (await _json(f"{api}/messages"))["messages"]:
+    for listed in (await _fetch_json(f"{api}/messages"))["messages"]:
         message = f"{api}/message/{listed['ID']}"
-        kinds = (await _json(f"{message}/headers")).get("X-Smart-Account-Mail", [""])
-        text = (await _json(message))["Text"]
+        kinds = (await _fetch_json(f"{message}/headers")).get("X-Smart-Account-Mail", [""])
+        text = (await _fetch_json(message))["Text"]
         found.append((kinds[0], listed["To"][0]["Address"], text))
     return found
 
 
-async def _expect_emails(plan: Plan, mails: _Emails) -> None:
-    arrived = {(kind, recipient) for kind, recipient, _ in await _mailbox(plan)}
-    for kind, recipient in mails - arrived:
+async def _check_mailbox(stack: StackConfiguration, expected: _Emails) -> None:
+    received = {(kind, recipient) for kind, recipient, _ in await _received_emails(stack)}
+    for kind, recipient in expected - received:
         raise SmartAccountsError(f"the email {kind} to {recipient} is not in the mailbox")
 
 
-async def _activation_link(plan: Plan, customer: str) -> str:
-    for kind, recipient, text in await _mailbox(plan):
-        link = re.search(rf"{re.escape(plan.url('WEB_PORT'))}/activate/\S+", text)
+async def _activation_link(stack: StackConfiguration, customer: str) -> str:
+    for kind, recipient, text in await _received_emails(stack):
+        link = re.search(rf"{re.escape(stack.url('WEB_PORT'))}/activate/\S+", text)
         if (kind, recipient) == (EmailKind.ACTIVATION, customer) and link:
             return link[0]
-    raise SmartAccountsError(f"no activation email with a link to {customer} is in the mailbox")
+    raise SmartAccountsError(f"the mailbox has no activation email with a link for {customer}")
 
 
-async def _json(url: str) -> Any:
-    return json.loads(await _expect_success(url))
+async def _fetch_json(url: str) -> Any:
+    return json.loads(await _fetch(url))
 
 
-async def _expect_success(url: str, form: Mapping[str, str] | None = None) -> str:
-    status, body = await call(url, form)
+async def _fetch(url: str, form: Mapping[str, str] | None = None) -> str:
+    status, body = await request(url, form)
     if status not in (200, 303):
-        path = urlsplit(url).path.rpartition("/")[0]  # without the link's token
-        raise SmartAccountsError(f"{'POST' if form else 'GET'} {path}/… was answered {status}")
+        path = urlsplit(url).path.rpartition("/")[0]  # the last segment may be a link's token
+        raise SmartAccountsError(f"{'POST' if form else 'GET'} {path}/… returned status {status}")
     return body

@@ -1,4 +1,4 @@
-"""HTTP calls to the stack's own parts: no proxy, no redirect followed, short time-outs."""
+"""HTTP requests to the parts of the stack: no proxy, no redirects, a short timeout."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,16 +6,16 @@ from http.client import HTTPConnection
 from urllib.parse import urlencode, urlsplit
 
 
-async def call(url: str, form: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """GET the URL, or POST the form to it; return the status and the body.
+async def request(url: str, form: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """GET the URL, or POST the form to it. Return the status and the body.
 
     Raises:
-        OSError: nothing answers, or not in time.
+        OSError: there was no response in time.
     """
-    return await asyncio.to_thread(_call, url, form)
+    return await asyncio.to_thread(_request, url, form)
 
 
-def _call(url: str, form: Mapping[str, str] | None) -> tuple[int, str]:
+def _request(url: str, form: Mapping[str, str] | None) -> tuple[int, str]:
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=5)
     try:
@@ -24,7 +24,7 @@ def _call(url: str, form: Mapping[str, str] | None) -> tuple[int, str]:
         else:
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
             connection.request("POST", parts.path, urlencode(form), headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        response = connection.getresponse()
+        return response.status, response.read().decode()
     finally:
         connection.close()

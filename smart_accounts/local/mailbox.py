@@ -1,6 +1,6 @@
-"""The local mailbox: an SMTP server that keeps what it is sent in memory, for people and scripts.
+"""The local mailbox. It keeps the emails of the local stack in memory, for people and scripts.
 
-Its JSON has the shape of Mailpit's API, so that what reads one reads the other.
+Its JSON has the shape of Mailpit's API, so a program that reads one can also read the other.
 """
 
 import re
@@ -21,40 +21,40 @@ MAX_EMAIL_BYTES = 1_000_000
 SNIPPET_LENGTH = 250
 
 
-def _encodable(text: str) -> str:
-    """Some charsets decode to lone surrogates, which no answer could carry."""
+def _without_surrogates(text: str) -> str:
+    """Replace lone surrogates, because UTF-8 cannot encode them. Some charsets decode to them."""
     return text.encode("utf-8", "replace").decode()
 
 
-def _decoded(raw: str) -> str:
-    """A header's value as a person reads it; one that does not parse as it came."""
+def _decode_header(raw: str) -> str:
+    """Return the value of a header as a person reads it, or unchanged if it cannot be decoded."""
     unfolded = re.sub(r"[\r\n]+(?=[ \t])", "", raw)
     try:
-        return _encodable(str(make_header(decode_header(unfolded))))
+        return _without_surrogates(str(make_header(decode_header(unfolded))))
     except (HeaderParseError, LookupError, ValueError):
-        return _encodable(unfolded)
+        return _without_surrogates(unfolded)
 
 
-def _text(part: Message | None) -> str:
+def _decode_text(part: Message | None) -> str:
     if part is None:
         return ""
     content = part.get_payload(decode=True)
-    assert isinstance(content, bytes)  # only a multipart has none
+    assert isinstance(content, bytes)  # only a multipart has no payload
     try:
         text = content.decode(part.get_content_charset("utf-8"), "replace")
-    except (LookupError, ValueError):  # an unknown charset, or a name that can be none
+    except (LookupError, ValueError):  # the charset is unknown or is not a valid name
         text = content.decode("utf-8", "replace")
-    return _encodable(text).replace("\r\n", "\n")
+    return _without_surrogates(text).replace("\r\n", "\n")
 
 
 @dataclass(frozen=True)
-class Mail:
-    """One email as it arrived. Nothing in it is trusted: any bytes make an email."""
+class ReceivedEmail:
+    """One email as it arrived. It is not trusted, and it may consist of any bytes."""
 
     id: str
-    created: datetime
+    received_at: datetime
     recipients: tuple[str, ...]
-    """From the envelope: who gets it, whatever its headers say."""
+    """The recipients of the envelope. The headers may name others."""
     raw: bytes
 
     @cached_property
@@ -62,44 +62,41 @@ class Mail:
         return message_from_bytes(self.raw)
 
     def _part(self, content_type: str) -> Message | None:
-        return next(
-            (
-                part
-                for part in self._message.walk()
-                if part.get_content_type() == content_type and not part.is_multipart()
-            ),
-            None,
-        )
+        for part in self._message.walk():
+            if part.get_content_type() == content_type and not part.is_multipart():
+                return part
+        return None
 
     def _addresses(self, header: str) -> list[dict[str, str]]:
         values = [str(value) for value in self._message.get_all(header, [])]
         return [
-            {"Name": _decoded(name), "Address": address} for name, address in getaddresses(values)
+            {"Name": _decode_header(name), "Address": address}
+            for name, address in getaddresses(values)
         ]
 
     def header(self, name: str) -> str:
-        return _decoded(str(self._message.get(name, "")))
+        return _decode_header(str(self._message.get(name, "")))
 
     @property
     def headers(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for name, value in self._message.items():
-            found.setdefault(name, []).append(_decoded(str(value)))
+            found.setdefault(name, []).append(_decode_header(str(value)))
         return found
 
     @property
     def text(self) -> str:
-        return _text(self._part("text/plain"))
+        return _decode_text(self._part("text/plain"))
 
     @property
     def html(self) -> str:
-        return _text(self._part("text/html"))
+        return _decode_text(self._part("text/html"))
 
     @property
     def summary(self) -> dict[str, Any]:
         to = self._addresses("To")
-        shown = {each["Address"] for each in to}
-        hidden = [address for address in self.recipients if address not in shown]
+        visible = {each["Address"] for each in to}
+        hidden = [address for address in self.recipients if address not in visible]
         return {
             "ID": self.id,
             "MessageID": self.header("Message-ID").strip("<> "),
@@ -107,7 +104,7 @@ class Mail:
             "To": to,
             "Bcc": [{"Name": "", "Address": address} for address in hidden],
             "Subject": self.header("Subject"),
-            "Created": self.created.isoformat(),
+            "Created": self.received_at.isoformat(),
             "Size": len(self.raw),
             "Snippet": " ".join(self.text.split())[:SNIPPET_LENGTH],
         }
@@ -115,35 +112,35 @@ class Mail:
     @property
     def details(self) -> dict[str, Any]:
         return self.summary | {
-            "Date": self.created.isoformat(),
+            "Date": self.received_at.isoformat(),
             "Text": self.text,
             "HTML": self.html,
         }
 
 
 class Mailbox:
-    """The newest emails. Its ``handle_DATA`` is what the SMTP server calls with each one."""
+    """The newest emails. The SMTP server calls ``handle_DATA`` with each email it receives."""
 
     def __init__(self) -> None:
-        self._mails: dict[str, Mail] = {}
+        self._emails: dict[str, ReceivedEmail] = {}
 
     def __len__(self) -> int:
-        return len(self._mails)
+        return len(self._emails)
 
-    def __iter__(self) -> Iterator[Mail]:
-        """Newest first."""
-        return reversed(self._mails.values())
+    def __iter__(self) -> Iterator[ReceivedEmail]:
+        """Iterate over the emails, newest first."""
+        return reversed(self._emails.values())
 
-    def get(self, mail_id: str) -> Mail | None:
-        return self._mails.get(mail_id)
+    def get(self, email_id: str) -> ReceivedEmail | None:
+        return self._emails.get(email_id)
 
     def add(self, raw: bytes, recipients: tuple[str, ...]) -> None:
-        mail = Mail(secrets.token_hex(11), datetime.now(UTC), recipients, raw)
-        self._mails[mail.id] = mail
-        if len(self._mails) > CAPACITY:
-            del self._mails[next(iter(self._mails))]
+        email = ReceivedEmail(secrets.token_hex(11), datetime.now(UTC), recipients, raw)
+        self._emails[email.id] = email
+        if len(self._emails) > CAPACITY:
+            del self._emails[next(iter(self._emails))]
 
-    async def handle_DATA(  # noqa: N802, aiosmtpd looks it up by this name
+    async def handle_DATA(  # noqa: N802, aiosmtpd calls it by this name
         self, _server: object, _session: object, envelope: Any
     ) -> str:
         self.add(envelope.content, tuple(envelope.rcpt_tos))

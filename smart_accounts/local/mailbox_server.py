@@ -1,4 +1,4 @@
-"""The mailbox's two servers: SMTP in, pages and JSON out. Both listen on this machine alone."""
+"""The SMTP server and the web server of the mailbox. Only this machine can connect to them."""
 
 import asyncio
 import contextlib
@@ -19,13 +19,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from smart_accounts.local.mailbox import MAX_EMAIL_BYTES, Mail, Mailbox
+from smart_accounts.local.mailbox import MAX_EMAIL_BYTES, Mailbox, ReceivedEmail
 from smart_accounts.local.previews import previews
 
 HOST = "127.0.0.1"
 
-_here = Path(__file__).parent
-_templates = Jinja2Templates(_here / "templates")
+_FOLDER = Path(__file__).parent
+_templates = Jinja2Templates(_FOLDER / "templates")
 
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
@@ -34,16 +34,16 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-# Emails are hostile until proven otherwise: this page runs nothing, loads nothing, submits nothing,
-# and has an origin of its own even when it is opened outside of the frame.
-_MAIL_HEADERS = _PAGE_HEADERS | {
+# An email may be hostile. Its page runs no script, loads nothing and submits nothing. The page has
+# an origin of its own, even when it is opened outside the frame.
+_EMAIL_HEADERS = _PAGE_HEADERS | {
     "Content-Security-Policy": "sandbox allow-popups allow-popups-to-escape-sandbox; "
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'",
 }
-# Links open in a tab of their own, where the page they lead to works; the email's own doctype, html
-# and head tags that follow are merged by every HTML parser.
-_MAIL_PROLOGUE = '<!doctype html><base target="_blank">'
+# Open links in a new tab, because the sandbox does not apply there and the linked page works. The
+# email's own doctype, html and head tags may follow: every HTML parser merges them.
+_EMAIL_PROLOGUE = '<!doctype html><base target="_blank">'
 
 
 def _mailbox(request: Request) -> Mailbox:
@@ -51,93 +51,96 @@ def _mailbox(request: Request) -> Mailbox:
     return mailbox
 
 
-def _mail(request: Request) -> Mail:
-    mail = _mailbox(request).get(request.path_params["mail_id"])
-    if mail is None:
+def _email(request: Request) -> ReceivedEmail:
+    email = _mailbox(request).get(request.path_params["email_id"])
+    if email is None:
         raise HTTPException(
-            404, "There is no such email; the mailbox forgets when it is restarted."
+            404, "This email does not exist. The mailbox is emptied at every restart."
         )
-    return mail
+    return email
 
 
 def _page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     return _templates.TemplateResponse(request, template, context, status, _PAGE_HEADERS)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _error_page(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _page(request, "refused.html", error.status_code, words=error.detail)
+    return _page(request, "error.html", error.status_code, message=error.detail)
 
 
 async def _list_page(request: Request) -> Response:
-    return _page(request, "mails.html", mails=list(_mailbox(request)))
+    return _page(request, "emails.html", emails=list(_mailbox(request)))
 
 
-async def _mail_page(request: Request) -> Response:
-    return _page(request, "mail.html", mail=_mail(request), at="/view")
+async def _email_page(request: Request) -> Response:
+    return _page(request, "email.html", email=_email(request), base_path="/view")
 
 
-async def _mail_html(request: Request) -> Response:
-    return HTMLResponse(_MAIL_PROLOGUE + _mail(request).html, headers=_MAIL_HEADERS)
+async def _email_html(request: Request) -> Response:
+    return HTMLResponse(_EMAIL_PROLOGUE + _email(request).html, headers=_EMAIL_HEADERS)
 
 
 async def _previews_page(request: Request) -> Response:
-    return _page(request, "previews.html", mails=previews().values())
+    return _page(request, "previews.html", emails=previews().values())
 
 
-def _preview(request: Request) -> Mail:
-    mail = previews().get(request.path_params["name"])
-    if mail is None:
-        raise HTTPException(404, "There is no such email.")
-    return mail
+def _preview(request: Request) -> ReceivedEmail:
+    email = previews().get(request.path_params["name"])
+    if email is None:
+        raise HTTPException(404, "This email does not exist.")
+    return email
 
 
 async def _preview_page(request: Request) -> Response:
-    mail = _preview(request)
-    return _page(request, "mail.html", mail=mail, at="/preview")
+    return _page(request, "email.html", email=_preview(request), base_path="/preview")
 
 
 async def _preview_html(request: Request) -> Response:
-    return HTMLResponse(_MAIL_PROLOGUE + _preview(request).html, headers=_MAIL_HEADERS)
+    return HTMLResponse(_EMAIL_PROLOGUE + _preview(request).html, headers=_EMAIL_HEADERS)
 
 
 async def _messages(request: Request) -> Response:
-    mails = [mail.summary for mail in _mailbox(request)]
-    return JSONResponse({"total": len(mails), "messages": mails})
+    summaries = [email.summary for email in _mailbox(request)]
+    return JSONResponse({"total": len(summaries), "messages": summaries})
 
 
 async def _message(request: Request) -> Response:
-    return JSONResponse(_mail(request).details)
+    return JSONResponse(_email(request).details)
 
 
 async def _headers(request: Request) -> Response:
-    return JSONResponse(_mail(request).headers)
+    return JSONResponse(_email(request).headers)
 
 
 def mailbox_app(mailbox: Mailbox) -> Starlette:
-    """The pages and the JSON. The host check keeps other sites' pages from reading the emails."""
+    """Return the web application with the pages and the JSON API.
+
+    It checks the Host header. Otherwise another site could read the emails through a host name of
+    its own that resolves to this machine (DNS rebinding).
+    """
     app = Starlette(
         routes=[
             Route("/", _list_page),
-            Route("/view/{mail_id}.html", _mail_html),
-            Route("/view/{mail_id}", _mail_page),
+            Route("/view/{email_id}.html", _email_html),
+            Route("/view/{email_id}", _email_page),
             Route("/preview", _previews_page),
             Route("/preview/{name}.html", _preview_html),
             Route("/preview/{name}", _preview_page),
             Route("/api/v1/messages", _messages),
-            Route("/api/v1/message/{mail_id}", _message),
-            Route("/api/v1/message/{mail_id}/headers", _headers),
-            Mount("/static", StaticFiles(directory=_here / "static")),
+            Route("/api/v1/message/{email_id}", _message),
+            Route("/api/v1/message/{email_id}/headers", _headers),
+            Mount("/static", StaticFiles(directory=_FOLDER / "static")),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
-        exception_handlers={HTTPException: _refused},
+        exception_handlers={HTTPException: _error_page},
     )
     app.state.mailbox = mailbox
     return app
 
 
-class _GuestServer(uvicorn.Server):
-    """A web server inside a program that handles the signals itself."""
+class _ServerWithoutSignals(uvicorn.Server):
+    """A web server that leaves signals alone, because the supervisor handles them."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -149,11 +152,11 @@ async def serve_mailbox(smtp_port: int, page_port: int) -> AsyncIterator[None]:
     """Receive and show emails inside the block.
 
     Raises:
-        OSError: a port can't be bound.
+        OSError: a port cannot be bound.
     """
     mailbox = Mailbox()
     loop = asyncio.get_running_loop()
-    # Bound here, since uvicorn would end the whole program if it could not.
+    # Bind the port here, because uvicorn would exit the whole program if it could not bind it.
     with socket.create_server((HOST, page_port)) as listener:
         smtp = await loop.create_server(
             lambda: SMTP(mailbox, hostname="localhost", data_size_limit=MAX_EMAIL_BYTES, loop=loop),
@@ -168,7 +171,7 @@ async def serve_mailbox(smtp_port: int, page_port: int) -> AsyncIterator[None]:
             ws="none",
             timeout_graceful_shutdown=1,
         )
-        pages = _GuestServer(config)
+        pages = _ServerWithoutSignals(config)
         serving = asyncio.create_task(pages.serve(sockets=[listener]))
         try:
             yield

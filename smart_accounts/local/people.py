@@ -1,11 +1,11 @@
-"""The local identity provider, and the people who are ready to sign in at it."""
+"""The people who can sign in at the local identity provider."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
-# By subject. Its page shows them as buttons; any other text typed there is a person without a
-# verified address, who is not let in.
+# By subject. The provider's page shows a button for each person. If someone types another name
+# there, that person has no verified email address, so the service rejects the sign-in.
 PEOPLE: dict[str, dict[str, Any]] = {
     "Pat Lee": {"email": "pat@partner.example", "company": "Partner Ltd"},
     "Kim Roy": {"email": "kim@reseller.example", "company": "Reseller GmbH"},
@@ -17,10 +17,10 @@ PEOPLE: dict[str, dict[str, Any]] = {
 }
 
 
-def name_of(subject: str) -> str:
+def display_name(subject: str) -> str:
     return subject.partition(" (")[0]
 
 
 def provider_command(port: int) -> list[str | Path]:
-    # What it is made of warns of its own deprecations.
+    # "-W ignore" hides the deprecation warnings of the provider's own dependencies.
     return [sys.executable, "-W", "ignore", "-m", "smart_accounts.local.provider", str(port)]

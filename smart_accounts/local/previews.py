@@ -1,4 +1,4 @@
-"""One of each email, made from an example, to be looked at without living through 90 days."""
+"""One example of every kind of email, so that nobody has to wait 90 days to see them all."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -10,10 +10,12 @@ from smart_accounts.contract.messages import (
     EmailKind,
     EmailState,
     EmailStatus,
+    Requester,
+    SmartAccountRequest,
     Status,
 )
-from smart_accounts.local.mailbox import Mail
-from smart_accounts.mail.compose import Composer, Site, recipient
+from smart_accounts.local.mailbox import ReceivedEmail
+from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.store.records import StoredRequest
 
 _CUSTOMER, _REQUESTER, _USER = Addressee.CUSTOMER, Addressee.REQUESTER, Addressee.ADDED_USER
@@ -25,29 +27,19 @@ _SITE = Site(
     support_url="https://help.example/",
     mail_from="no-reply@smart-accounts.example",
 )
-_REQUEST = StoredRequest(
-    id="preview",
-    workflow_id="smart-account-harbour.example",
-    status=Status.PENDING,
+_REQUEST = SmartAccountRequest(
     account_name="Harbour Logistics",
     account_domain="harbour.example",
     customer_email="ada@harbour.example",
-    requester_email="pat@partner.example",
-    requester_name="Pat Lee",
-    requester_company="Partner Ltd",
     note_to_customer="As agreed on the phone.\n\nCall me if anything is unclear.",
+    user_emails=("bo@harbour.example", "cy@harbour.example"),
     note_to_added_users="Welcome aboard. Ada looks after the account.",
-    added_users=("bo@harbour.example", "cy@harbour.example"),
-    needs_attention=(),
-    requested_at=datetime(2026, 1, 1, tzinfo=UTC),  # and the deadline: each email has its own
-    deadline=datetime(2026, 4, 1, tzinfo=UTC),
-    link_ordinal=1,
-    signalled=None,
-    decided_at=None,
-    decided_by=None,
-    reason=None,
+    requester=Requester(email="pat@partner.example", name="Pat Lee", company="Partner Ltd"),
 )
-_MAILS = {
+_DECLINED = "We do not know this partner."
+_REFUSED = "550 5.1.1 <ada@harbour.example>: no such user here"
+_TAKEN = "The domain already has an active Smart Account."
+_EXAMPLES = {
     Email(kind=EmailKind.ACTIVATION, to=_CUSTOMER): (Status.PENDING, 0, None),
     Email(kind=EmailKind.REQUEST_RECEIVED, to=_REQUESTER): (Status.PENDING, 0, None),
     Email(kind=EmailKind.REMINDER, to=_CUSTOMER): (Status.PENDING, 60, None),
@@ -55,41 +47,31 @@ _MAILS = {
     Email(kind=EmailKind.ACTIVATED, to=_REQUESTER): (Status.ACTIVE, 3, None),
     Email(kind=EmailKind.WELCOME, to=_CUSTOMER): (Status.ACTIVE, 3, None),
     Email(kind=EmailKind.ACCESS_GRANTED, to=_USER): (Status.ACTIVE, 3, None),
-    Email(kind=EmailKind.DECLINED, to=_REQUESTER): (Status.DECLINED, 3, "We know no such partner."),
+    Email(kind=EmailKind.DECLINED, to=_REQUESTER): (Status.DECLINED, 3, _DECLINED),
     Email(kind=EmailKind.WITHDRAWN, to=_CUSTOMER): (Status.WITHDRAWN, 3, None),
     Email(kind=EmailKind.LAPSED, to=_CUSTOMER): (Status.LAPSED, 90, None),
     Email(kind=EmailKind.LAPSED, to=_REQUESTER): (Status.LAPSED, 90, None),
-    Email(kind=EmailKind.UNDELIVERABLE, to=_REQUESTER): (
-        *(Status.UNDELIVERABLE, 0),
-        "550 5.1.1 <ada@harbour.example>: no such user here",
-    ),
-    Email(kind=EmailKind.REJECTED, to=_REQUESTER): (
-        *(Status.REJECTED, 0),
-        "The domain already has an active Smart Account.",
-    ),
+    Email(kind=EmailKind.UNDELIVERABLE, to=_REQUESTER): (Status.UNDELIVERABLE, 0, _REFUSED),
+    Email(kind=EmailKind.REJECTED, to=_REQUESTER): (Status.REJECTED, 0, _TAKEN),
 }
-"""Each email with the status, the day and the reason that lead to it."""
+"""Each email, with the status of its request, the day it is sent and the reason for the end."""
 
 
-def previews() -> Mapping[str, Mail]:
-    """By name, in the order of a request's life; they look as if sent right now."""
+def previews() -> Mapping[str, ReceivedEmail]:
+    """Return the examples by name, in the order of a request's life, as if sent just now."""
     return dict(_compose(datetime.now(UTC)))
 
 
-def _compose(now: datetime) -> Iterator[tuple[str, Mail]]:
+def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
     composer = Composer(_SITE)
-    for email, (status, day, reason) in _MAILS.items():
+    for email, (status, day, reason) in _EXAMPLES.items():
         requested_at = now - day * _DAY
         request = replace(
-            _REQUEST,
-            status=status,
-            requested_at=requested_at,
-            deadline=requested_at + 90 * _DAY,
+            StoredRequest.new("preview", _REQUEST, requested_at, status=status, reason=reason),
             decided_at=now if status.is_final else None,
-            decided_by="customer" if status == Status.ACTIVE else None,
-            reason=reason,
+            decided_by="customer" if status is Status.ACTIVE else None,
         )
-        returned = EmailStatus(
+        bounced = EmailStatus(
             kind=EmailKind.REMINDER,
             recipient=request.customer_email,
             state=EmailState.BOUNCED,
@@ -97,6 +79,6 @@ def _compose(now: datetime) -> Iterator[tuple[str, Mail]]:
             answer="552 5.2.2 Mailbox full",
         )
         link = f"{_SITE.base_url}/activate/preview" if email.to == _CUSTOMER else None
-        composed = composer.compose(email, request, link, now=now, undelivered=[returned])
+        composed = composer.compose(email, request, link, now=now, undelivered=[bounced])
         name = f"{email.kind}-{email.to}"
-        yield name, Mail(name, now, (recipient(email, request),), composed.as_bytes())
+        yield name, ReceivedEmail(name, now, (email.address_in(request),), composed.as_bytes())

@@ -1,6 +1,8 @@
-"""``python -m smart_accounts.local.provider PORT``: ``oidc-provider-mock`` with its people.
+"""``python -m smart_accounts.local.provider PORT``: the local identity provider.
 
-Its access tokens are opaque. The API takes JWTs, so they are made here, with the key it publishes.
+It is ``oidc-provider-mock`` with the people of ``people.py``. The mock's own access tokens are
+opaque, but the API accepts only JWTs. This program therefore makes the access tokens itself and
+signs them with the key that the mock publishes.
 """
 
 import os
@@ -17,14 +19,14 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from smart_accounts.local.configuration import CLIENT_ID, HOST
-from smart_accounts.local.people import PEOPLE, name_of
+from smart_accounts.local.people import PEOPLE, display_name
 
-LIFETIME_SECONDS = 3600  # as the mock says in its answer
+LIFETIME_SECONDS = 3600  # the same as expires_in in the mock's token response
 
 
 def access_token(*, client: Any, user: Any, scope: str, **_: Any) -> str:
-    """A JWT as in RFC 9068. The API's audience is the client id of the pages."""
-    # Nothing public gives the key; the mock's version is pinned.
+    """Return a JWT as in RFC 9068. Its audience is the client ID of the web pages."""
+    # The mock has no public way to get its key. Its version is pinned, so this does not break.
     key = RSAKey.import_key(flask.g.oidc_provider_mock_storage.jwk.as_dict(is_private=True))
     issued_at = int(time.time())
     claims = {
@@ -42,12 +44,13 @@ def access_token(*, client: Any, user: Any, scope: str, **_: Any) -> str:
 
 
 def create_app() -> flask.Flask:
-    app = flask.Flask("oidc_provider_mock")  # its templates are found under its name
+    app = flask.Flask("oidc_provider_mock")  # Flask finds the mock's templates by this name
     app.secret_key = secrets.token_bytes(16)
-    app.config["OAUTH2_ACCESS_TOKEN_GENERATOR"] = access_token  # read by Authlib, once
+    # Authlib reads this once, in init_app.
+    app.config["OAUTH2_ACCESS_TOKEN_GENERATOR"] = access_token
     people = [
         oidc_provider_mock.User(
-            sub=subject, claims={"name": name_of(subject), "email_verified": True, **person}
+            sub=subject, claims={"name": display_name(subject), "email_verified": True, **person}
         )
         for subject, person in PEOPLE.items()
     ]
@@ -56,5 +59,5 @@ def create_app() -> flask.Flask:
 
 
 if __name__ == "__main__":
-    os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # this machine talks to itself
+    os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # allow HTTP, which never leaves this machine
     uvicorn.run(create_app(), interface="wsgi", host=HOST, port=int(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""The time line of a request that ended, in words, from what the query ``status`` answers."""
+"""The timeline that ``make demo`` prints for a request."""
 
 from datetime import UTC, datetime
 
@@ -8,28 +8,29 @@ _AFTER_ACTIVATION = (EmailKind.ACTIVATED, EmailKind.WELCOME, EmailKind.ACCESS_GR
 
 
 def timeline(status: RequestStatus, ended_at: datetime) -> str:
-    """Several lines; ``ended_at`` is when the request was first seen to have ended."""
-    events = [
-        (
-            status.requested_at,
-            f"requested; to be accepted by {status.deadline.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        )
-    ]
+    """Return the timeline of an ended request, one line per event.
+
+    ``ended_at`` is the time when the request was first seen in its final status.
+    """
+    deadline = f"{status.deadline.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    events = [(status.requested_at, f"requested; to be accepted by {deadline}")]
     events += [
-        (mail.at, f"email {mail.kind} to {mail.recipient} {mail.state}") for mail in status.emails
+        (email.at, f"email {email.kind} to {email.recipient} {email.state}")
+        for email in status.emails
     ]
     events += _end(status, ended_at)
     lines = [
         f"  {at.astimezone(UTC):%H:%M:%S.%f}"[:-3] + f"  {what}" for at, what in sorted(events)
     ]
-    head = f"{status.account_name} ({status.account_domain}): {status.status}; times in UTC"
-    return "\n".join([head, *lines])
+    heading = f"{status.account_name} ({status.account_domain}): {status.status}; times in UTC"
+    return "\n".join([heading, *lines])
 
 
 def _end(status: RequestStatus, ended_at: datetime) -> list[tuple[datetime, str]]:
     decided_at = status.decided_at or ended_at
     if status.status is not Status.ACTIVE:
-        return [(decided_at, f"{status.status}: nobody answered in time")]
-    # The emails that tell of it may have left before we looked again.
-    told = [mail.at for mail in status.emails if mail.kind in _AFTER_ACTIVATION]
-    return [(decided_at, "accepted by the customer"), (min([ended_at, *told]), "active")]
+        return [(decided_at, f"{status.status}: the customer did not answer in time")]
+    # The account was active before the first email that says so, and that email may have been
+    # sent before the demo saw the final status.
+    announced = [email.at for email in status.emails if email.kind in _AFTER_ACTIVATION]
+    return [(decided_at, "accepted by the customer"), (min([ended_at, *announced]), "active")]

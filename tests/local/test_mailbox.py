@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from playwright.async_api import Page
 
 from smart_accounts.local.configuration import free_ports
-from smart_accounts.local.mailbox import CAPACITY, MAX_EMAIL_BYTES, Mail, Mailbox
+from smart_accounts.local.mailbox import CAPACITY, MAX_EMAIL_BYTES, Mailbox, ReceivedEmail
 from smart_accounts.local.mailbox_server import serve_mailbox
 from tests.support.browser import OpenPage
 from tests.support.looks import look
@@ -28,12 +28,12 @@ class RunningMailbox:
     url: str
     web: httpx.AsyncClient
 
-    async def send(self, mail: EmailMessage | bytes, to: str = "ada@harbour.example") -> str:
-        """Hand in an email by a real SMTP conversation; return its ID."""
+    async def send(self, email: EmailMessage | bytes, to: str = "ada@harbour.example") -> str:
+        """Send the email over SMTP. Return its ID in the mailbox."""
         async with aiosmtplib.SMTP(
             hostname="127.0.0.1", port=self.smtp_port, start_tls=False
         ) as smtp:
-            await smtp.sendmail("no-reply@smart-accounts.example", [to], bytes(mail))
+            await smtp.sendmail("no-reply@smart-accounts.example", [to], bytes(email))
         newest = (await self.web.get("/api/v1/messages")).json()["messages"][0]["ID"]
         assert isinstance(newest, str)
         return newest
@@ -56,7 +56,7 @@ async def page(new_page: OpenPage) -> AsyncIterator[Page]:
         yield opened
 
 
-def mail(subject: str = "Please accept", html: str | None = None) -> EmailMessage:
+def new_email(subject: str = "Please accept", html: str | None = None) -> EmailMessage:
     message = EmailMessage()
     message["From"] = "Smart Accounts <no-reply@smart-accounts.example>"
     message["To"] = "Ada Löw <ada@harbour.example>"
@@ -69,13 +69,13 @@ def mail(subject: str = "Please accept", html: str | None = None) -> EmailMessag
     return message
 
 
-async def test_an_email_comes_out_as_it_went_in(mailbox: RunningMailbox) -> None:
-    mail_id = await mailbox.send(mail("Bitte bestätigen", "<p>Grüße</p>"))
+async def test_email_is_shown_as_it_was_sent(mailbox: RunningMailbox) -> None:
+    email_id = await mailbox.send(new_email("Bitte bestätigen", "<p>Grüße</p>"))
 
     listed = (await mailbox.web.get("/api/v1/messages")).json()
     assert listed["total"] == 1
     assert listed["messages"][0] == {
-        "ID": mail_id,
+        "ID": email_id,
         "MessageID": "one@smart-accounts.example",
         "From": {"Name": "Smart Accounts", "Address": "no-reply@smart-accounts.example"},
         "To": [{"Name": "Ada Löw", "Address": "ada@harbour.example"}],
@@ -87,34 +87,37 @@ async def test_an_email_comes_out_as_it_went_in(mailbox: RunningMailbox) -> None
     }
     assert datetime.fromisoformat(listed["messages"][0]["Created"]).tzinfo == UTC
 
-    message = (await mailbox.web.get(f"/api/v1/message/{mail_id}")).json()
+    message = (await mailbox.web.get(f"/api/v1/message/{email_id}")).json()
     assert message["Text"] == "Grüße,\n\nfollow http://127.0.0.1/activate/x\n"
     assert message["HTML"] == "<p>Grüße</p>\n"
-    headers = (await mailbox.web.get(f"/api/v1/message/{mail_id}/headers")).json()
+    headers = (await mailbox.web.get(f"/api/v1/message/{email_id}/headers")).json()
     assert headers["X-Smart-Account-Mail"] == ["activation"]
 
 
-async def test_newest_first_and_unknown_ones_are_not_found(mailbox: RunningMailbox) -> None:
+async def test_newest_email_is_listed_first(mailbox: RunningMailbox) -> None:
     for subject in ("first", "second", "third"):
-        await mailbox.send(mail(subject))
+        await mailbox.send(new_email(subject))
 
     listed = (await mailbox.web.get("/api/v1/messages")).json()["messages"]
     assert [each["Subject"] for each in listed] == ["third", "second", "first"]
     page = (await mailbox.web.get("/")).text
     assert page.index("third") < page.index("second") < page.index("first")
+
+
+async def test_unknown_email_is_not_found(mailbox: RunningMailbox) -> None:
     for path in ("/view/no", "/view/no.html", "/api/v1/message/no", "/api/v1/message/no/headers"):
         assert (await mailbox.web.get(path)).status_code == 404
 
 
-async def test_who_got_it_is_shown_even_if_the_email_hides_it(mailbox: RunningMailbox) -> None:
-    mail_id = await mailbox.send(mail(), to="eve@meadow.example")
+async def test_envelope_recipient_is_shown_if_the_headers_hide_it(mailbox: RunningMailbox) -> None:
+    email_id = await mailbox.send(new_email(), to="eve@meadow.example")
 
-    message = (await mailbox.web.get(f"/api/v1/message/{mail_id}")).json()
+    message = (await mailbox.web.get(f"/api/v1/message/{email_id}")).json()
     assert message["Bcc"] == [{"Name": "", "Address": "eve@meadow.example"}]
-    assert "eve@meadow.example" in (await mailbox.web.get(f"/view/{mail_id}")).text
+    assert "eve@meadow.example" in (await mailbox.web.get(f"/view/{email_id}")).text
 
 
-def test_the_oldest_emails_make_room() -> None:
+def test_oldest_emails_are_deleted_when_the_mailbox_is_full() -> None:
     mailbox = Mailbox()
     for number in range(CAPACITY + 2):
         mailbox.add(b"Subject: %d\r\n\r\n" % number, ())
@@ -132,37 +135,35 @@ def test_the_oldest_emails_make_room() -> None:
 @example(b"Content-Type: text/html; charset=undefined\r\n\r\nx")
 @example(b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n--x\r\n--x--")
 @example(b"Content-Type: message/rfc822\r\n\r\nContent-Type: text/html\r\n\r\nx")
-def test_any_bytes_make_an_email(raw: bytes) -> None:
-    mail = Mail("id", datetime.now(UTC), ("ada@harbour.example",), raw)
+def test_any_bytes_are_accepted_as_an_email(raw: bytes) -> None:
+    email = ReceivedEmail("id", datetime.now(UTC), ("ada@harbour.example",), raw)
 
-    json.dumps([mail.details, mail.headers], ensure_ascii=False).encode()
-
-
-async def test_other_sites_cannot_read_it_through_a_name_of_theirs(
-    mailbox: RunningMailbox,
-) -> None:
-    answer = await mailbox.web.get("/api/v1/messages", headers={"Host": "rebound.example"})
-    assert answer.status_code == 400
+    json.dumps([email.details, email.headers], ensure_ascii=False).encode()
 
 
-async def test_it_listens_on_this_machine_alone(mailbox: RunningMailbox) -> None:
+async def test_foreign_host_name_is_rejected(mailbox: RunningMailbox) -> None:
+    response = await mailbox.web.get("/api/v1/messages", headers={"Host": "rebound.example"})
+    assert response.status_code == 400
+
+
+async def test_mailbox_listens_on_loopback_only(mailbox: RunningMailbox) -> None:
     for port in (mailbox.smtp_port, int(mailbox.url.rpartition(":")[2])):
         socket.create_connection(("127.0.0.1", port)).close()
-        with pytest.raises(OSError):  # noqa: PT011, refused or unreachable: systems differ
+        with pytest.raises(OSError):  # noqa: PT011, the error depends on the system
             socket.create_connection(("127.0.0.2", port), timeout=2)
 
 
-async def test_an_email_that_would_fill_the_memory_is_refused(mailbox: RunningMailbox) -> None:
-    with pytest.raises(aiosmtplib.SMTPResponseException) as refused:
+async def test_too_large_email_is_refused(mailbox: RunningMailbox) -> None:
+    with pytest.raises(aiosmtplib.SMTPResponseException) as error:
         await mailbox.send(b"Subject: big\r\n\r\n" + b"x" * MAX_EMAIL_BYTES)
-    assert refused.value.code == 552
+    assert error.value.code == 552
 
 
 @asynccontextmanager
 async def web_server(requests: list[str]) -> AsyncIterator[str]:
-    """A foreign site that notes each request and answers with a page whose script runs."""
+    """Start a foreign site that records each request and returns a page with a script."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
         body = b"<!doctype html><title>-</title><script>document.title = 'works'</script>"
         writer.write(
@@ -171,7 +172,7 @@ async def web_server(requests: list[str]) -> AsyncIterator[str]:
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
@@ -189,13 +190,15 @@ def hostile_html(site: str) -> str:
         <svg><script href="{site}/svg"></script></svg></body></html>"""
 
 
-async def test_hostile_html_is_inert(mailbox: RunningMailbox, page: Page) -> None:
+async def test_hostile_html_runs_loads_and_submits_nothing(
+    mailbox: RunningMailbox, page: Page
+) -> None:
     requests: list[str] = []
     async with web_server(requests) as site:
         hostile = f"{hostile_html(site)}<script>fetch('{site}/text')</script>"
         subject = f"<img src={site}/subject onerror=fetch('{site}/subject')>"
-        mail_id = await mailbox.send(mail(subject, hostile))
-        for path in ("/", f"/view/{mail_id}", f"/view/{mail_id}.html"):
+        email_id = await mailbox.send(new_email(subject, hostile))
+        for path in ("/", f"/view/{email_id}", f"/view/{email_id}.html"):
             await page.goto(mailbox.url + path)
             await page.wait_for_timeout(300)
             assert page.url == mailbox.url + path
@@ -205,23 +208,26 @@ async def test_hostile_html_is_inert(mailbox: RunningMailbox, page: Page) -> Non
         assert requests == []
 
 
-async def test_our_own_pages_show_no_markup_of_an_email_and_load_nothing_foreign(
+async def test_markup_in_an_email_is_escaped_on_our_pages(
     mailbox: RunningMailbox, page: Page
 ) -> None:
     requests: list[str] = []
     async with web_server(requests) as site:
         markup = f"<img src={site}/image>"
-        message = mail(f"Subject {markup}", "<p>Hello</p>")
-        message.replace_header("To", Address(markup, addr_spec="ada@harbour.example"))
-        message.get_body(("plain",)).set_content(f"Text {markup}")  # type: ignore[union-attr]  # it has one
-        mail_id = await mailbox.send(message)
-        for path in ("/", f"/view/{mail_id}"):
+        email = new_email(f"Subject {markup}", "<p>Hello</p>")
+        email.replace_header("To", Address(markup, addr_spec="ada@harbour.example"))
+        text_part = email.get_body(("plain",))
+        assert isinstance(text_part, EmailMessage)
+        text_part.set_content(f"Text {markup}")
+        email_id = await mailbox.send(email)
+        for path in ("/", f"/view/{email_id}"):
             await page.goto(mailbox.url + path)
             assert await page.locator("img").count() == 0
             text = await page.locator("main").inner_text()
             assert f"Subject {markup}" in text
             assert f"Text {markup}" in text
-            await page.evaluate(  # as if something had slipped through nevertheless
+            # Even markup that was not escaped must load nothing.
+            await page.evaluate(
                 "html => document.body.insertAdjacentHTML('beforeend', html)", markup
             )
             await page.wait_for_timeout(300)
@@ -230,13 +236,15 @@ async def test_our_own_pages_show_no_markup_of_an_email_and_load_nothing_foreign
         assert requests == []
 
 
-async def test_a_link_opens_in_a_tab_that_works_and_does_not_tell_where_it_was(
+async def test_link_opens_in_a_new_tab_without_a_referrer(
     mailbox: RunningMailbox, page: Page
 ) -> None:
     requests: list[str] = []
     async with web_server(requests) as site:
-        mail_id = await mailbox.send(mail(html=f"<html><a href='{site}/activate'>Look</a></html>"))
-        await page.goto(f"{mailbox.url}/view/{mail_id}")
+        email_id = await mailbox.send(
+            new_email(html=f"<html><a href='{site}/activate'>Look</a></html>")
+        )
+        await page.goto(f"{mailbox.url}/view/{email_id}")
         async with page.expect_popup() as popup:
             await page.frame_locator("iframe").get_by_role("link", name="Look").click()
         opened = await popup.value
@@ -246,38 +254,38 @@ async def test_a_link_opens_in_a_tab_that_works_and_does_not_tell_where_it_was(
     assert "referer" not in requests[0].lower()
 
 
-async def test_new_emails_appear_by_themselves(mailbox: RunningMailbox, page: Page) -> None:
+async def test_new_emails_appear_and_keep_the_focus(mailbox: RunningMailbox, page: Page) -> None:
     await page.goto(mailbox.url)
     await page.get_by_text("No email yet").wait_for()
 
-    mail_id = await mailbox.send(mail("Hello"))
+    email_id = await mailbox.send(new_email("Hello"))
     link = page.get_by_role("link", name="Hello")
     await link.wait_for(timeout=20_000)
     await link.focus()
-    await mailbox.send(mail("World"))
+    await mailbox.send(new_email("World"))
     await page.get_by_role("link", name="World").wait_for(timeout=20_000)
 
-    await page.keyboard.press("Enter")  # the keyboard's place was kept
-    await page.wait_for_url(f"{mailbox.url}/view/{mail_id}")
+    await page.keyboard.press("Enter")  # follows the link that had the focus before
+    await page.wait_for_url(f"{mailbox.url}/view/{email_id}")
 
 
-LONG = mail("long" * 100, f"<p>{'wide' * 100}</p>")
+LONG = new_email("long" * 100, f"<p>{'wide' * 100}</p>")
 PAGES: dict[str, tuple[str, list[EmailMessage]]] = {
     "empty": ("/", []),
-    "list": ("/", [mail(), LONG]),
-    "mail": ("/view/{}", [LONG]),
-    "text-alone": ("/view/{}", [mail()]),
-    "gone": ("/view/none", []),
+    "list": ("/", [new_email(), LONG]),
+    "email": ("/view/{}", [LONG]),
+    "text-only": ("/view/{}", [new_email()]),
+    "not-found": ("/view/none", []),
     "previews": ("/preview", []),
     "preview": ("/preview/activation-customer", []),
 }
 
 
 @pytest.mark.parametrize("name", PAGES)
-async def test_the_page_is_accessible_small_and_all_ours(
+async def test_page_is_accessible_small_and_self_contained(
     mailbox: RunningMailbox, page: Page, name: str
 ) -> None:
-    path, mails = PAGES[name]
-    ids = [await mailbox.send(each) for each in mails]
+    path, emails = PAGES[name]
+    ids = [await mailbox.send(email) for email in emails]
     await page.goto(mailbox.url + path.format(*ids), wait_until="networkidle")
     await look(page, f"mailbox-{name}")

@@ -1,5 +1,3 @@
-"""Every kind of email can be looked at in the local stack, as it is really made."""
-
 from collections.abc import AsyncIterator
 
 import httpx
@@ -20,13 +18,13 @@ async def url() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{ports['MAILBOX_PORT']}"
 
 
-def test_there_is_one_of_each_kind() -> None:
-    made = previews()
-    assert {mail.header("X-Smart-Account-Mail") for mail in made.values()} == set(EmailKind)
-    assert all(mail.text and mail.html for mail in made.values())
+def test_every_kind_of_email_has_a_preview() -> None:
+    emails = previews()
+    assert {email.header("X-Smart-Account-Mail") for email in emails.values()} == set(EmailKind)
+    assert all(email.text and email.html for email in emails.values())
 
 
-async def test_each_has_its_page(url: str) -> None:
+async def test_every_preview_has_a_page(url: str) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
         index = (await http.get("/preview")).text
         for name in previews():
@@ -42,9 +40,9 @@ async def test_each_has_its_page(url: str) -> None:
 
 
 @pytest.mark.parametrize("name", previews())
-async def test_each_is_looked_at_in_a_browser(name: str, new_page: OpenPage) -> None:
+async def test_email_is_accessible_and_fits_the_screen(name: str, new_page: OpenPage) -> None:
     request = httpx.Request("GET", "http://mail.example/")
-    mail = httpx.Response(200, html=previews()[name].html, request=request)
-    async with httpx.AsyncClient() as nothing_else, new_page() as page:
-        await show(page, mail, nothing_else)
+    response = httpx.Response(200, html=previews()[name].html, request=request)
+    async with httpx.AsyncClient() as unused, new_page() as page:
+        await show(page, response, unused)
         await look(page, f"mail-{name}")

@@ -1,19 +1,19 @@
-// Asks for the list every two seconds and shows it when it changed; a reload would lose the
-// keyboard's place and the scroll position.
+// Fetch the list every two seconds and show it if it has changed. Reloading the page instead would
+// lose the keyboard focus and the scroll position.
 setInterval(async () => {
   let page;
   try {
-    const answer = await fetch("/");
-    if (!answer.ok) return;
-    page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const response = await fetch("/");
+    if (!response.ok) return;
+    page = new DOMParser().parseFromString(await response.text(), "text/html");
   } catch {
-    return; // stopped or being restarted: the list stays readable
+    return; // the mailbox is stopped or restarting, so keep the list as it is
   }
-  const shown = document.querySelector("main");
+  const current = document.querySelector("main");
   const latest = page.querySelector("main");
-  if (shown.innerHTML === latest.innerHTML) return;
+  if (current.innerHTML === latest.innerHTML) return;
   const focused = document.activeElement?.closest("main a")?.getAttribute("href");
-  shown.replaceWith(latest);
+  current.replaceWith(latest);
   document.title = page.title;
   if (focused) latest.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
 }, 2000);
