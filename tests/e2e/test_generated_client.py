@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Issuer
+from tests.support.issuer import Issuer
 from tests.support.service import Service
 
 BIN = Path(sys.executable).parent
@@ -82,9 +82,7 @@ async def test_generated_client_creates_lists_reads_and_withdraws(
                 break
         assert (read.request_id, read.account_name) == (created.request_id, "Acme Networks")
 
-        page = await operation("list_requests").asyncio(
-            client=client, status=models.Status.PENDING
-        )
+        page = await operation("list_requests").asyncio(client=client, status=models.Status.PENDING)
         assert [each.request_id for each in page.items] == [created.request_id]
 
         withdrawn = await operation("withdraw_request").asyncio(
