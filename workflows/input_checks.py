@@ -5,7 +5,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.field_errors import FieldError, field_errors
-    from smart_accounts.contract.fields import without_lists
+    from smart_accounts.contract.fields import rules_of_open_requests
     from smart_accounts.contract.messages import NewApprover, SmartAccountRequest
     from smart_accounts.contract.names import IDEMPOTENCY_KEY, MAX_KEY, workflow_id
     from smart_accounts.temporal.guard import invalid_request
@@ -41,7 +41,7 @@ def with_approver(request: SmartAccountRequest, new: NewApprover) -> SmartAccoun
     if new.customer_email == request.customer_email:
         raise action_refused("This is already the approver's address.")
     try:
-        with without_lists():
+        with rules_of_open_requests():
             return SmartAccountRequest.model_validate(request.model_dump() | new.model_dump())
     except ValidationError as error:
         raise invalid_request(field_errors(error)) from None

@@ -24,6 +24,8 @@ class BadInput(SmartAccountsError):
         self.errors = tuple(errors)
 
 
+MAX_ERRORS = 200  # a message for each of thousands would take seconds
+
 _PLAIN = {
     "missing": "is required",
     "json_invalid": "is not valid JSON",
@@ -59,4 +61,6 @@ def described(errors: Sequence[ErrorDetails]) -> list[FieldError]:
 
 def field_errors(error: ValidationError) -> list[FieldError]:
     """Return one plain message per error of a pydantic model."""
+    if error.error_count() > MAX_ERRORS:
+        return [FieldError(field="request", message=f"has more than {MAX_ERRORS} errors")]
     return described(error.errors(include_url=False, include_input=False))

@@ -20,46 +20,77 @@ from smart_accounts.text import printable
 MAX_NAME = 120
 MAX_NOTE = 1024
 MAX_EMAIL = 254
+MAX_DOMAIN = 253
 MAX_LOCAL_PART = 64
+MAX_DURATION = 64
+MAX_MARKS = 30  # combining marks in a row, as in Unicode's Stream-Safe Text Format (UAX #15)
+# How much longer than the limit a value may be before spaces are removed. Every length is checked
+# before anything else reads the value, because normalising long values takes seconds.
+MAX_EXCESS = 4
+MAX_EXCESS_OF_OPEN_REQUESTS = 64
 
-_JOINERS = "\u200c\u200d"  # invisible, but several scripts need them
+# Control, bidi-override, line-separating and invisible characters: the categories Cc, Cf, Cs, Zl
+# and Zp, except the zero-width joiners U+200C and U+200D, which several scripts need.
+_HIDDEN_RANGES = (
+    "\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b"
+    "\u200e-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0001\U000e0020-\U000e007f"
+)
+HIDDEN = re.compile(f"[{_HIDDEN_RANGES}]")
 _URL = re.compile(
     r"\w+://|\bwww\.|\b(?:https?|ftp|mailto|javascript|data):|\w\.[^\W\d_]{2,}/", re.IGNORECASE
 )
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # those that IDNA takes for a dot
 _DURATION = re.compile(r"P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d{1,6})?S)?)?")
 _public_suffixes = PublicSuffixList()
-_lists_count = ContextVar("lists_count", default=True)
+_is_new = ContextVar("is_new", default=True)
 
 
 @contextmanager
-def without_lists() -> Iterator[None]:
-    """Build messages without checking the lists of public suffixes and free-mail domains.
+def rules_of_open_requests() -> Iterator[None]:
+    """Build messages under the rules that every release so far has applied.
 
-    An update can add a domain to these lists. An open request reads its start input again at each
-    replay, so a domain that was valid at the start must stay valid.
+    An open request reads its start input again at each replay, so what was valid at the start
+    must stay valid. New rules, and the lists of public suffixes and free-mail domains, which grow,
+    apply only to new requests.
     """
-    before = _lists_count.set(False)
+    before = _is_new.set(False)
     try:
         yield
     finally:
-        _lists_count.reset(before)
+        _is_new.reset(before)
 
 
 def _error(kind: str, message: str) -> PydanticCustomError:
     return PydanticCustomError(kind, message)
 
 
-def _is_hidden(char: str) -> bool:
-    """Return whether this is a control, bidi-override, line-separating or invisible character."""
-    return unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in _JOINERS
+def _check_length(value: str, limit: int) -> None:
+    """Check the length of a value before anything else reads it."""
+    if len(value) > limit * (MAX_EXCESS if _is_new.get() else MAX_EXCESS_OF_OPEN_REQUESTS):
+        raise _error("text_too_long", f"must have at most {limit} characters")
+
+
+def _normalised(value: str) -> str:
+    """Return the value in Unicode's normalization form C."""
+    marks = 0
+    for char in value if not value.isascii() else "":
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        if marks > MAX_MARKS:  # the time to normalise grows with the square of their number
+            if not _is_new.get():
+                return value
+            raise _error("marks", f"must have at most {MAX_MARKS} combining marks in a row")
+    return unicodedata.normalize("NFC", value)
 
 
 def _one_line(value: str) -> str:
-    if any(_is_hidden(char) for char in value):
+    _check_length(value, MAX_NAME)
+    if HIDDEN.search(value):
         raise _error("hidden_characters", "must not contain control or invisible characters")
     if "<" in value or ">" in value:
         raise _error("markup", "must not contain < or >")
-    value = " ".join(unicodedata.normalize("NFC", value).split())
+    value = " ".join(_normalised(value).split())
     if not value:
         raise _error("empty", "must not be empty")
     if len(value) > MAX_NAME:
@@ -76,19 +107,21 @@ def _no_url(value: str) -> str:
 def _note(value: str | None) -> str | None:
     if value is None:
         return None
+    _check_length(value, MAX_NOTE)
     value = value.replace("\r\n", "\n").replace("\r", "\n")
-    if any(_is_hidden(char) for char in value if char != "\n"):
+    if HIDDEN.search(value.replace("\n", "")):
         raise _error(
             "hidden_characters",
             "must not contain control or invisible characters other than line breaks",
         )
-    value = unicodedata.normalize("NFC", value).strip()
+    value = _normalised(value).strip()
     if len(value) > MAX_NOTE:
         raise _error("text_too_long", f"must have at most {MAX_NOTE} characters")
     return value or None
 
 
 def _email(value: str) -> str:
+    _check_length(value, MAX_EMAIL)
     value = value.strip(" ")
     if len(value) > MAX_EMAIL or len(value.rpartition("@")[0]) > MAX_LOCAL_PART:
         raise _error("email", "must be one email address of at most 254 characters")
@@ -103,14 +136,24 @@ def _email(value: str) -> str:
     return f"{local}@{domain.lower()}"
 
 
+def _encoded_length(domain: str) -> int:
+    """Return the least length of the domain as A-labels. Encoding many labels takes long."""
+    labels = _DOTS.split(domain)
+    return sum(len(label) + (1 if label.isascii() else len("xn--") + 1) for label in labels) - 1
+
+
 def _domain(value: str) -> str:
+    _check_length(value, MAX_DOMAIN)
+    value = value.strip(" ").removesuffix(".")
+    if len(value) > MAX_DOMAIN or (_is_new.get() and _encoded_length(value) > MAX_DOMAIN):
+        raise _error("domain", f"must have at most {MAX_DOMAIN} characters")
     try:
-        value = idna.encode(value.strip(" ").removesuffix("."), uts46=True).decode().lower()
+        value = idna.encode(value, uts46=True).decode().lower()
     except (idna.IDNAError, UnicodeError):
         raise _error("domain", "must be a domain name such as example.com") from None
     if not re.fullmatch(r"(?!.*\.\d+$)([a-z0-9-]{1,63}\.)+[a-z0-9-]{1,63}", value):
         raise _error("domain", "must be a domain name of at least two parts, such as example.com")
-    if not _lists_count.get():
+    if not _is_new.get():
         return value
     if _public_suffixes.publicsuffix(value) == value:
         raise _error("public_suffix", "must be a company's own domain, not a public suffix")
@@ -123,7 +166,8 @@ def _duration(value: Any) -> Any:
     # pydantic alone would read P3M as 90 days, and a number as seconds.
     if isinstance(value, timedelta):
         return value
-    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+    is_short = isinstance(value, str) and len(value) <= MAX_DURATION
+    if not is_short or not _DURATION.fullmatch(value):
         raise _error("duration", "must be an ISO 8601 duration in days or less, such as P90D")
     return value
 
@@ -141,7 +185,7 @@ def _window(value: timedelta) -> timedelta:
 
 Printable = AfterValidator(printable)  # PostgreSQL rejects NUL characters
 Name = Annotated[str, AfterValidator(_one_line)]
-AccountName = Annotated[str, AfterValidator(_no_url), AfterValidator(_one_line)]
+AccountName = Annotated[str, AfterValidator(_one_line), AfterValidator(_no_url)]
 Note = Annotated[str | None, AfterValidator(_note)]
 EmailAddress = Annotated[str, AfterValidator(_email)]
 AccountDomain = Annotated[str, AfterValidator(_domain)]

@@ -1,12 +1,15 @@
 """Every field rule: one message per field, which does not quote the value."""
 
 import json
+import sys
+import unicodedata
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from smart_accounts.checks import oddities
+from smart_accounts.contract import fields
 from smart_accounts.contract.field_errors import FieldError, field_errors
 from smart_accounts.contract.messages import ActionResult, SmartAccountRequest
 
@@ -43,6 +46,14 @@ BAD: list[tuple[str, Any, str]] = [
     ("account_name", "", "must not be empty"),
     ("account_name", " \u00a0 ", "must not be empty"),
     ("account_name", "x" * 121, "at most 120 characters"),
+    ("account_name", "Acme" + " " * 480, "at most 120 characters"),
+    ("account_name", "Acme" + "\u0301" * 31, "at most 30 combining marks in a row"),
+    ("note_to_customer", "Hello" + "\n" * 4096, "at most 1024 characters"),
+    ("note_to_customer", "a" + "\u0316\u0301" * 16, "at most 30 combining marks in a row"),
+    ("customer_email", " " * 1100 + "ada@acme.example", "at most 254 characters"),
+    ("account_domain", "a." * 130 + "example", "at most 253 characters"),
+    ("account_domain", "ü." * 120 + "example", "at most 253 characters"),
+    ("acceptance_window", "P" + "0" * 100 + "90D", "ISO 8601 duration"),
     ("account_name", 7, "must be text"),
     ("account_name", None, "is required"),
     ("customer_email", "ada", NOT_AN_ADDRESS),
@@ -196,3 +207,12 @@ def test_domain_that_mixes_scripts_is_flagged(
     request = SmartAccountRequest.model_validate(example | changes)
     warning = ("A domain mixes scripts and may imitate another domain.",)
     assert oddities(request) == (warning if flagged else ())
+
+
+def test_hidden_characters_are_those_of_unicode() -> None:
+    """The table may know more characters than the Unicode version of this Python."""
+    for char in map(chr, range(sys.maxunicode + 1)):
+        category = unicodedata.category(char)
+        is_hidden = category in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in "\u200c\u200d"
+        in_table = fields.HIDDEN.match(char) is not None
+        assert in_table == is_hidden or (in_table and category == "Cn"), hex(ord(char))

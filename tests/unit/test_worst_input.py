@@ -1,0 +1,201 @@
+"""The worst values of the permitted size cost little CPU time, at every entry."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+from temporalio.api.common.v1 import Payload
+
+from smart_accounts.cli.csv_import import read_rows
+from smart_accounts.contract import fields
+from smart_accounts.contract.messages import (
+    Acceptance,
+    Bounce,
+    Decline,
+    NewApprover,
+    Requester,
+    SmartAccountRequest,
+    Withdrawal,
+)
+from smart_accounts.errors import SmartAccountsError
+from smart_accounts.mail.bounces import read_bounce, return_path
+from smart_accounts.settings import Settings
+from smart_accounts.temporal.guard import MAX_PAYLOAD, TolerantPayloadConverter, Unreadable
+from smart_accounts.web.auth.claims import partner_from
+from smart_accounts.web.bounces import MAX_REPORT
+from smart_accounts.web.dependencies import MAX_SESSION_FORM
+from smart_accounts.web.requests.form import LABELS, RequestForm
+from tests.support.keys import KEY
+
+VALIDATOR_SECONDS = 0.001
+CALL_SECONDS = 0.1
+REQUESTER = Requester(email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
+
+# Each makes some regular expression, normalisation or parser do as much work as it can.
+PATTERNS: dict[str, str] = {
+    "letters": "a",
+    "spaces": " ",
+    "letters and spaces": "a ",
+    "dots": ".",
+    "labels": "a.",
+    "labels of other scripts": "ü.",
+    "at signs": "@",
+    "addresses": "a@b.example,",
+    "URL schemes": "http:",
+    "word characters of other scripts": "ß",
+    "combining marks": "a\u0301\u0316",
+    "only combining marks": "\u0316\u0301",
+    "Hangul": "\u1100\u1161\u11a8",
+    "control characters": "\x01",
+    "joiners": "\u200d",
+    "line breaks": "\r\n",
+    "commas": ",",
+    "quotes": '"\\',
+    "brackets": "(<[",
+    "digits": "1",
+    "four bytes": "\U0001f600",
+    "ligatures": "\ufdfa",
+}
+
+
+def filled(pattern: str, size: int) -> str:
+    return (pattern * (size // len(pattern) + 1))[:size]
+
+
+def cpu_seconds(call: Callable[[], Any]) -> float:
+    """Return the CPU time of the fastest of three calls, as a busy machine disturbs the others."""
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        with suppress(ValidationError, SmartAccountsError):
+            call()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+TYPES: list[Any] = [
+    fields.Name,
+    fields.AccountName,
+    fields.Note,
+    fields.EmailAddress,
+    fields.AccountDomain,
+    fields.AcceptanceWindow,
+]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_validators(pattern: str) -> None:
+    for type_ in TYPES:
+        adapter: TypeAdapter[Any] = TypeAdapter(type_)
+        # Just below the length at which a value is rejected at once, and far above.
+        for size in (120, 254, 480, 1000, 1024, 4096, 100_000, 1_000_000):
+            value = filled(PATTERNS[pattern], size)
+            taken = cpu_seconds(lambda: adapter.validate_python(value))  # noqa: B023 - called now
+            assert taken < VALIDATOR_SECONDS, (type_, size)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_form(pattern: str) -> None:
+    for name in LABELS:
+        size = MAX_SESSION_FORM // max(1, len(PATTERNS[pattern].encode()) // len(PATTERNS[pattern]))
+        form = RequestForm.of({name: filled(PATTERNS[pattern], size)})
+        assert cpu_seconds(lambda: form.to_request(REQUESTER)) < CALL_SECONDS, name  # noqa: B023
+
+
+MESSAGES: list[tuple[type, tuple[str, ...]]] = [
+    (SmartAccountRequest, tuple(SmartAccountRequest.model_fields)),
+    (Acceptance, ("accepted_by",)),
+    (Decline, ("reason",)),
+    (NewApprover, ("customer_email",)),
+    (Withdrawal, ("reason",)),
+    (Bounce, ("answer",)),
+]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_temporal_payloads(pattern: str) -> None:
+    converter = TolerantPayloadConverter()
+    for model, names in MESSAGES:
+        for name in names:
+            for size in (8000, 60_000, MAX_PAYLOAD // 4, 2_000_000):
+                value = filled(PATTERNS[pattern], size)
+                data = json.dumps({name: value}, ensure_ascii=False).encode()
+                payload = Payload(metadata={"encoding": b"json/plain"}, data=data)
+                call = lambda: converter.from_payloads([payload], [model])  # noqa: B023, E731
+                assert cpu_seconds(call) < CALL_SECONDS, (model, name, size)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps({f"field {number}": 1 for number in range(14_000)}),
+        json.dumps({"user_emails": ["x"] * 50_000}),
+        json.dumps({"reminders": ["x"] * 50_000}),
+        json.dumps({"requester": {f"field {number}": 1 for number in range(14_000)}}),
+        "[" * 100_000,
+        '{"a":' * 40_000,
+    ],
+    ids=lambda data: data[:20],
+)
+def test_structures_in_temporal_payloads(data: str) -> None:
+    assert len(data) < MAX_PAYLOAD
+    payload = Payload(metadata={"encoding": b"json/plain"}, data=data.encode())
+    converter = TolerantPayloadConverter()
+    [found] = converter.from_payloads([payload], [SmartAccountRequest])
+    assert isinstance(found, Unreadable)
+    call = lambda: converter.from_payloads([payload], [SmartAccountRequest])  # noqa: E731
+    assert cpu_seconds(call) < CALL_SECONDS
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_csv_file(pattern: str, tmp_path: Any) -> None:
+    header = "account_name,customer_email,requester_email,requester_name,requester_company,"
+    file = tmp_path / "requests.csv"
+    cell = filled(PATTERNS[pattern].replace('"', "'"), 100_000)
+    file.write_text(f'{header}user_emails,note_to_customer\n"{cell}","{cell}",a,b,c,"{cell}",\n')
+    assert cpu_seconds(lambda: read_rows(file)) < CALL_SECONDS
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_sign_in_claims(pattern: str) -> None:
+    settings = Settings(
+        _env_file=None,
+        public_url="https://accounts.example",
+        secret_keys=KEY,
+        smtp_hostname="mail.example",
+        mail_from="accounts@service.example",
+    )
+    good = {"sub": "pat", "email": "pat@partner.example", "email_verified": True, "name": "Pat"}
+    for name in ("sub", "email", "name", "company"):
+        claims = good | {name: filled(PATTERNS[pattern], 100_000)}
+        assert cpu_seconds(lambda: partner_from(claims, settings)) < CALL_SECONDS, name  # noqa: B023
+
+
+DOMAIN = "bounces.service.example"
+RECIPIENT = f"To: {return_path('q7w2abcdefghijklmnopqrstuvwxyz56', DOMAIN)}\n"
+REPORT = f"{RECIPIENT}Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
+STATUS = f"{REPORT}--b\n\n--b\nContent-Type: message/delivery-status\n\n"
+REPORTS: dict[str, Callable[[str], str]] = {
+    "a long parameter": lambda fill: f'{RECIPIENT}Content-Type: multipart/report; x="{fill}"\n\n',
+    "a long address": lambda fill: f"To: {fill}\n\n",
+    "long addresses": lambda fill: f"To: {fill[:900]}\n" * 280,
+    "a folded header": lambda fill: f"{RECIPIENT}X: {fill[:2]}\n " * 1000,
+    "many headers": lambda _: "a:\n" * 80_000,
+    "many parts": lambda _: REPORT + "--b\n" * 60_000,
+    "many recipients": lambda _: STATUS + "Action: failed\n\n" * 16_000,
+    "many empty lines": lambda _: STATUS + "\n" * 250_000,
+    "a long field": lambda fill: f"{STATUS}Action: failed\nDiagnostic-Code: {fill}",
+    "anything": lambda fill: fill,
+}
+
+
+@pytest.mark.parametrize("shape", REPORTS)
+def test_bounce_reports(shape: str) -> None:
+    for pattern in PATTERNS.values():
+        for fill in (filled(pattern, MAX_REPORT), filled(";", MAX_REPORT)):
+            raw = REPORTS[shape](fill).encode("utf-8", "replace")[:MAX_REPORT]
+            assert cpu_seconds(lambda: read_bounce(raw, DOMAIN)) < CALL_SECONDS  # noqa: B023
