@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from types import UnionType
+from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 from temporalio import workflow
@@ -19,9 +20,11 @@ from temporalio.worker import (
 )
 
 from smart_accounts.contract.field_errors import FieldError, field_errors
-from smart_accounts.contract.fields import without_lists
+from smart_accounts.contract.fields import rules_of_open_requests
+from smart_accounts.contract.messages import Message
 from smart_accounts.contract.names import INVALID_REQUEST
 
+MAX_PAYLOAD = 256 * 1024  # bytes; the largest valid request has about 50 KB
 DROPPED_SIGNALS = "smart_accounts_dropped_signals"
 
 
@@ -51,13 +54,27 @@ class TolerantPayloadConverter(PydanticPayloadConverter):
         ]
 
     def _read(self, payload: Payload, hint: type | None) -> Any:
+        if len(payload.data) > MAX_PAYLOAD:
+            return Unreadable((FieldError(field="request", message="is too large"),))
         try:
-            with without_lists():
-                return super().from_payloads([payload], [hint] if hint else None)[0]
+            with rules_of_open_requests():
+                value = super().from_payloads([payload], [hint] if hint else None)[0]
         except ValidationError as error:
             return Unreadable(tuple(field_errors(error)))
         except Exception:  # noqa: BLE001 - no payload may block the request
             return Unreadable((FieldError(field="request", message="cannot be read"),))
+        # Only a model or None may pass. Other encodings than json/plain ignore the hint:
+        # binary/plain gives bytes.
+        models = _models(hint)
+        if models and value is not None and not isinstance(value, models):
+            return Unreadable((FieldError(field="request", message="must be an object"),))
+        return value
+
+
+def _models(hint: type | None) -> tuple[type, ...]:
+    """Return the message classes in a type hint."""
+    options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return tuple(each for each in options if isinstance(each, type) and issubclass(each, Message))
 
 
 worker_data_converter = replace(
@@ -110,6 +127,13 @@ class _Guard(WorkflowInboundInterceptor):
             super().handle_update_validator(input)
         except (AttributeError, TypeError):
             _reject(f"is not valid for {input.update}", "argument")
+
+    async def handle_update_handler(self, input: HandleUpdateInput) -> Any:  # noqa: A002 - Temporal's name
+        # A replay runs no validator. An error of another type would fail the task for ever.
+        for arg in input.args:
+            if isinstance(arg, Unreadable):
+                raise invalid_request(arg.errors)
+        return await super().handle_update_handler(input)
 
 
 class GuardInterceptor(Interceptor):
