@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -16,6 +16,9 @@ from smart_accounts.errors import BadSetting
 
 PREFIX = "SMART_ACCOUNTS_"
 MIN_KEY_LENGTH = 32
+MIN_KEY_VARIETY = 10  # different characters
+EXAMPLE_KEYS = {"for-trying-out-on-one-machine-only"}
+"""Keys that documents and example files name."""
 
 
 class SmtpTls(StrEnum):
@@ -58,6 +61,13 @@ class Settings(BaseSettings):
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
 
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: AnyHttpUrl) -> AnyHttpUrl:
+        if value.scheme != "https" and not _is_local(value.host):
+            raise ValueError("must begin with https://, or with http:// on this machine")
+        return value
+
     @field_validator("secret_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: str) -> tuple[str, ...]:
@@ -65,10 +75,23 @@ class Settings(BaseSettings):
 
     @field_validator("secret_keys")
     @classmethod
-    def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if not keys or any(len(key.get_secret_value()) < MIN_KEY_LENGTH for key in keys):
+    def _check_keys(
+        cls, keys: tuple[SecretStr, ...], info: ValidationInfo
+    ) -> tuple[SecretStr, ...]:
+        values = [key.get_secret_value() for key in keys]
+        if not keys or any(len(value) < MIN_KEY_LENGTH for value in values):
             raise ValueError(f"must be one or more keys of at least {MIN_KEY_LENGTH} characters")
+        if _is_public(info) and any(map(_is_guessable, values)):
+            raise ValueError("must be random: make a key with openssl rand -base64 32")
         return keys
+
+    @field_validator("smtp_tls")
+    @classmethod
+    def _check_smtp_tls(cls, value: SmtpTls, info: ValidationInfo) -> SmtpTls:
+        password = info.data.get("smtp_password")
+        if value is SmtpTls.NONE and password and _is_public(info):
+            raise ValueError("must be starttls or tls, because a password is set")
+        return value
 
     @field_validator("payload_keys")
     @classmethod
@@ -106,8 +129,8 @@ class Settings(BaseSettings):
         if value is None:
             return None
         url = urlsplit(value)
-        local = url.hostname in ("127.0.0.1", "::1", "localhost")
-        if not url.hostname or (url.scheme != "https" and not (local and url.scheme == "http")):
+        is_local = url.scheme == "http" and _is_local(url.hostname)
+        if not url.hostname or not (url.scheme == "https" or is_local):
             raise ValueError("must begin with https://, or with http:// on this machine")
         if url.query or url.fragment:
             raise ValueError("must not have a query or a fragment")
@@ -122,6 +145,21 @@ class Settings(BaseSettings):
     def signing_keys(self) -> list[str]:
         """Return the values of ``secret_keys``, newest first."""
         return [key.get_secret_value() for key in self.secret_keys]
+
+
+def _is_local(host: str | None) -> bool:
+    return host in ("127.0.0.1", "::1", "[::1]", "localhost")
+
+
+def _is_public(info: ValidationInfo) -> bool:
+    """Return True if the service has an address that is not this machine's."""
+    url = info.data.get("public_url")
+    return url is not None and not _is_local(url.host)
+
+
+def _is_guessable(key: str) -> bool:
+    """Return True for a key from an example, and for one with little variety."""
+    return key in EXAMPLE_KEYS or len(set(key)) < MIN_KEY_VARIETY
 
 
 def load_settings() -> Settings:

@@ -1,0 +1,70 @@
+"""Unsafe settings stop a program at its start, with one line that names the setting."""
+
+from typing import Any
+
+import pytest
+
+from smart_accounts.errors import BadSetting
+from smart_accounts.settings import PREFIX, Settings, load_settings
+from tests.support.keys import KEY
+
+PUBLIC = "https://accounts.example"
+GOOD = {
+    "PUBLIC_URL": PUBLIC,
+    "SECRET_KEYS": KEY,
+    "SMTP_HOSTNAME": "mail.example",
+    "MAIL_FROM": "accounts@service.example",
+}
+ON_THIS_MACHINE = {"PUBLIC_URL": "http://127.0.0.1:8000"}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.chdir(tmp_path)  # no .env file
+    for name, value in GOOD.items():
+        monkeypatch.setenv(PREFIX + name, value)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
+    for name, value in values.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    return load_settings()
+
+
+UNSAFE: list[tuple[str, dict[str, str]]] = [
+    ("PUBLIC_URL", {"PUBLIC_URL": "http://accounts.example"}),
+    ("PUBLIC_URL", {"PUBLIC_URL": "http://127.0.0.1.evil.example"}),
+    ("SECRET_KEYS", {"SECRET_KEYS": "for-trying-out-on-one-machine-only"}),
+    ("SECRET_KEYS", {"SECRET_KEYS": f"{KEY},for-trying-out-on-one-machine-only"}),
+    ("SECRET_KEYS", {"SECRET_KEYS": "a" * 32}),
+    ("SECRET_KEYS", {"SECRET_KEYS": "abcabcabc" * 6}),
+    ("SMTP_TLS", {"SMTP_TLS": "none", "SMTP_PASSWORD": "secret"}),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), UNSAFE, ids=lambda value: str(value)[:60])
+def test_unsafe_settings_of_a_public_service(
+    monkeypatch: pytest.MonkeyPatch, name: str, values: dict[str, str]
+) -> None:
+    with pytest.raises(BadSetting) as error:
+        load(monkeypatch, **values)
+    message = str(error.value)
+    assert message.count(PREFIX) == 1
+    assert message.startswith(f"bad settings: {PREFIX}{name}: must be")
+    assert not any(key in message for key in values.get("SECRET_KEYS", "no key").split(","))
+
+
+@pytest.mark.parametrize("values", [values for _, values in UNSAFE[2:]], ids=str)
+def test_the_same_settings_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str]
+) -> None:
+    assert load(monkeypatch, **values, **ON_THIS_MACHINE)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"SMTP_TLS": "none"}, {"SMTP_TLS": "starttls", "SMTP_PASSWORD": "secret"}],
+    ids=str,
+)
+def test_safe_settings(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    assert load(monkeypatch, **values).base_url == PUBLIC
