@@ -21,7 +21,7 @@ SHUTDOWN_SECONDS = 5
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, and finish open responses."""
+    """Serve until SIGTERM or SIGINT. Open responses are finished first."""
     async with (
         AccountStore.open(settings.database_url) as store,
         open_provider(settings) as provider,
@@ -42,9 +42,9 @@ async def serve(settings: Settings) -> None:
 
 def main() -> int:
     """Run the server and return the exit status."""
-    for each in (signal.SIGTERM, signal.SIGINT):
-        # After its shutdown the server raises the signal again, which would end us by the signal.
-        signal.signal(each, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # After its shutdown, the server raises the signal again, which would kill this process.
+        signal.signal(number, lambda *_: sys.exit(0))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     try:
         asyncio.run(serve(load_settings()))

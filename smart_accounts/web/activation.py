@@ -1,8 +1,8 @@
 """The customer's pages: look at a request, accept it, decline it.
 
-The token in the path is the only thing needed: there is no session. GET and HEAD change nothing.
+The token in the path is all that is needed. There is no session. GET and HEAD change nothing.
 They return 200 while the request is open, answered or active, 410 if the link can no longer be
-used, and 404 if there is no such link. POST returns 303 once Temporal has the answer, also if it
+used, and 404 if the link does not exist. POST returns 303 once Temporal has the answer, even if it
 had the same answer before.
 """
 
@@ -23,7 +23,7 @@ from smart_accounts.store.records import ActivationLink
 from smart_accounts.tokens import token_hash
 from smart_accounts.web.dependencies import Services, Web
 from smart_accounts.web.http.forms import read_form
-from smart_accounts.web.http.origins import comes_from_elsewhere
+from smart_accounts.web.http.origins import is_cross_origin
 from smart_accounts.web.rendering import Pages
 
 REFRESH_SECONDS = 2
@@ -37,7 +37,7 @@ router = APIRouter(prefix="/activate/{token}", include_in_schema=False)
 
 @dataclass(frozen=True)
 class OpenedLink:
-    """A link that was opened, and the pages that it can lead to."""
+    """A link that somebody opened, and the pages for it."""
 
     token: str
     link: ActivationLink
@@ -60,13 +60,13 @@ class OpenedLink:
             token=self.token,
             request=request,
             answer=request.answer,
-            left=request.deadline - now,
+            remaining=request.deadline - now,
             errors=errors or {},
             reason=reason,
         )
 
-    def settled(self, answer: str) -> Response | None:
-        """Return the response if this answer need not be sent on, otherwise None."""
+    def response_unless_open(self, answer: str) -> Response | None:
+        """Return the response if this answer must not be sent to the workflow, otherwise None."""
         state, request = self.link.state(datetime.now(UTC)), self.link.request
         if state == "open":
             return None
@@ -74,7 +74,7 @@ class OpenedLink:
             return self.page()
         if request.answer == answer:
             return self.redirect()
-        return self.pages("answered", 409, token=self.token, request=request, answer=answer)
+        return self.pages("already-answered", 409, token=self.token, request=request, answer=answer)
 
     def redirect(self) -> Response:
         return RedirectResponse(self._path, 303)
@@ -89,7 +89,13 @@ class OpenedLink:
 
 
 async def _open_link(token: str, web: Web) -> OpenedLink:
-    """Find the link if it was issued and is genuine. Every token costs the same work."""
+    """Return the link with this token.
+
+    Every token costs the same work, so that the response time does not show which links exist.
+
+    Raises:
+        HTTPException: 404, the link was not issued or is forged.
+    """
     link = await web.store.links.find(token_hash(token))
     request_id, ordinal = (link.request.id, link.ordinal) if link else ("", 0)
     if not web.tokens.is_genuine(token, request_id, ordinal) or link is None:
@@ -98,7 +104,7 @@ async def _open_link(token: str, web: Web) -> OpenedLink:
 
 
 async def _answer_form(request: Request, web: Web) -> dict[str, str]:
-    if comes_from_elsewhere(request.headers, web.settings.base_url):
+    if is_cross_origin(request.headers, web.settings.base_url):
         raise HTTPException(403)
     return await read_form(request)
 
@@ -115,30 +121,35 @@ async def show(opened: Opened) -> Response:
 
 @router.post("")
 async def accept(form: AnswerForm, opened: Opened, web: Web) -> Response:
-    if settled := opened.settled("accepted"):
-        return settled
+    if response := opened.response_unless_open("accepted"):
+        return response
     if form.get("agree") != "yes":
         message = "Tick this box to accept the account."
         return opened.page(status=422, errors={"agree": message})
     request = opened.link.request
     signal = web.client.accept(
-        request.workflow_id, run_id=request.id, accepted_by=request.customer_email
+        request.workflow_id,
+        run_id=request.id,
+        link=opened.link.ordinal,
+        accepted_by=request.customer_email,
     )
     return await _send(web, opened, "accepted", signal)
 
 
 @router.post("/decline")
 async def decline(form: AnswerForm, opened: Opened, web: Web) -> Response:
-    if settled := opened.settled("declined"):
-        return settled
+    if response := opened.response_unless_open("declined"):
+        return response
     reason = form.get("reason", "")
     try:
-        declined = Decline(reason=reason)
+        given = Decline(reason=reason)
     except ValidationError as error:
         message = f"The reason {field_errors(error)[0].message}."
         return opened.page(status=422, errors={"reason": message}, reason=reason)
     request = opened.link.request
-    signal = web.client.decline(request.workflow_id, run_id=request.id, reason=declined.reason)
+    signal = web.client.decline(
+        request.workflow_id, run_id=request.id, link=opened.link.ordinal, reason=given.reason
+    )
     return await _send(web, opened, "declined", signal)
 
 
@@ -148,15 +159,17 @@ async def _send(
     try:
         await signal
     except NotFound:
-        # The run has ended: it was decided a moment ago, or terminated by an operator.
+        # The run has ended. Somebody decided a moment ago, or an operator terminated it.
         newest = await _open_link(opened.token, web)
-        return newest.settled(answer) or web.pages("ended", 410)
+        return newest.response_unless_open(answer) or web.pages("ended", 410)
     request = opened.link.request
     try:
-        await web.store.requests.note_signalled(request.id, answer)
+        await web.store.requests.note_signalled(request.id, opened.link.ordinal, answer)
     except Unavailable:
-        # Temporal has the answer, so it counts. The redirect would show the form once more,
-        # because the note is missing, so show the result here.
-        _log.warning("the answer to request %s was received but not noted", request.id)
+        # Temporal has the answer, so it counts. But a redirect would show the form again, because
+        # the store does not have the answer yet.
+        _log.warning(
+            "the answer to request %s was received, but not noted in the store", request.id
+        )
         return web.pages("received", 200, opened.refresh, request=request, answer=answer)
     return opened.redirect()

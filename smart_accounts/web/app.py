@@ -18,6 +18,7 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import activation, bounces
+from smart_accounts.web.api.app import PATH as API_PATH
 from smart_accounts.web.api.app import add_api
 from smart_accounts.web.auth import company, sign_in
 from smart_accounts.web.auth.cookies import SignedCookies
@@ -27,6 +28,7 @@ from smart_accounts.web.auth.provider import Provider
 from smart_accounts.web.auth.session import NotSignedIn, Sessions
 from smart_accounts.web.dependencies import Page, Services, Web
 from smart_accounts.web.http.origins import company_path, sign_in_path
+from smart_accounts.web.http.problem import problem
 from smart_accounts.web.http.rate_limits import RateLimits
 from smart_accounts.web.http.security_headers import SECURITY_HEADERS, SecurityHeaders
 from smart_accounts.web.http.trusted_hosts import TrustedHosts
@@ -36,7 +38,7 @@ from smart_accounts.web.submission import Submission
 
 CHECK_SECONDS = 2
 
-_ERROR_PAGES = {403: "foreign", 404: "unknown", 413: "too-large"}
+_ERROR_PAGES = {403: "forbidden", 404: "not-found", 413: "too-large"}
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ def create_app(
     settings: Settings,
     provider: Provider | None = None,
 ) -> FastAPI:
-    """Return the application on its adapters. The caller opens and closes them.
+    """Return the application. The caller opens and closes the store, the client and the provider.
 
     Without a ``provider`` nobody can sign in.
     """
@@ -120,27 +122,29 @@ async def _state(check: Callable[[], Awaitable[None]]) -> str:
 
 def _add_error_pages(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
-        name = _ERROR_PAGES.get(error.status_code, "refused")
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if request.scope["path"].startswith(f"{API_PATH}/"):  # the API has no such path
+            return problem(error.status_code, error.detail)
+        name = _ERROR_PAGES.get(error.status_code, "error")
         phrase = HTTPStatus(error.status_code).phrase
         return pages(name, error.status_code, error.headers, phrase=phrase)
 
     @app.exception_handler(NotFound)
     async def not_found(_: Request, __: NotFound) -> Response:
-        return pages("unknown", 404)
+        return pages("not-found", 404)
 
     @app.exception_handler(Unavailable)
     async def unavailable(request: Request, error: Unavailable) -> Response:
         _log.warning("responded 503: %s", error)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         form = getattr(request.state, "form", None)
-        if form is None:  # a page that only shows something may reload by itself
+        if form is None:  # without a form to send again, the page may reload by itself
             headers["Refresh"] = headers["Retry-After"]
         return pages("unavailable", 503, headers, form=form)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:
-        return pages("failed", 500, SECURITY_HEADERS)  # this handler runs outside the middleware
+        return pages("server-error", 500, SECURITY_HEADERS)  # runs outside the middleware
 
 
 def _add_sign_in_pages(app: FastAPI, services: Services) -> None:
@@ -149,16 +153,16 @@ def _add_sign_in_pages(app: FastAPI, services: Services) -> None:
     @app.exception_handler(NotSignedIn)
     async def not_signed_in(request: Request, _: NotSignedIn) -> Response:
         if request.method not in ("GET", "HEAD"):
-            return pages("signed-out-meanwhile", 401)
+            return pages("session-expired", 401)
         query = request.url.query
         path = quote(request.scope["path"]) + (f"?{query}" if query else "")
         has_session = services.sessions.find(request) is not None
-        way = company_path(path) if has_session else sign_in_path(path)
-        return RedirectResponse(pages.root + way, 303)
+        target = company_path(path) if has_session else sign_in_path(path)
+        return RedirectResponse(pages.root + target, 303)
 
     @app.exception_handler(sign_in.NoProvider)
     async def no_provider(_: Request, __: sign_in.NoProvider) -> Response:
-        return pages("no-sign-in", 501)
+        return pages("no-provider", 501)
 
     @app.exception_handler(ProviderDown)
     async def provider_down(_: Request, error: ProviderDown) -> Response:

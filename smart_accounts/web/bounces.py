@@ -1,4 +1,4 @@
-"""Where the operator's mail server delivers emails that came back."""
+"""The endpoint to which the operator's mail server delivers returned emails."""
 
 import asyncio
 import logging
@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, HTTPException, Request
 
-from smart_accounts.contract.messages import Bounce, EmailState
-from smart_accounts.contract.steps import EmailOutcome
+from smart_accounts.contract.messages import EmailState
+from smart_accounts.contract.steps import Bounce, EmailOutcome
 from smart_accounts.errors import NotFound
 from smart_accounts.mail.bounces import read_bounce
 from smart_accounts.web.dependencies import Web
@@ -22,11 +22,11 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.post("/hooks/bounces", status_code=204)
-async def take_bounce(request: Request, web: Web) -> None:
-    """Take an email that was sent to a return path, as it came.
+async def receive_bounce(request: Request, web: Web) -> None:
+    """Receive a raw email that was sent to a return path.
 
-    204 means that it need not be delivered again: either it was understood, or it is not a
-    report about one of our emails. From outside both look the same.
+    204 means that the mail server must not deliver it again. Either the report was understood, or
+    it is not about one of our emails. The response does not show which.
     """
     domain = web.settings.bounce_domain
     if domain is None:
@@ -36,7 +36,8 @@ async def take_bounce(request: Request, web: Web) -> None:
     report = await asyncio.to_thread(read_bounce, body, domain)
     if report is None or not (returned := await web.store.emails.find_returned(report.token)):
         return
-    # Temporal comes first: the ledger marks an email only once its request knows.
+    # Signal Temporal first. If the signal fails, the mail server delivers the report again, and
+    # then the ledger must still find the email.
     with suppress(NotFound):  # the request has ended
         await web.client.report_bounce(
             returned.workflow_id,
@@ -45,4 +46,4 @@ async def take_bounce(request: Request, web: Web) -> None:
         )
     outcome = EmailOutcome(state=EmailState.BOUNCED, at=datetime.now(UTC), answer=report.answer)
     await web.store.emails.mark_bounced(returned, outcome)
-    _log.warning("email %s of request %s came back", returned.email.kind, returned.request_id)
+    _log.warning("email %s of request %s bounced", returned.email.kind, returned.request_id)

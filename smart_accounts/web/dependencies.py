@@ -1,4 +1,4 @@
-"""What the routes depend on: the shared objects, the session, and the request in the path."""
+"""Dependencies of the routes: shared objects, the session, and the request in the path."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from smart_accounts.web.auth.login_attempt import LoginAttempts
 from smart_accounts.web.auth.provider import Provider
 from smart_accounts.web.auth.session import NotSignedIn, Partner, Session, Sessions
 from smart_accounts.web.http.forms import read_form
-from smart_accounts.web.http.origins import comes_from_elsewhere
+from smart_accounts.web.http.origins import is_cross_origin
 from smart_accounts.web.lookup import find_request
 from smart_accounts.web.rendering import Pages
 from smart_accounts.web.submission import Submission
 
-# The field rules allow two notes of 12 KB, percent-encoded, and 50 addresses.
+# Enough for two notes, each 12 KB if percent-encoded, and 50 addresses.
 MAX_SESSION_FORM = 48 * 1024  # bytes
 
 
@@ -68,7 +68,7 @@ async def _open_session(session: CurrentSession) -> Session:
 
 
 OpenSession = Annotated[Session, Depends(_open_session)]
-"""The session, also of a partner whose company is not known yet."""
+"""The session. The partner's company may not be known yet."""
 
 
 async def _signed_in(session: OpenSession) -> Partner:
@@ -82,8 +82,8 @@ SignedIn = Annotated[Partner, Depends(_signed_in)]
 
 async def _session_form(request: Request, session: OpenSession, web: Web) -> dict[str, str]:
     form = await read_form(request, MAX_SESSION_FORM)
-    is_ours = session.owns_form(form.get("csrf", ""))
-    if not is_ours or comes_from_elsewhere(request.headers, web.settings.base_url):
+    has_token = session.owns_form(form.get("csrf", ""))
+    if not has_token or is_cross_origin(request.headers, web.settings.base_url):
         raise HTTPException(403)
     return form
 
@@ -118,4 +118,4 @@ async def _checked_request(request: VisibleRequest) -> StoredRequest:
 
 
 CheckedRequest = Annotated[StoredRequest, Depends(_checked_request)]
-"""The request in the path, which the store has."""
+"""The request in the path, or 404 while only Temporal has it."""

@@ -1,4 +1,4 @@
-"""Finding a request for a partner, in the store or in Temporal."""
+"""Look up a request for a partner, in the store or in Temporal."""
 
 import re
 
@@ -21,18 +21,18 @@ async def find_request(
     workflow_id: str,
     run_id: str | None = None,
 ) -> StoredRequest:
-    """Return the partner's newest request of a workflow id, or the one of that run.
+    """Return the partner's newest request with this workflow id, or the one with this run id.
 
-    An operator sees everybody's requests. For a moment after the start only Temporal has a
-    request; it is returned with the status ``requested``.
+    Operators see all requests. For a moment after the start, only Temporal has the request. Then
+    its status here is ``requested``.
 
     Raises:
-        NotFound: there is none, or it is another partner's, which looks the same.
-        Unavailable: the database is down, or Temporal where it has to be asked.
+        NotFound: there is no such request, or it belongs to another partner.
+        Unavailable: the database is down, or Temporal is down and has to be asked.
     """
     if not _WORKFLOW_ID.fullmatch(workflow_id) or (run_id and not _RUN_ID.fullmatch(run_id)):
         raise NotFound(_NOT_FOUND)
-    requester = visible_to(partner)
+    requester = requester_filter(partner)
 
     async def newest() -> StoredRequest | None:
         return await store.listing.newest(workflow_id, requester_email=requester, run_id=run_id)
@@ -40,15 +40,18 @@ async def find_request(
     stored = await newest()
     if stored and (run_id or not stored.status.is_final):
         return stored
-    # A newer request may follow one that has ended, and only Temporal may know it yet.
+    # A newer request may follow one that has ended, and at first only Temporal has it.
     try:
         running = await client.find_running(workflow_id, run_id=run_id)
-    except NotFound:  # none, or it was stored and has ended since the first look
+    except NotFound:  # there is none, or it was stored and has ended since the first look
         stored = await newest()
     else:
         found = StoredRequest.new(
             running.request_id, running.request, running.requested_at, status=Status.REQUESTED
         )
+        # Ask in any case, so that the response time does not show that another partner has a
+        # request.
+        stored = await newest()
         is_newer = stored is None or stored.id != found.id
         if is_newer and _is_of(found, requester):
             return found
@@ -57,8 +60,11 @@ async def find_request(
     return stored
 
 
-def visible_to(partner: Partner) -> str | None:
-    """Return whose requests the partner sees: an email address, or None for everybody's."""
+def requester_filter(partner: Partner) -> str | None:
+    """Return the email address whose requests the partner may see.
+
+    Returns None for an operator, who may see all.
+    """
     return None if partner.is_operator else partner.email
 
 

@@ -1,4 +1,4 @@
-"""Pages from templates."""
+"""Render pages from templates."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,16 +12,16 @@ from markupsafe import Markup
 from smart_accounts.settings import Settings
 from smart_accounts.text import time_left, utc
 
-RETRY_AFTER_SECONDS = 10  # in an outage, on pages and in the API
+RETRY_AFTER_SECONDS = 10  # during an outage, for pages and the API
 
 
 def moment(at: datetime) -> Markup:
-    """Return a moment in UTC, for people and for programs."""
+    """Return a moment in UTC as HTML."""
     return Markup('<time datetime="{}">{}</time>').format(at.astimezone(UTC).isoformat(), utc(at))
 
 
 def day(at: datetime) -> Markup:
-    """Return the day of a moment in UTC. Programs read the whole moment."""
+    """Return the day of a moment in UTC as HTML. The attribute ``datetime`` has the time too."""
     at = at.astimezone(UTC)
     return Markup('<time datetime="{}">{:%Y-%m-%d}</time>').format(at.isoformat(), at)
 
@@ -38,11 +38,11 @@ _templates.filters |= {"day": day, "moment": moment, "time_left": time_left}
 
 
 class Pages:
-    """Renders templates. Every value is escaped, and every link is relative."""
+    """Renders templates. Every value is escaped."""
 
     def __init__(self, settings: Settings) -> None:
         self.root = urlsplit(settings.base_url).path
-        """The path of the public URL, which precedes the path of each link."""
+        """The path of the public URL. Every link begins with it."""
         self._common = {
             "root": self.root,
             "organisation_name": settings.organisation_name,

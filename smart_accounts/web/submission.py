@@ -1,4 +1,4 @@
-"""Sending a request, from the form or the API."""
+"""Submit a request from the form or the API."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from smart_accounts.temporal.records import Started
 
 
 class KeyReused(Rejected):
-    """The idempotency key was used for another request."""
+    """The idempotency key was already used for another request."""
 
 
 class Submission:
@@ -24,10 +24,10 @@ class Submission:
     async def send(self, request: SmartAccountRequest, key: str) -> Started:
         """Start the request. The same key again returns the request that it started before.
 
-        A key belongs to its requester: the same text from another requester is another key.
+        Each requester has their own keys, because two requesters may choose the same key.
 
         Raises:
-            Rejected: the reason; nothing was started.
+            Rejected: nothing was started, and the message is the reason.
             Unavailable: Temporal or the database is down.
         """
         requester_key = _digest(request.requester.email.lower(), key)
@@ -45,9 +45,13 @@ class Submission:
             if known := await self._find(request, call):
                 return known
             raise Rejected(reason)
-        # Claimed before the start, because two calls may use one key for two domains at a time.
+        # Claim the key before the start, because two concurrent calls may use it for two domains.
         _check_same(call, await self._store.idempotency.claim(requester_key, call, now))
-        return await self._client.start(request, key=call)
+        try:
+            return await self._client.start(request, key=call)
+        except Rejected:
+            await self._store.idempotency.release(requester_key)
+            raise
 
     async def _find(self, request: SmartAccountRequest, call: str) -> Started | None:
         known = await self._store.idempotency.find_request(request.requester.email, call)
@@ -60,4 +64,4 @@ def _digest(*parts: str) -> str:
 
 def _check_same(call: str, first: str) -> None:
     if call != first:
-        raise KeyReused("The key was used for another request before; choose a new key.")
+        raise KeyReused("The key was already used for another request. Choose a new key.")

@@ -9,14 +9,8 @@ from functools import cache
 from html.parser import HTMLParser
 from typing import NamedTuple
 
-from smart_accounts.contract.messages import (
-    Addressee,
-    Email,
-    EmailKind,
-    EmailState,
-    EmailStatus,
-    Status,
-)
+from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
+from smart_accounts.contract.steps import Addressee, Email
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.store.records import StoredRequest
 
@@ -46,6 +40,7 @@ REQUEST = StoredRequest(
     deadline=datetime(2026, 11, 25, 14, 5, tzinfo=UTC),
     link_ordinal=1,
     signalled=None,
+    signalled_link=None,
     decided_at=datetime(2026, 9, 1, 9, 30, tzinfo=UTC),
     decided_by=None,
     reason="We know no such partner.",

@@ -1,4 +1,4 @@
-"""A client of Temporal that keeps in memory what it is told, for tests of the web application."""
+"""A client of Temporal that keeps its calls in memory, for tests of the web application."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,7 +6,6 @@ from uuid import uuid4
 
 from smart_accounts.contract.messages import (
     ActionResult,
-    Bounce,
     NewApprover,
     RequestStatus,
     SmartAccountRequest,
@@ -14,13 +13,14 @@ from smart_accounts.contract.messages import (
     Withdrawal,
 )
 from smart_accounts.contract.names import workflow_id
-from smart_accounts.errors import NotFound, Rejected, SmartAccountsError, Unavailable
+from smart_accounts.contract.steps import Bounce
+from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.records import RunningRequest, Started
 
 
 class FakeTemporal(RequestClient):
-    """Takes starts, signals and updates as Temporal does."""
+    """Accepts starts, signals and updates as Temporal does."""
 
     def __init__(self) -> None:
         self.running: dict[str, tuple[RunningRequest, str | None]] = {}
@@ -29,16 +29,16 @@ class FakeTemporal(RequestClient):
         self.bounces: list[tuple[str, str, Bounce]] = []
         self.actions: list[tuple[str, str | None, str, str | None]] = []
         """The name of each action, its argument, the workflow id and the run id."""
-        self.fails: SmartAccountsError | None = None
+        self.error: Exception | None = None
         """Raised by every call."""
-        self.rejects: SmartAccountsError | None = None
+        self.action_error: Exception | None = None
         """Raised by actions."""
-        self.live: RequestStatus | None = None
+        self.live_status: RequestStatus | None = None
         """The status that a worker returns, or None if no worker responds."""
 
     async def check(self) -> None:
-        if self.fails:
-            raise self.fails
+        if self.error:
+            raise self.error
 
     async def start(self, request: SmartAccountRequest, *, key: str | None = None) -> Started:
         await self.check()
@@ -59,21 +59,15 @@ class FakeTemporal(RequestClient):
         return running
 
     async def status(self, workflow_id: str, *, run_id: str | None = None) -> RequestStatus:
-        if self.live is None:
+        if self.live_status is None:
             raise Unavailable("no worker")
-        return self.live
+        return self.live_status
 
-    async def accept(
-        self, workflow_id: str, *, run_id: str | None = None, accepted_by: str | None = None
-    ) -> None:
-        await self._send(
-            "accepted", workflow_id=workflow_id, run_id=run_id, accepted_by=accepted_by
-        )
+    async def accept(self, workflow_id: str, **sent: Any) -> None:
+        await self._send("accepted", workflow_id=workflow_id, **sent)
 
-    async def decline(
-        self, workflow_id: str, *, run_id: str | None = None, reason: str | None = None
-    ) -> None:
-        await self._send("declined", workflow_id=workflow_id, run_id=run_id, reason=reason)
+    async def decline(self, workflow_id: str, **sent: Any) -> None:
+        await self._send("declined", workflow_id=workflow_id, **sent)
 
     async def report_bounce(self, workflow_id: str, *, run_id: str, bounce: Bounce) -> None:
         await self.check()
@@ -98,7 +92,7 @@ class FakeTemporal(RequestClient):
 
     async def _act(self, *action: Any) -> ActionResult:
         await self.check()
-        if self.rejects:
-            raise self.rejects
+        if self.action_error:
+            raise self.action_error
         self.actions.append(action)
         return ActionResult(status=Status.PENDING, message="Done.")

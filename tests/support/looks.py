@@ -45,7 +45,7 @@ async def look(page: Page, name: str) -> None:
     assert 0 < sum(weights.values()) <= LARGEST_PAGE, weights
 
 
-async def stays(route: Route) -> None:
+async def remove_refresh(route: Route) -> None:
     """Remove the Refresh header, because the page must not reload during the checks."""
     if route.request.resource_type != "document":
         await route.continue_()

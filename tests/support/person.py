@@ -28,7 +28,7 @@ class Person:
         """Check the heading, the status, and that the page does not scroll sideways."""
         await expect(self.page.get_by_role("heading", level=1)).to_have_text(heading)
         if status:
-            await expect(self.page.locator(".standing .badge")).to_have_text(status)
+            await expect(self.page.locator(".current-status .badge")).to_have_text(status)
         width = BROWSERS[self.browser]["viewport"]["width"]
         assert await self.page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -71,9 +71,9 @@ class Person:
     async def waits_for(self, account: str, status: str) -> None:
         """Wait until the page shows the status. Without scripts, reload it with its link."""
         if self.browser == "no-scripts":
-            while await self.page.locator(".standing .badge").inner_text() != status:
+            while await self.page.locator(".current-status .badge").inner_text() != status:
                 async with self.page.expect_event("load"):
-                    await self.clicks("link", "Look again")
+                    await self.clicks("link", "Reload")
         await self.sees(account, status)
 
     async def opens_the_request_form(self, stack: RunningStack) -> None:
@@ -104,7 +104,7 @@ class Person:
         await self.screenshot("customer")
         await self.clicks("checkbox")
         await self.clicks("button", "Accept the account")
-        await self.sees("Your Smart Account is activated")
+        await self.sees("Your Smart Account is active")
 
 
 class NewPerson(Protocol):

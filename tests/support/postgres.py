@@ -7,13 +7,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.ports import FreePort
 from tests.support.programs import stop_process
 
 NOBODY = 65534  # uid and gid
@@ -72,7 +73,7 @@ class Postgres:
 
 
 @pytest.fixture(scope="session")
-async def postgres(free_port: Callable[[], int]) -> AsyncIterator[Postgres]:
+async def postgres(free_port: FreePort) -> AsyncIterator[Postgres]:
     with tempfile.TemporaryDirectory() as folder:
         server = Postgres(Path(folder), free_port())
         await server.start()

@@ -1,28 +1,26 @@
 """One request over days, with the real workflows, activities, store and emails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
-from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowHistory
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from smart_accounts.contract.messages import (
     ActionResult,
-    Bounce,
-    Email,
     NewApprover,
     RequestStatus,
     SmartAccountRequest,
     Status,
     Withdrawal,
 )
+from smart_accounts.contract.steps import Bounce, Email
 from smart_accounts.settings import Settings
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
@@ -35,11 +33,6 @@ from worker import run_worker
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 CUSTOMER, REQUESTER, USER = "ada@acme.example", "pat@partner.example", "bo@acme.example"
 OTHER = "cy@acme.example"
-
-Keep = Callable[[str, WorkflowHistory], None]
-"""Stores a history under a name, if the option ``--keep-histories`` is given."""
-Actions = Callable[[Sequence[HistoryEvent]], int]
-"""Counts the Actions that Temporal Cloud bills for these events."""
 
 
 class Scenario:

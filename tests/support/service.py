@@ -4,10 +4,9 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from email.message import EmailMessage
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,15 @@ from temporalio.client import Client, WorkflowHandle
 from smart_accounts.contract.messages import EmailState, RequestStatus, SmartAccountRequest, Status
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.records import Started
-from tests.conftest import KEY, MailServer
+from tests.support.keys import KEY
+from tests.support.mail_server import MailServer
 from tests.support.patient_client import PatientClient
+from tests.support.ports import FreePort
 from tests.support.programs import Program, stop_process
+from tests.support.store import Query, QueryDatabase
 from tests.support.temporal_server import DevServer, terminate_open_workflows
 
 ROOT = Path(__file__).parents[2]
-
-FreePort = Callable[[], int]
-"""Returns a port that no program uses."""
-Query = Callable[[str], Awaitable[list[dict[str, Any]]]]
-"""Runs one SQL statement and returns its rows."""
-LinkIn = Callable[[EmailMessage], str]
-"""Returns the activation link of an email."""
 
 
 @dataclass
@@ -179,8 +174,6 @@ async def service_on_any_database(
 
 
 @pytest.fixture
-def query_service(
-    service: Service, query_rows: Callable[[str, str], Awaitable[list[dict[str, Any]]]]
-) -> Query:
+def query_service(service: Service, query_database: QueryDatabase) -> Query:
     """Query the database of the service directly."""
-    return lambda statement: query_rows(service.database_url, statement)
+    return lambda statement: query_database(service.database_url, statement)

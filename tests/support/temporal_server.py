@@ -4,7 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from smart_accounts.contract.names import SEARCH_ATTRIBUTES
+from tests.support.ports import FreePort
 from tests.support.programs import stop_process
 
 CLI = Path(sys.executable).with_name("temporal")
@@ -67,7 +68,7 @@ class NewDevServer(Protocol):
 
 
 @pytest.fixture(scope="session")
-def new_dev_server(free_port: Callable[[], int]) -> NewDevServer:
+def new_dev_server(free_port: FreePort) -> NewDevServer:
     return lambda file=None: DevServer(free_port(), file)
 
 

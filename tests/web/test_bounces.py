@@ -1,8 +1,9 @@
-"""The operator's mail server hands over what came back, on the real store."""
+"""Bounce reports from the operator's mail server, on the real store."""
 
 import asyncio
 import logging
 import re
+import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,24 +14,18 @@ from typing import Any
 import httpx
 import pytest
 
-from smart_accounts.contract.messages import (
-    Addressee,
-    Bounce,
-    Email,
-    EmailKind,
-    EmailState,
-    SmartAccountRequest,
-)
-from smart_accounts.contract.steps import EmailOutcome, OpenRequest
+from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest
+from smart_accounts.contract.steps import Addressee, Bounce, Email, EmailOutcome, OpenRequest
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.mail.bounces import return_path
-from smart_accounts.settings import Settings
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
+from smart_accounts.web import bounces
 from smart_accounts.web.app import create_app
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.keys import KEY
+from tests.support.web_settings import web_settings
 
 DOMAIN = "bounces.service.example"
 TOKEN = "q7w2abcdefghijklmnopqrstuvwxyz56"
@@ -45,19 +40,19 @@ SIGNAL = (
 
 
 @dataclass
-class Hook:
+class BounceHook:
     store: AccountStore
     temporal: FakeTemporal
     http: httpx.AsyncClient
 
     async def post(self, report: bytes) -> int:
         headers = {"Content-Type": "message/rfc822"}
-        answer = await self.http.post("/hooks/bounces", content=report, headers=headers)
-        if answer.status_code == 503:
-            assert int(answer.headers["Retry-After"]) > 0
-        if answer.status_code == 204:
-            assert not answer.content
-        return answer.status_code
+        response = await self.http.post("/hooks/bounces", content=report, headers=headers)
+        if response.status_code == 503:
+            assert int(response.headers["Retry-After"]) > 0
+        if response.status_code == 204:
+            assert not response.content
+        return response.status_code
 
     async def outcome(self) -> EmailOutcome:
         found = await self.store.emails.outcome("run-1", ACTIVATION)
@@ -66,36 +61,29 @@ class Hook:
 
 
 def _client(store: AccountStore, temporal: FakeTemporal, domain: str | None) -> httpx.AsyncClient:
-    settings = Settings(
-        _env_file=None,
-        public_url="https://accounts.example",
-        secret_keys=KEY,
-        smtp_hostname="127.0.0.1",
-        mail_from="accounts@service.example",
-        bounce_domain=domain,
-    )
+    settings = web_settings("https://accounts.example", bounce_domain=domain)
     app = create_app(store, temporal, LinkTokens([KEY]), settings)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://inside.example")
 
 
 @pytest.fixture
-async def hook(store: AccountStore, example: dict[str, Any]) -> AsyncIterator[Hook]:
-    """The hook of a service whose activation email is out."""
+async def hook(store: AccountStore, example: dict[str, Any]) -> AsyncIterator[BounceHook]:
+    """The hook of a service that has sent one activation email."""
     opened = OpenRequest(
         request_id="run-1",
         request=SmartAccountRequest(**example),
         requested_at=NOW,
         deadline=NOW + timedelta(days=90),
     )
-    enough = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
-    assert await store.requests.open(opened, (), enough) is None
+    limits = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
+    assert await store.requests.open(opened, (), limits) is None
     sent = EmailOutcome(state=EmailState.SENT, at=NOW)
     await store.emails.record(
         "run-1", ACTIVATION, "ada@acme.example", "<1@accounts.example>", TOKEN, sent
     )
     temporal = FakeTemporal()
     async with _client(store, temporal, DOMAIN) as http:
-        yield Hook(store, temporal, http)
+        yield BounceHook(store, temporal, http)
 
 
 def report(token: str = TOKEN, *, status: str = "5.1.1", action: str = "failed") -> bytes:
@@ -109,7 +97,7 @@ def report(token: str = TOKEN, *, status: str = "5.1.1", action: str = "failed")
     ).encode()
 
 
-async def test_a_returned_email_is_told_to_the_request_and_marked(hook: Hook) -> None:
+async def test_bounce_is_signalled_and_recorded(hook: BounceHook) -> None:
     assert await hook.post(report(TOKEN.upper())) == 204
     assert hook.temporal.bounces == [SIGNAL]
     outcome = await hook.outcome()
@@ -118,7 +106,7 @@ async def test_a_returned_email_is_told_to_the_request_and_marked(hook: Hook) ->
     assert outcome.at >= NOW
 
 
-async def test_the_same_report_again_changes_nothing(hook: Hook) -> None:
+async def test_second_report_changes_nothing(hook: BounceHook) -> None:
     assert await hook.post(report()) == await hook.post(report()) == 204
     assert hook.temporal.bounces == [SIGNAL]
 
@@ -135,37 +123,37 @@ async def test_the_same_report_again_changes_nothing(hook: Hook) -> None:
     ],
     ids=["empty", "garbage", "an email", "delayed", "forged", "malformed"],
 )
-async def test_nothing_else_changes_or_tells_anything(hook: Hook, body: bytes) -> None:
+async def test_other_bodies_change_nothing(hook: BounceHook, body: bytes) -> None:
     assert await hook.post(body) == 204
     assert not hook.temporal.bounces
     assert (await hook.outcome()).state == EmailState.SENT
 
 
-async def test_a_report_on_a_closed_request_is_kept(hook: Hook) -> None:
-    hook.temporal.fails = NotFound("closed")
+async def test_bounce_of_a_closed_request_is_recorded(hook: BounceHook) -> None:
+    hook.temporal.error = NotFound("closed")
     assert await hook.post(report()) == 204
     assert (await hook.outcome()).state == EmailState.BOUNCED
 
 
-async def test_a_report_during_an_outage_of_temporal_counts_when_it_comes_again(hook: Hook) -> None:
-    hook.temporal.fails = Unavailable("away")
+async def test_report_counts_when_sent_again_after_a_temporal_outage(hook: BounceHook) -> None:
+    hook.temporal.error = Unavailable("down")
     assert await hook.post(report()) == 503
     assert (await hook.outcome()).state == EmailState.SENT
-    hook.temporal.fails = None
+    hook.temporal.error = None
     assert await hook.post(report()) == 204
     assert hook.temporal.bounces == [SIGNAL]
     assert (await hook.outcome()).state == EmailState.BOUNCED
 
 
 @pytest.mark.parametrize("method", ["find_returned", "mark_bounced"])
-async def test_a_report_during_an_outage_of_the_database_counts_when_it_comes_again(
-    hook: Hook, method: str
+async def test_report_counts_when_sent_again_after_a_database_outage(
+    hook: BounceHook, method: str
 ) -> None:
-    async def fails(*_: Any) -> None:
-        raise Unavailable("away")
+    async def raise_unavailable(*_: Any) -> None:
+        raise Unavailable("down")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hook.store.emails, method, fails)
+        patch.setattr(hook.store.emails, method, raise_unavailable)
         assert await hook.post(report()) == 503
     assert (await hook.outcome()).state == EmailState.SENT
     assert await hook.post(report()) == 204
@@ -173,71 +161,77 @@ async def test_a_report_during_an_outage_of_the_database_counts_when_it_comes_ag
     assert (await hook.outcome()).state == EmailState.BOUNCED
 
 
-async def test_a_report_may_be_so_long_and_no_longer(hook: Hook) -> None:
-    room = MAX_REPORT - len(report())
-    assert await hook.post(report() + b"x" * (room + 1)) == 413
+async def test_largest_report_is_accepted_and_a_larger_one_is_not(hook: BounceHook) -> None:
+    padding = MAX_REPORT - len(report())
+    assert await hook.post(report() + b"x" * (padding + 1)) == 413
     assert not hook.temporal.bounces
-    assert await hook.post(report() + b"x" * room) == 204
+    assert await hook.post(report() + b"x" * padding) == 204
     assert hook.temporal.bounces
 
 
-async def test_an_endless_report_is_read_no_further_than_the_limit(hook: Hook) -> None:
-    taken = 0
+async def test_endless_report_is_read_only_up_to_the_limit(hook: BounceHook) -> None:
+    sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
-        nonlocal taken
-        while taken < 10 * MAX_REPORT:
-            taken += 1024
+        nonlocal sent
+        while sent < 10 * MAX_REPORT:
+            sent += 1024
             yield b"x" * 1024
 
-    answer = await hook.http.post("/hooks/bounces", content=endless())
-    assert answer.status_code == 413
-    assert taken <= MAX_REPORT + 2048
+    response = await hook.http.post("/hooks/bounces", content=endless())
+    assert response.status_code == 413
+    assert sent <= MAX_REPORT + 2048
 
 
-async def test_a_report_made_to_last_keeps_nobody_waiting(hook: Hook) -> None:
-    turns = 0
+async def test_report_that_is_slow_to_parse_blocks_nothing_else(
+    hook: BounceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
 
-    async def others() -> None:
-        nonlocal turns
+    def parse_slowly(_: bytes, __: str) -> None:
+        time.sleep(1)
+
+    async def other_work() -> None:
+        nonlocal steps
         while True:
             await asyncio.sleep(0.01)
-            turns += 1
+            steps += 1
 
-    waiting = asyncio.create_task(others())
-    assert await hook.post(b"Content-Type: multipart/report" + b";" * 250_000) == 204
-    waiting.cancel()
-    assert turns > 10
+    monkeypatch.setattr(bounces, "read_bounce", parse_slowly)
+    working = asyncio.create_task(other_work())
+    assert await hook.post(report()) == 204
+    working.cancel()
+    assert steps > 10
 
 
-async def test_without_a_domain_for_bounces_there_is_no_hook(hook: Hook) -> None:
+async def test_no_hook_without_a_bounce_domain(hook: BounceHook) -> None:
     async with _client(hook.store, hook.temporal, None) as http:
-        answer = await http.post("/hooks/bounces", content=report())
-    assert answer.status_code == 404
+        response = await http.post("/hooks/bounces", content=report())
+    assert response.status_code == 404
     assert not hook.temporal.bounces
 
 
-async def test_the_log_names_the_request_and_no_address(
-    hook: Hook, caplog: pytest.LogCaptureFixture
+async def test_log_names_the_request_but_no_address(
+    hook: BounceHook, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG, "smart_accounts"):
         await hook.post(report())
-    assert caplog.messages == ["email activation of request run-1 came back"]
+    assert caplog.messages == ["email activation of request run-1 bounced"]
 
 
 @pytest.mark.parametrize(("status", "code"), [(204, 0), (429, 75), (503, 75)])
-async def test_mail_server_keeps_what_was_not_taken(status: int, code: int) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"--- as it came")
-        writer.write(f"HTTP/1.1 {status} Said\r\nContent-Length: 0\r\n\r\n".encode())
+async def test_mail_server_keeps_a_report_that_was_not_accepted(status: int, code: int) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"--- the report")
+        writer.write(f"HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n\r\n".encode())
         await writer.drain()
         writer.close()
 
     docs = (Path(__file__).parents[2] / "docs" / "messages.md").read_text()
     [command] = re.findall(r"`(curl .*/hooks/bounces.*?)`", docs)
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         script = command.replace("https://…", f"http://127.0.0.1:{port}")
-        handing_over = await asyncio.create_subprocess_exec("sh", "-c", script, stdin=PIPE)
-        await handing_over.communicate(b"--- as it came")
-    assert handing_over.returncode == code
+        process = await asyncio.create_subprocess_exec("sh", "-c", script, stdin=PIPE)
+        await process.communicate(b"--- the report")
+    assert process.returncode == code

@@ -1,13 +1,13 @@
-"""What keeps strangers out: other names, floods, and what browsers are told."""
+"""Host names, rate limits and security headers."""
 
 import secrets
 import time
-from typing import Any
 
 import httpx
 import pytest
 
-YES = {"agree": "yes"}
+from tests.support.site import AGREED, OpenSite, Site
+
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -23,20 +23,20 @@ POLICY = {
 @pytest.mark.parametrize(
     "host", ["evil.example", "accounts.example.evil.example", "127.0.0.1.evil.example", "[", ""]
 )
-async def test_another_name_is_no_address_of_ours(open_site: Any, host: str) -> None:
+async def test_unknown_host_name_is_rejected(open_site: OpenSite, host: str) -> None:
     async with open_site(public_url="https://accounts.example") as site:
-        token = await site.issue()
+        token = await site.add_request()
         for method in ("GET", "HEAD", "POST"):
-            answer = await site.http.request(
-                method, f"/activate/{token}", data=YES, headers={"Host": host}
+            response = await site.http.request(
+                method, f"/activate/{token}", data=AGREED, headers={"Host": host}
             )
-            assert answer.status_code == 421
-            assert host not in answer.text or not host
+            assert response.status_code == 421
+            assert host not in response.text or not host
         assert not site.temporal.signals
         assert (await site.http.get("/healthz", headers={"Host": host})).status_code == 200
 
 
-async def test_programs_get_a_problem(open_site: Any) -> None:
+async def test_api_errors_are_problem_documents(open_site: OpenSite) -> None:
     async with open_site(public_url="https://accounts.example") as site:
         foreign = await site.http.get("/api/v1/requests", headers={"Host": "evil.example"})
         assert (foreign.status_code, foreign.json()["status"]) == (421, 421)
@@ -47,63 +47,63 @@ async def test_programs_get_a_problem(open_site: Any) -> None:
 
 
 @pytest.mark.parametrize("host", ["accounts.example", "ACCOUNTS.example:443", "127.0.0.1:8000"])
-async def test_our_own_names_are(open_site: Any, host: str) -> None:
+async def test_known_host_names_are_accepted(open_site: OpenSite, host: str) -> None:
     async with open_site(public_url="https://accounts.example") as site:
-        token = await site.issue()
-        answer = await site.http.get(f"/activate/{token}", headers={"Host": host})
-        assert answer.status_code == 200
+        token = await site.add_request()
+        response = await site.http.get(f"/activate/{token}", headers={"Host": host})
+        assert response.status_code == 200
 
 
-async def test_browsers_are_told_to_stay_on_https(open_site: Any) -> None:
+async def test_https_sites_send_hsts(open_site: OpenSite) -> None:
     async with open_site(public_url="https://accounts.example") as site:
-        answer = await site.http.get("/")
-        assert "max-age=31536000" in answer.headers["Strict-Transport-Security"]
+        response = await site.http.get("/")
+        assert "max-age=31536000" in response.headers["Strict-Transport-Security"]
     async with open_site(public_url="http://127.0.0.1:8000") as site:
         assert "Strict-Transport-Security" not in (await site.http.get("/")).headers
 
 
-async def test_every_answer_tells_browsers_what_not_to_do(site: Any) -> None:
+async def test_every_response_has_security_headers(site: Site) -> None:
     for path in ("/", "/nowhere", f"/activate/{'x' * 43}", "/healthz"):
         headers = (await site.http.get(path)).headers
         policy = headers["Content-Security-Policy"].split("; ")
-        assert dict(each.split(" ", 1) for each in policy) == POLICY
+        assert dict(directive.split(" ", 1) for directive in policy) == POLICY
         assert headers["Referrer-Policy"] == "same-origin"
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-        for ability in ("camera", "geolocation", "microphone", "payment"):
-            assert f"{ability}=()" in headers["Permissions-Policy"]
+        for feature in ("camera", "geolocation", "microphone", "payment"):
+            assert f"{feature}=()" in headers["Permissions-Policy"]
         assert headers["Cache-Control"] == "no-store"
 
 
-async def test_random_links(site: Any) -> None:
-    token = await site.issue()
-    answers = [await site.http.get(f"/activate/{secrets.token_urlsafe(32)}") for _ in range(200)]
-    assert [answer.status_code for answer in answers] == [404] * 30 + [429] * 170
-    assert answers[-1].headers["Retry-After"] == "40"
-    assert "Too many requests" in answers[-1].text
-    for _ in range(100):  # who has a link is not kept from it
+async def test_unknown_links_are_limited(site: Site) -> None:
+    token = await site.add_request()
+    responses = [await site.http.get(f"/activate/{secrets.token_urlsafe(32)}") for _ in range(200)]
+    assert [response.status_code for response in responses] == [404] * 30 + [429] * 170
+    assert responses[-1].headers["Retry-After"] == "40"
+    assert "Too many requests" in responses[-1].text
+    for _ in range(100):  # a known link still works
         assert (await site.http.get(f"/activate/{token}")).status_code == 200
 
 
-async def test_flood_of_answers(site: Any) -> None:
-    token = await site.issue()
-    answers = [await site.http.post(f"/activate/{token}", data={}) for _ in range(130)]
-    statuses = [answer.status_code for answer in answers]
+async def test_posts_are_limited(site: Site) -> None:
+    token = await site.add_request()
+    responses = [await site.http.post(f"/activate/{token}", data={}) for _ in range(130)]
+    statuses = [response.status_code for response in responses]
     assert statuses.count(422) == 120
     assert set(statuses[120:]) == {429}
-    assert answers[-1].headers["Retry-After"]
+    assert responses[-1].headers["Retry-After"]
     assert (await site.http.get(f"/activate/{token}")).status_code == 200
 
 
 SECOND_20 = 1_800_000_020.0
-"""Of a minute, at which the clock stands still: no new minute begins under a test."""
+"""Second 20 of a minute. The clock is stopped so that no new minute begins during a test."""
 
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("POST", "/activate/unknown/decline", 30),  # a guess, before it is too much sent
+        ("POST", "/activate/unknown/decline", 30),  # counts as a guess, not as a POST
         ("POST", "/requests", 120),
         ("POST", "/api/v1/requests", 600),
         ("GET", "/activate/unknown", 30),
@@ -111,17 +111,17 @@ SECOND_20 = 1_800_000_020.0
         ("GET", "/sign-in/callback", 30),
     ],
 )
-async def test_too_much_within_a_minute_waits_for_the_next(
-    site: Any, monkeypatch: pytest.MonkeyPatch, method: str, path: str, allowed: int
+async def test_limits_per_minute(
+    site: Site, monkeypatch: pytest.MonkeyPatch, method: str, path: str, allowed: int
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: SECOND_20)
-    answers = [await site.http.request(method, path) for _ in range(allowed + 1)]
-    assert [answer.status_code == 429 for answer in answers] == [False] * allowed + [True]
-    assert answers[-1].headers["Retry-After"] == "40"
+    responses = [await site.http.request(method, path) for _ in range(allowed + 1)]
+    assert [response.status_code == 429 for response in responses] == [False] * allowed + [True]
+    assert responses[-1].headers["Retry-After"] == "40"
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "are_one"),
+    ("first", "second", "count_together"),
     [
         ("192.0.2.1", "192.0.2.1", True),
         ("192.0.2.1", "192.0.2.2", False),
@@ -131,32 +131,36 @@ async def test_too_much_within_a_minute_waits_for_the_next(
         ("a-socket", "a-socket", True),
     ],
 )
-async def test_each_line_is_counted_by_itself(
-    site: Any, monkeypatch: pytest.MonkeyPatch, first: str, second: str, are_one: bool
+async def test_each_client_address_is_counted_separately(
+    site: Site, monkeypatch: pytest.MonkeyPatch, first: str, second: str, count_together: bool
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: SECOND_20)
 
-    async def signs_in(address: str) -> int:
+    async def sign_in_from(address: str) -> int:
         transport = httpx.ASGITransport(site.app, client=(address, 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
             return (await http.get("/sign-in")).status_code
 
-    statuses = {await signs_in(first) for _ in range(31)}
-    assert statuses == {501, 429}  # nobody can sign in here
-    assert (await signs_in(second) == 429) is are_one
+    statuses = {await sign_in_from(first) for _ in range(31)}
+    assert statuses == {501, 429}  # 501, because there is no identity provider
+    assert (await sign_in_from(second) == 429) is count_together
 
 
-async def test_another_loopback_name_leads_to_the_public_one(open_site: Any) -> None:
-    elsewhere = {"Host": "localhost:8000"}
+async def test_other_loopback_name_redirects_to_the_public_url(open_site: OpenSite) -> None:
+    localhost = {"Host": "localhost:8000"}
     async with open_site(public_url="http://127.0.0.1:8000") as site:
         for method in ("GET", "HEAD"):
-            answer = await site.http.request(method, "/sign-in?next=%2Frequests", headers=elsewhere)
-            assert answer.is_redirect
-            assert answer.headers["Location"] == ("http://127.0.0.1:8000/sign-in?next=%2Frequests")
+            response = await site.http.request(
+                method, "/sign-in?next=%2Frequests", headers=localhost
+            )
+            assert response.is_redirect
+            assert response.headers["Location"] == (
+                "http://127.0.0.1:8000/sign-in?next=%2Frequests"
+            )
         for path in ("/healthz", "/readyz", "/openapi.json", "/static/style.css"):
-            assert not (await site.http.get(path, headers=elsewhere)).is_redirect, path
-        assert (await site.http.get("/api/v1/requests", headers=elsewhere)).status_code == 401
-        assert not (await site.http.post("/requests", headers=elsewhere)).is_redirect
+            assert not (await site.http.get(path, headers=localhost)).is_redirect, path
+        assert (await site.http.get("/api/v1/requests", headers=localhost)).status_code == 401
+        assert not (await site.http.post("/requests", headers=localhost)).is_redirect
         assert (await site.http.get("/", headers={"Host": "127.0.0.1:8000"})).status_code == 200
     async with open_site(public_url="https://accounts.example") as site:
-        assert (await site.http.get("/", headers=elsewhere)).status_code == 200
+        assert (await site.http.get("/", headers=localhost)).status_code == 200

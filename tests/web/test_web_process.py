@@ -1,16 +1,18 @@
-"""``python -m smart_accounts.web`` as a program: how it starts, logs and ends."""
+"""How ``python -m smart_accounts.web`` starts, logs and ends."""
 
 import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+
+from tests.support.keys import KEY
+from tests.support.ports import FreePort
+from tests.support.site import Site
 
 pytestmark = pytest.mark.server
 
@@ -18,13 +20,13 @@ ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "smart_accounts.web"]
 
 
-def environment(database_url: str, port: int, temporal: int) -> dict[str, str]:
+def environment(database_url: str, port: int, temporal_port: int) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
-        "TEMPORAL_ADDRESS": f"127.0.0.1:{temporal}",
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{temporal_port}",
         "SMART_ACCOUNTS_PUBLIC_URL": f"http://127.0.0.1:{port}",
-        "SMART_ACCOUNTS_SECRET_KEYS": "a-key-for-tests-that-is-long-enough-to-be-one",
+        "SMART_ACCOUNTS_SECRET_KEYS": KEY,
         "SMART_ACCOUNTS_DATABASE_URL": database_url,
         "SMART_ACCOUNTS_SMTP_HOSTNAME": "127.0.0.1",
         "SMART_ACCOUNTS_MAIL_FROM": "accounts@service.example",
@@ -32,7 +34,7 @@ def environment(database_url: str, port: int, temporal: int) -> dict[str, str]:
     }
 
 
-async def answers(http: httpx.AsyncClient) -> None:
+async def wait_for_server(http: httpx.AsyncClient) -> None:
     async with asyncio.timeout(40):
         while True:
             try:
@@ -44,15 +46,15 @@ async def answers(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-async def test_without_temporal_it_serves_logs_no_token_and_ends_in_order(
-    site: Any,
+async def test_server_without_temporal_logs_no_token_and_stops_cleanly(
+    site: Site,
     web_database_url: str,
-    free_port: Callable[[], int],
+    free_port: FreePort,
     tmp_path: Path,
     signum: signal.Signals,
 ) -> None:
     port, log = free_port(), tmp_path / "log.txt"
-    token = await site.issue()
+    token = await site.add_request()
     with log.open("wb") as stream:
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
@@ -63,13 +65,13 @@ async def test_without_temporal_it_serves_logs_no_token_and_ends_in_order(
         )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-            await answers(http)
+            await wait_for_server(http)
             assert (await http.get(f"/activate/{token}")).status_code == 200
             assert (await http.post(f"/activate/{token}?x={token}")).status_code == 422
             large = await http.post(f"/activate/{token}/decline", content=b"x" * 1_000_000)
             assert large.status_code == 413
-            away = await http.post(f"/activate/{token}", data={"agree": "yes"})
-            assert (away.status_code, "Nothing was lost" in away.text) == (503, True)
+            outage = await http.post(f"/activate/{token}", data={"agree": "yes"})
+            assert (outage.status_code, "Nothing was lost" in outage.text) == (503, True)
             ready = await http.get("/readyz")
             assert (ready.status_code, ready.json()["temporal"]) == (503, "down")
             assert ready.json()["database"] == "ok"
@@ -84,7 +86,7 @@ async def test_without_temporal_it_serves_logs_no_token_and_ends_in_order(
     assert "responded 503" in log.read_text()
 
 
-async def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
+async def test_invalid_settings_are_reported_in_one_line(tmp_path: Path) -> None:
     settings = environment("sqlite://", 8000, 7233) | {"SMART_ACCOUNTS_WEB_PORT": "none"}
     ended = await asyncio.to_thread(
         subprocess.run, COMMAND, cwd=tmp_path, env=settings, capture_output=True, text=True
@@ -96,10 +98,10 @@ async def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
     assert "SMART_ACCOUNTS_WEB_PORT" in ended.stderr
 
 
-async def test_a_taken_port_is_a_failure_without_a_trace(
-    site: Any, web_database_url: str, free_port: Callable[[], int], tmp_path: Path
+async def test_taken_port_is_an_error_without_a_traceback(
+    site: Site, web_database_url: str, free_port: FreePort, tmp_path: Path
 ) -> None:
-    port = site.listening.getsockname()[1]
+    port = site.listener.getsockname()[1]
     settings = environment(web_database_url, port, free_port())
     ended = await asyncio.to_thread(
         subprocess.run, COMMAND, cwd=tmp_path, env=settings, capture_output=True, text=True

@@ -22,7 +22,7 @@ _scheme = HTTPBearer(
     description=(
         "An access token of the identity provider: a JWT signed with RS256, PS256 or ES256, for"
         f" this service's audience, with the scope `{SCOPE}` and the claims `sub`, `email`,"
-        " `email_verified` and `name`. They name the requester."
+        " `email_verified` and `name`. The claims name the requester."
     ),
     auto_error=False,
 )
@@ -33,14 +33,14 @@ async def _caller(credentials: Credentials, web: Web) -> Partner:
     """Return the partner whose token the call carries.
 
     Raises:
-        HTTPException: 401, there is no token or it is not valid; 403, it lacks the scope or does
-            not name a requester.
+        HTTPException: 401, the token is missing or not valid; 403, it lacks the scope or does not
+            name a requester.
         Unavailable: the identity provider is down.
     """
     if web.provider is None:
         raise _error(401, "No token can be valid, because no identity provider is set up.")
     if credentials is None:
-        raise _error(401, "There is no bearer token.")
+        raise _error(401, "The bearer token is missing.")
     issuer = web.provider.issuer
     audience = web.settings.oidc_audience or web.settings.oidc_client_id
     claims = await _claims(credentials.credentials, issuer, audience)
@@ -54,7 +54,7 @@ async def _caller(credentials: Credentials, web: Web) -> Partner:
         return partner
     company = await web.store.partners.company_of(issuer.url, partner.subject)
     if company is None:
-        detail = "The token names no company. Sign in on the pages once and name yours."
+        detail = "The token names no company. Sign in on the website once and enter your company."
         raise _error(403, detail)
     return replace(partner, company=company)
 
@@ -79,7 +79,7 @@ async def _claims(token: str, issuer: Issuer, audience: str | None) -> dict[str,
 
 
 def _scopes(scope: object) -> list[Any]:
-    """Return the scopes of a token: separated by spaces (RFC 9068), or a list."""
+    """Return the scopes of a token. They are separated by spaces (RFC 9068) or in a list."""
     if isinstance(scope, str):
         return scope.split()
     return scope if isinstance(scope, list) else []

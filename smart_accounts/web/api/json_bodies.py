@@ -1,4 +1,4 @@
-"""JSON bodies: their length and media type."""
+"""JSON bodies, with a check of their length and media type."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -8,11 +8,11 @@ from fastapi.routing import APIRoute
 
 from smart_accounts.web.http.forms import read_body
 
-MAX_BODY = 16 * 1024  # bytes; two of the longest notes and fifty addresses
+MAX_BODY = 16 * 1024  # bytes; enough for two of the longest notes and fifty addresses
 
 
 class JsonRoute(APIRoute):
-    """A route that reads at most ``MAX_BODY`` bytes, and only the media type of JSON."""
+    """A route whose body must be JSON and at most ``MAX_BODY`` bytes long."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -65,14 +65,14 @@ def _describe(schema: dict[str, Any]) -> None:
     ]
 
 
-class NewRequest(messages.AccountWish):
-    """A request to create. The token names the requester; the service sets the deadline."""
+class NewRequest(messages.AccountDetails):
+    """A request to create. The token names the requester, and the service sets the deadline."""
 
     model_config = ConfigDict(json_schema_extra=_describe)
 
 
 class NewApprover(messages.NewApprover):
-    """Another person at the customer, under the rules of a new request."""
+    """The new approver. The rules of a new request apply."""
 
     model_config = ConfigDict(
         json_schema_extra={"properties": {"customer_email": _FIELDS["customer_email"]}}
@@ -85,8 +85,8 @@ class Withdrawal(messages.Withdrawal):
     model_config = ConfigDict(json_schema_extra={"properties": {"reason": _NOTE}})
 
 
-class Run(messages.Message):
-    """Which of the requests of one workflow id is meant."""
+class RunQuery(messages.Message):
+    """Selects one of the requests with the same workflow id."""
 
     run: Annotated[
         UUID | None,
@@ -103,7 +103,10 @@ class ListQuery(messages.Message):
     status: Annotated[
         Status | None,
         WithJsonSchema({"$ref": "#/components/schemas/Status"}),
-        Field(description="Only requests with this status."),
+        Field(
+            description="Only requests with this status. The list has only pending and ended"
+            " requests: no request is listed as requested or activating."
+        ),
     ] = None
     search: Annotated[
         str,
@@ -114,7 +117,9 @@ class ListQuery(messages.Message):
             " Upper and lower case are the same.",
         ),
     ] = ""
-    page: Annotated[int, Field(ge=1, le=MAX_PAGE, description="Counted from 1.")] = 1
+    page: Annotated[
+        int, Field(ge=1, le=MAX_PAGE, description="The number of the page, from 1.")
+    ] = 1
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Requests per page.")] = 25
 
     @property
@@ -202,7 +207,7 @@ class RequestPage(ResponseBody):
 
 
 class ActionResult(ResponseBody):
-    """What happened, in a sentence."""
+    """The result of an action. `message` says in a sentence what happened."""
 
     workflow_id: str
     request_id: str

@@ -15,7 +15,9 @@ from smart_accounts.web.http.problem import Problem
 
 VERSION = "1.0"
 _SUMMARY = "Request Smart Accounts for customers, follow the requests and act on them."
-_DESCRIPTION = "Errors are RFC 9457 problems. Times are in UTC. Responses may get more fields."
+_DESCRIPTION = (
+    "Errors are RFC 9457 problems. Times are in UTC. New fields may be added to responses."
+)
 _REFERENCE = "#/components/schemas/{model}"
 
 
@@ -27,7 +29,7 @@ class Document:
         self._path = path
         self._settings = settings
 
-    @cached_property  # built on first use, because it takes half of the application's start
+    @cached_property  # built when first used, because this takes half of the start time
     def content(self) -> dict[str, Any]:
         document = get_openapi(
             title="Smart Account requests",

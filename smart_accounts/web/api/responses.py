@@ -1,4 +1,4 @@
-"""The responses of each operation of the API, for its description."""
+"""The responses of each API operation, for the API description."""
 
 from http import HTTPStatus
 from typing import Any
@@ -27,12 +27,12 @@ def _problem(
     return response
 
 
-_CHALLENGE = {"WWW-Authenticate": "`Bearer`, and what is wrong with the token."}
+_CHALLENGE = {"WWW-Authenticate": "`Bearer`, with the error of the token."}
 
 _ALL: Responses = {
     401: _problem(
         401,
-        "There is no bearer token, or it is forged, not for this service, or expired.",
+        "The bearer token is missing, forged, expired or not for this service.",
         _CHALLENGE,
         detail="The token is rejected: expired token, exp.",
     ),
@@ -49,14 +49,14 @@ _ALL: Responses = {
     ),
     422: _problem(
         422,
-        "One error for each field or parameter that breaks a rule. Nothing was done.",
-        detail="Nothing was done: see the errors.",
+        "A field or parameter breaks a rule. `errors` has one entry per error. Nothing was done.",
+        detail="Nothing was done. See the errors.",
         errors=[{"field": "customer_email", "message": "is required"}],
     ),
     500: _problem(
         500,
-        "A fault of the service.",
-        detail="This is a fault of the service. It is recorded.",
+        "A fault in the service.",
+        detail="This is a fault in the service. It has been recorded.",
     ),
     503: _problem(
         503,
@@ -65,14 +65,14 @@ _ALL: Responses = {
         detail="The database does not respond.",
     ),
 }
-_SENT: Responses = {
+_RATE_LIMITED: Responses = {
     429: _problem(
         429,
         "This address has sent too many requests within a minute.",
         {"Retry-After": "Seconds to wait."},
     )
 }
-_BODY: Responses = {
+_BAD_BODY: Responses = {
     400: _problem(400, "The body is not JSON.", detail="The body is not valid JSON."),
     415: _problem(
         415,
@@ -80,7 +80,7 @@ _BODY: Responses = {
         detail="The body must be application/json.",
     ),
 }
-_ONE: Responses = {
+_NOT_FOUND: Responses = {
     404: _problem(
         404,
         "The caller has no such request.",
@@ -91,7 +91,7 @@ _REJECTED: Responses = {
     409: _problem(
         409,
         "The service rejects the action. `detail` says why.",
-        detail="Too late: the request is active already.",
+        detail="Too late: the request is already active.",
     )
 }
 _DOMAIN_TAKEN: Responses = {
@@ -101,6 +101,7 @@ _DOMAIN_TAKEN: Responses = {
         detail="The domain already has an active Smart Account.",
     )
 }
+_DONE: Responses = {200: {"description": "The action was done."}}
 _CREATED: Responses = {
     201: {
         "description": "The request. Sending it again with the same key returns the same request.",
@@ -114,8 +115,8 @@ _CREATED: Responses = {
     }
 }
 
-CREATE = _ALL | _SENT | _BODY | _DOMAIN_TAKEN | _CREATED
-LIST = _ALL
-GET = _ALL | _ONE
-ACT_WITHOUT_BODY = _ALL | _SENT | _ONE | _REJECTED
-ACT = _ALL | _SENT | _BODY | _ONE | _REJECTED
+CREATE = _ALL | _RATE_LIMITED | _BAD_BODY | _DOMAIN_TAKEN | _CREATED
+LIST = _ALL | {200: {"description": "One page of the list."}}
+GET = _ALL | _NOT_FOUND | {200: {"description": "The request and its emails."}}
+ACT_WITHOUT_BODY = _ALL | _RATE_LIMITED | _NOT_FOUND | _REJECTED | _DONE
+ACT = ACT_WITHOUT_BODY | _BAD_BODY

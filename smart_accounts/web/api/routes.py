@@ -1,4 +1,4 @@
-"""The routes of the API: create a request, look at one's own requests, act on one."""
+"""The routes of the API: create, list and get requests, and act on them."""
 
 import asyncio
 import re
@@ -28,12 +28,12 @@ from smart_accounts.web.api.models import (
     RequestDetail,
     RequestPage,
     RequestSummary,
-    Run,
+    RunQuery,
     Withdrawal,
 )
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services, Web
-from smart_accounts.web.lookup import find_request, visible_to
+from smart_accounts.web.lookup import find_request, requester_filter
 
 START_SECONDS = 1.8  # so that the response comes within two seconds while Temporal is down
 
@@ -45,7 +45,7 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         description="1 to 64 visible ASCII characters that you choose for one request. Sending the"
-        " same body with the same key again returns that request and creates no second one.",
+        " same body with the same key again returns the same request and creates no other one.",
     ),
 ]
 WorkflowId = Annotated[
@@ -59,11 +59,11 @@ WorkflowId = Annotated[
 
 @dataclass(frozen=True)
 class RequestLookup:
-    """Finds the request in the path. Done in the route, so that a bad body is reported first."""
+    """Finds the request in the path. Routes call ``find``, so that a bad body is reported first."""
 
     partner: Caller
     workflow_id: WorkflowId
-    which: Annotated[Run, Query()]
+    query: Annotated[RunQuery, Query()]
     web: Web
 
     async def find(self) -> StoredRequest:
@@ -72,7 +72,7 @@ class RequestLookup:
             self.web.client,
             self.partner,
             self.workflow_id,
-            self.which.request_id,
+            self.query.request_id,
         )
 
 
@@ -90,21 +90,22 @@ router = APIRouter(
 async def create_request(
     new: NewRequest, partner: Caller, response: Response, web: Web, key: Key = None
 ) -> RequestDetail:
-    """
-    The response does not wait for the system checks: its status is `requested`, and its times
-    may differ by a moment. A request that fails the checks becomes `rejected`.
+    """Create a request without waiting for the system checks.
+
+    The status in the response is `requested`, and its times may differ by a moment from the final
+    ones. A request that fails the checks becomes `rejected`.
     """
     if key is not None and not re.fullmatch(_KEY, key):
         message = "must be 1 to 64 visible ASCII characters"
         raise BadInput([FieldError(field="Idempotency-Key", message=message)])
-    request = _made_by(partner, new)
+    request = _full_request(partner, new)
     try:
         async with asyncio.timeout(START_SECONDS):
             started = await web.submission.send(request, key or secrets.token_urlsafe())
             stored = await web.store.requests.find(started.request_id)
     except TimeoutError:
         raise Unavailable(
-            "No response yet. The request may still be created: send it again with the same key."
+            "No response yet. The request may still be created. Send it again with the same key."
         ) from None
     stored = stored or StoredRequest.new(
         started.request_id, request, started.requested_at, status=Status.REQUESTED
@@ -118,12 +119,12 @@ async def create_request(
 async def list_requests(
     query: Annotated[ListQuery, Query()], partner: Caller, web: Web
 ) -> RequestPage:
-    """List the caller's requests, newest first. An operator's list has everybody's requests.
+    """List the caller's requests, newest first. Operators get the requests of all partners.
 
     A new request appears once its system checks have run.
     """
     found = await web.store.listing.page(
-        requester_email=visible_to(partner),
+        requester_email=requester_filter(partner),
         status=query.status,
         search=query.search,
         offset=query.offset,
@@ -143,7 +144,7 @@ async def list_requests(
 
 @router.get("/{workflow_id}", summary="Get a request", responses=responses.GET)
 async def get_request(lookup: Lookup, web: Web) -> RequestDetail:
-    """Get the caller's newest request of a domain, or an older one. An operator sees any."""
+    """Get the caller's newest request for a domain, or an older one. Operators can get any."""
     return await _detail(web, await lookup.find())
 
 
@@ -195,8 +196,8 @@ async def _detail(web: Services, request: StoredRequest) -> RequestDetail:
 async def _find_open(lookup: RequestLookup) -> StoredRequest:
     request = await lookup.find()
     if request.status.is_final:
-        raise Rejected(f"Too late: the request is {request.status} already.")
-    await lookup.web.client.check()  # an action waits longer for a worker than for Temporal
+        raise Rejected(f"Too late: the request is already {request.status}.")
+    await lookup.web.client.check()  # during an outage, an action would take longer to fail
     return request
 
 
@@ -207,7 +208,7 @@ async def _result(request: StoredRequest, action: Awaitable[messages.ActionResul
         raise Rejected("Too late: the request has ended.") from None
 
 
-def _made_by(partner: Partner, new: NewRequest) -> SmartAccountRequest:
+def _full_request(partner: Partner, new: NewRequest) -> SmartAccountRequest:
     try:
         return SmartAccountRequest(**new.model_dump(), requester=partner.requester)
     except ValidationError as error:

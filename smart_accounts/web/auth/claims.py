@@ -1,4 +1,4 @@
-"""From the identity provider's claims about a person to a partner."""
+"""Turn the identity provider's claims about a person into a partner."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def wanted_claims(settings: Settings) -> set[str]:
 
 
 def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
-    """Return the partner whom the claims describe. ``company`` is empty if they name none.
+    """Return the partner whom the claims describe. ``company`` is empty if they have none.
 
     Raises:
         SignInFailed: a claim is missing or breaks a field rule, or the email address is not
@@ -50,14 +50,14 @@ def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
     try:
         person = _Person.model_validate(given, strict=True)
     except ValidationError as error:
-        wrong = field_errors(error)
+        errors = field_errors(error)
         raise SignInFailed(
             "claims",
-            "; ".join(str(each.field) for each in wrong),
-            tuple(f"Your {_LABELS[each.field]} {each.message}." for each in wrong),
+            "; ".join(each.field for each in errors),
+            tuple(f"Your {_LABELS[each.field]} {each.message}." for each in errors),
         ) from None
     if claims.get("email_verified") is not True:
-        # Otherwise a partner could act in the name of somebody else's email address.
+        # An address that is not verified may belong to somebody else.
         raise SignInFailed("email", "the address is not verified")
     return Partner(
         subject=person.subject,

@@ -1,4 +1,4 @@
-"""The question for the company, where the identity provider does not name it."""
+"""Ask for the partner's company if the identity provider does not name it."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -35,12 +35,12 @@ async def save_company(
     path, company = local_path(form.get("next", "/")), form.get("company", "")
     response = RedirectResponse(web.pages.root + path, 303)
     if session.partner.company:
-        return response  # the form was sent twice, or the provider named the company since
+        return response  # the form was sent twice, or the company is known since a newer sign-in
     try:
         given = _CompanyForm(company=company).company
     except ValidationError as error:
-        wrong = f"Your company {field_errors(error)[0].message}."
-        return page("company", 422, next=path, company=company, error=wrong)
+        message = f"Your company {field_errors(error)[0].message}."
+        return page("company", 422, next=path, company=company, error=message)
     subject = session.partner.subject
     stored = await web.store.partners.keep_company(provider.issuer.url, subject, given)
     web.sessions.set_company(response, session, stored)

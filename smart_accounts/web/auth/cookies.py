@@ -1,4 +1,4 @@
-"""Signed cookies that expire at a moment set when they were made."""
+"""Signed cookies that contain the time when they expire."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,10 @@ from itsdangerous import BadData, URLSafeSerializer
 class SignedCookies:
     """Cookies that the browser can read but not change.
 
-    Source: HMAC-SHA256 under a key that is derived by HMAC from a secret key, the cookie's name
-    and the issuer. So one kind of cookie cannot pass for another, and a change of the issuer
-    invalidates them all. The newest key comes first and signs; the others still verify.
+    They are signed with HMAC-SHA256. The signing key is derived by HMAC from a secret key, the
+    cookie's name and the issuer. Therefore one kind of cookie cannot be used as another, and a
+    change of the issuer invalidates all cookies. The first of ``keys`` is the newest. It signs, and
+    the others still verify.
     """
 
     def __init__(self, keys: Sequence[str], public_url: str, issuer: str | None) -> None:
@@ -62,7 +63,7 @@ class SignedCookies:
         )
 
     def _full_name(self, name: str) -> str:
-        # Browsers accept a cookie with this prefix only over https and from this very host.
+        # Browsers accept a cookie with this prefix only over https and only from this host.
         return f"__Host-{name}" if self._https else name
 
     def _signer(self, name: str) -> URLSafeSerializer:

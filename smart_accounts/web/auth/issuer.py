@@ -1,7 +1,7 @@
 """The OpenID issuer: what it publishes about itself, and the tokens that it signs.
 
 Sign-in and API use the same issuer. A sign-in fetches everything again, because sign-ins are rare
-and the issuer may have changed its keys. The API keeps the keys, so that no call waits for the
+and the issuer may have changed its keys. The API caches the keys, so that calls rarely wait for the
 issuer.
 """
 
@@ -23,8 +23,11 @@ from pydantic import AnyHttpUrl, BaseModel, ValidationError
 from smart_accounts.errors import Unavailable
 from smart_accounts.settings import PREFIX
 
-FRESH_SECONDS = 3600  # how long the API accepts a key that the issuer no longer publishes
-# Anybody can send a token that names an unknown key. Such tokens must not cause a fetch each.
+# Pause between two fetches of the keys. For this time, the API still accepts a key that the issuer
+# no longer publishes.
+FRESH_SECONDS = 3600
+# Pause after a failed fetch, or before a fetch because of an unknown key. Anybody can send tokens
+# that name unknown keys, and not every such token may cause a fetch.
 PAUSE_SECONDS = 10
 CACHE_TIMEOUT_SECONDS = 2
 LEEWAY_SECONDS = 60  # clocks differ
@@ -33,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class ProviderDown(Unavailable):
-    """The identity provider does not respond, or not as one should; try again later."""
+    """The identity provider does not respond, or its response is not usable. Try again later."""
 
 
 class InvalidToken(Exception):
@@ -41,7 +44,7 @@ class InvalidToken(Exception):
 
 
 class UnknownKey(InvalidToken):
-    """The token names a key that is not among the given ones; the issuer may have a new key."""
+    """The token names a key that is not in the key set. The issuer may have a new key."""
 
 
 class Configuration(BaseModel):
@@ -71,20 +74,20 @@ class Issuer:
         """Fetch the configuration.
 
         Raises:
-            ProviderDown: there is none, or it is another issuer's.
+            ProviderDown: there is no configuration, or it belongs to another issuer.
         """
         url = self.url.rstrip("/") + "/.well-known/openid-configuration"
         try:
             found = Configuration.model_validate(json_object(await self._http.get(url)))
         except ValidationError as error:
-            wrong = ", ".join(str(each["loc"][0]) for each in error.errors())
-            raise ProviderDown(f"its configuration lacks or misspells: {wrong}") from None
+            fields = ", ".join(str(each["loc"][0]) for each in error.errors())
+            raise ProviderDown(f"missing or invalid in its configuration: {fields}") from None
         if found.issuer != self.url:
-            raise ProviderDown(f"it names itself {found.issuer!r}, not as {PREFIX}OIDC_ISSUER")
+            raise ProviderDown(f"it calls itself {found.issuer!r}, unlike {PREFIX}OIDC_ISSUER")
         return found
 
     async def keys(self, configuration: Configuration) -> KeySet:
-        """Fetch the public keys; the set is empty if none can be used.
+        """Fetch the public keys. The set is empty if no key can be used.
 
         Raises:
             ProviderDown: there is no key set.
@@ -92,12 +95,12 @@ class Issuer:
         return _usable_keys(json_object(await self._http.get(str(configuration.jwks_uri))))
 
     async def cached_keys(self, *, newer_than: KeySet | None = None) -> KeySet:
-        """Return the public keys, at most an hour old, or older while the issuer is down.
+        """Return the public keys. They are at most an hour old, or older if the issuer is down.
 
-        With ``newer_than``, which lacks the wanted key, fetch them again.
+        If a key is missing from the set, pass the set as ``newer_than`` to fetch the keys again.
 
         Raises:
-            Unavailable: no keys are known, or no newer ones can be fetched.
+            Unavailable: no keys are known, or newer keys cannot be fetched.
         """
         if newer_than is None and not self._is_due():
             return self._keys
@@ -110,7 +113,8 @@ class Issuer:
         return self._keys
 
     def _is_due(self) -> bool:
-        return not self._keys or time.monotonic() - self._fetched_at > FRESH_SECONDS
+        pause = PAUSE_SECONDS if self._last_fetch_failed else FRESH_SECONDS
+        return not self._keys or time.monotonic() - self._fetched_at > pause
 
     async def _fetch(self) -> None:
         if time.monotonic() - self._fetched_at < PAUSE_SECONDS:
@@ -150,7 +154,7 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
     """Return the JSON object in a successful response.
 
     Raises:
-        ProviderDown: there is none.
+        ProviderDown: the response is an error or not a JSON object.
     """
     try:
         found = response.json() if response.is_success else None
@@ -182,22 +186,22 @@ def verified_claims(
         claims = jwt.decode(token, keys, registry=registry).claims
         claims_rules.validate(claims)
     except InvalidKeyIdError as error:
-        raise UnknownKey(_words(error)) from None
+        raise UnknownKey(_readable(error)) from None
     except ClaimError as error:
-        raise InvalidToken(f"{_words(error)}, {error.claim}") from None
+        raise InvalidToken(f"{_readable(error)}, {error.claim}") from None
     except JoseError as error:
-        raise InvalidToken(_words(error)) from None
+        raise InvalidToken(_readable(error)) from None
     except (ValueError, TypeError, LookupError, AttributeError):
         raise InvalidToken("not a JWT") from None
     return claims
 
 
-def _words(error: JoseError) -> str:
+def _readable(error: JoseError) -> str:
     return error.error.replace("_", " ")
 
 
 def _usable_keys(published: dict[str, Any]) -> KeySet:
-    """Return the keys that can verify a signature. An unsupported key does not spoil the others."""
+    """Return the keys that can verify a signature. Unsupported keys are ignored."""
     listed = published.get("keys")
     if not isinstance(listed, list):
         return KeySet([])

@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from smart_accounts.errors import Rejected
 from smart_accounts.web.auth.cookies import SignedCookies
 
-LIFETIME = timedelta(minutes=10)  # from leaving our page to coming back
+LIFETIME = timedelta(minutes=10)  # from leaving our page to the return
 MAX_AT_ONCE = 5  # in one browser, for example in tabs that were reopened together
 PREFIX = "sign-in-"
 
@@ -49,7 +49,7 @@ class LoginAttempt:
 
 
 class LoginAttempts:
-    """Keeps each attempt in a cookie of its own, so that two tabs do not disturb each other."""
+    """Keeps each attempt in its own cookie, so that two tabs do not interfere with each other."""
 
     def __init__(self, cookies: SignedCookies) -> None:
         self._cookies = cookies
@@ -63,7 +63,7 @@ class LoginAttempts:
         self._cookies.set(response, _cookie(attempt.state), asdict(attempt), expires)
 
     def find(self, request: Request, state: str) -> LoginAttempt | None:
-        """Return the attempt that this browser began under this state."""
+        """Return the attempt that this browser began with this state."""
         content = self._cookies.read(request, _cookie(state))
         if content is None or not hmac.compare_digest(content["state"].encode(), state.encode()):
             return None

@@ -45,7 +45,7 @@ ALGORITHMS = [
 
 
 class Provider:
-    """The issuer as the place to sign in, where we are the client ``client_id``.
+    """Signs people in at the issuer, where we are the client ``client_id``.
 
     Each method raises ``ProviderDown`` if the provider does not respond in time.
     """
@@ -107,14 +107,14 @@ class Provider:
             if wanted <= set(claims) or not configuration.userinfo_endpoint:
                 return claims
             more = await self._userinfo(configuration.userinfo_endpoint, tokens)
-            if more.get("sub", claims["sub"]) != claims["sub"]:
-                raise SignInFailed("token", "userinfo is about another person")
+            if more and more.get("sub") != claims["sub"]:  # OpenID Connect Core 1.0 §5.3.2
+                raise SignInFailed("token", "userinfo is about another person, or names none")
             return more | claims
 
     async def _id_token_claims(
         self, configuration: Configuration, token: object, attempt: LoginAttempt
     ) -> dict[str, Any]:
-        """Return the claims of an ID token (OpenID Connect Core 1.0, section 3.1.3.7)."""
+        """Return the claims of an ID token (OpenID Connect Core 1.0 §3.1.3.7)."""
         try:
             claims = verified_claims(
                 token,
@@ -127,7 +127,7 @@ class Provider:
             )
         except InvalidToken as invalid:
             raise SignInFailed("token", str(invalid)) from None
-        # A token for several audiences may be meant for another client: azp names the one.
+        # A token for several audiences may be meant for another client. Then azp names that client.
         several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
         if claims.get("azp", None if several else self._client_id) != self._client_id:
             raise SignInFailed("token", "it was issued to another client")
@@ -146,7 +146,7 @@ class Provider:
         if self._client_secret is None:
             form["client_id"] = self._client_id
         elif "client_secret_basic" in configuration.token_endpoint_auth_methods_supported:
-            # Both are form-encoded first (RFC 6749 §2.3.1), because either may hold a colon.
+            # Both parts are form-encoded first (RFC 6749 §2.3.1), because they may contain a colon.
             auth = httpx.BasicAuth(quote(self._client_id, ""), quote(self._client_secret, ""))
         else:
             form |= {"client_id": self._client_id, "client_secret": self._client_secret}
@@ -170,10 +170,10 @@ def _with_query(endpoint: AnyHttpUrl, **query: str) -> str:
 
 @asynccontextmanager
 async def open_provider(settings: Settings) -> AsyncIterator[Provider | None]:
-    """Open the provider that the settings name, or None if they name none.
+    """Open the provider that is set, or yield None if no provider is set.
 
     Raises:
-        BadSetting: only a part of its settings is set.
+        BadSetting: a required setting of the provider is missing.
     """
     issuer, client_id = settings.oidc_issuer, settings.oidc_client_id
     secret = settings.oidc_client_secret

@@ -18,8 +18,8 @@ COOKIE = "session"
 class Partner:
     """A signed-in person. The fields follow the rules of ``Requester``.
 
-    ``subject`` is the identity provider's id of the person. ``company`` is empty until the
-    person has named it, where the provider does not.
+    ``subject`` is the identity provider's id of the person. ``company`` is empty if the
+    provider does not name it and the person has not entered it yet.
     """
 
     subject: str
@@ -39,7 +39,7 @@ class NotSignedIn(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One session. Each form holds ``csrf``, which another site cannot know."""
+    """One session. Each form contains ``csrf``, which other sites cannot know."""
 
     partner: Partner
     csrf: str
@@ -51,20 +51,20 @@ class Session:
 
 
 class Sessions:
-    """Keeps a session in its cookie alone: there is nothing to look up, to store or to lose."""
+    """Keeps each session only in its cookie. The server stores nothing."""
 
     def __init__(self, cookies: SignedCookies) -> None:
         self._cookies = cookies
 
     def begin(self, response: Response, partner: Partner) -> None:
-        """Start a new session, whatever cookie the browser had before."""
+        """Start a new session. It replaces the session that the browser had before."""
         session = Session(
             partner=partner, csrf=secrets.token_urlsafe(), until=datetime.now(UTC) + LIFETIME
         )
         self._save(response, session)
 
     def set_company(self, response: Response, session: Session, company: str) -> None:
-        """Continue the session with the company that the partner named."""
+        """Continue the session with the company that the partner entered."""
         self._save(response, replace(session, partner=replace(session.partner, company=company)))
 
     def end(self, response: Response) -> None:
@@ -76,7 +76,7 @@ class Sessions:
             return None
         try:
             partner = Partner(**content["partner"])
-        except TypeError:  # a genuine cookie of a release with other fields
+        except TypeError:  # a valid cookie from a release with other fields
             return None
         until = datetime.fromtimestamp(content["until"], UTC)
         return Session(partner=partner, csrf=content["csrf"], until=until)

@@ -1,8 +1,8 @@
 """Signing in and out.
 
-``GET /sign-in?next=`` redirects to the identity provider, ``GET /sign-in/callback`` takes the
-browser back, ``POST /sign-out`` ends the session. No form is answered with a redirect to the
-provider, because Chromium applies the policy's ``form-action`` to redirects too.
+``GET /sign-in?next=`` redirects to the identity provider, and ``GET /sign-in/callback`` is where
+the browser returns. ``POST /sign-out`` ends the session. No form is followed by a redirect to the
+provider, because Chromium applies the ``form-action`` of the Content-Security-Policy to redirects.
 """
 
 import logging
@@ -53,7 +53,7 @@ async def return_from_provider(request: Request, provider: ProviderInUse, web: W
     query = request.query_params
     attempt = web.login_attempts.find(request, query.get("state", ""))
     if attempt is None:
-        failed = SignInFailed("state", "not begun in this browser, or more than ten minutes ago")
+        failed = SignInFailed("state", "not started in this browser, or more than ten minutes ago")
         return _failed(web, failed)
     try:
         partner = await _signed_in_partner(web, provider, query, attempt)
@@ -74,9 +74,9 @@ async def sign_out(provider: ProviderInUse, _: SessionForm, web: Web) -> Respons
     except ProviderDown as down:
         _log.warning("signed out here, but not at the identity provider: %s", down)
         url = None
-    # The page goes on to the provider by itself, because the form's response may not redirect.
+    # The page continues to the provider by itself, because a form must not lead to a redirect.
     headers = {"Refresh": f"0; url={url}"} if url else None
-    response = web.pages("signed-out", 200, headers, there=url)
+    response = web.pages("signed-out", 200, headers, provider_url=url)
     web.sessions.end(response)
     return response
 

@@ -29,5 +29,5 @@ async def read_form(request: Request, limit: int = MAX_FORM) -> dict[str, str]:
     """
     body = await read_body(request, limit)
     form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
-    request.state.form = form  # in an outage a page offers to send the form again
+    request.state.form = form  # during an outage, the error page offers to send it again
     return form

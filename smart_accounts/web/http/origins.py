@@ -19,10 +19,13 @@ def _origin(url: str) -> str | None:
     return f"{found.scheme}://{found.host}:{found.port}"
 
 
-def comes_from_elsewhere(headers: Headers, public_url: str) -> bool:
-    """Return True if the browser says that another site sent the form, or hides the origin."""
-    named = headers.getlist("origin") + headers.getlist("referer")
-    return any(_origin(each) != _origin(public_url) for each in named)
+def is_cross_origin(headers: Headers, public_url: str) -> bool:
+    """Return True if ``Origin`` or ``Referer`` names another site or is null.
+
+    Without both headers, return False.
+    """
+    urls = headers.getlist("origin") + headers.getlist("referer")
+    return any(_origin(url) != _origin(public_url) for url in urls)
 
 
 def local_path(path: str) -> str:
@@ -31,10 +34,10 @@ def local_path(path: str) -> str:
 
 
 def sign_in_path(next_page: str) -> str:
-    """Return the path that leads to ``next_page`` through a sign-in."""
+    """Return the path of the sign-in, which continues to ``next_page``."""
     return f"/sign-in?{urlencode({'next': next_page})}"
 
 
 def company_path(next_page: str) -> str:
-    """Return the path that leads to ``next_page`` through the question for the company."""
+    """Return the path of the question for the company, which continues to ``next_page``."""
     return f"/sign-in/company?{urlencode({'next': next_page})}"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from smart_accounts.contract.field_errors import BadInput, FieldError, described
+from smart_accounts.contract.field_errors import BadInput, FieldError, to_field_errors
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 from smart_accounts.web.submission import KeyReused
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class WrongField(BaseModel):
-    """What is wrong with one field. `field` is `request` if it concerns the whole request."""
+    """What is wrong with one field. `field` is `request` if the whole request is wrong."""
 
     field: str
     message: str
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457). `errors` has one entry for each field that is wrong."""
+    """What went wrong (RFC 9457). `errors` has one entry per field that is wrong."""
 
     type: str = Field("about:blank", description="Always `about:blank`; see `status`.")
     title: str
@@ -46,14 +46,14 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     title = HTTPStatus(status).phrase
-    shown = Problem(
+    body = Problem(
         type="about:blank",
         title=title,
         status=status,
         detail=None if detail == title else detail,
         errors=[WrongField(**each.model_dump()) for each in errors] if errors else None,
     )
-    content = shown.model_dump(exclude_none=True)
+    content = body.model_dump(exclude_none=True)
     return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
 
 
@@ -77,21 +77,21 @@ def _add_http_errors(api: FastAPI, router: APIRouter) -> None:
         if any(each["type"] == "json_invalid" for each in found):
             return problem(400, "The body is not valid JSON.")
         # The first part of each location is "body" or "query".
-        return _wrong(described([each | {"loc": each["loc"][1:]} for each in found]))
+        return _invalid_fields(to_field_errors([each | {"loc": each["loc"][1:]} for each in found]))
 
     @api.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:
-        return problem(500, "This is a fault of the service. It is recorded.")
+        return problem(500, "This is a fault in the service. It has been recorded.")
 
 
 def _add_own_errors(api: FastAPI) -> None:
     @api.exception_handler(BadInput)
     async def bad_input(_: Request, error: BadInput) -> Response:
-        return _wrong(error.errors)
+        return _invalid_fields(error.errors)
 
     @api.exception_handler(KeyReused)
     async def key_reused(_: Request, error: KeyReused) -> Response:
-        return _wrong([FieldError(field="Idempotency-Key", message=str(error))])
+        return _invalid_fields([FieldError(field="Idempotency-Key", message=str(error))])
 
     @api.exception_handler(NotFound)
     async def not_found(_: Request, error: NotFound) -> Response:
@@ -108,7 +108,7 @@ def _add_own_errors(api: FastAPI) -> None:
 
 
 def _methods(router: APIRouter, request: Request) -> set[str]:
-    """Return the methods that the path has."""
+    """Return the methods that the path allows."""
     routes = [route for route in router.routes if isinstance(route, APIRoute)]
     return {
         method
@@ -118,5 +118,5 @@ def _methods(router: APIRouter, request: Request) -> set[str]:
     }
 
 
-def _wrong(errors: Sequence[FieldError]) -> Response:
-    return problem(422, "Nothing was done: see the errors.", errors)
+def _invalid_fields(errors: Sequence[FieldError]) -> Response:
+    return problem(422, "Nothing was done. See the errors.", errors)

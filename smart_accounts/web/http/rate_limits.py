@@ -1,4 +1,4 @@
-"""How often one address may send something, sign in, or try links that do not exist."""
+"""How often one client may send forms, call the API, sign in or try unknown links."""
 
 import math
 import time
@@ -14,18 +14,17 @@ from smart_accounts.web.http.problem import problem
 from smart_accounts.web.rendering import Pages
 
 # Each has a namespace, because two limits of the same size would share one count.
-SENT = RateLimitItemPerMinute(120, namespace="sent")
-# By programs. What they start has limits of its own.
-CALLED = RateLimitItemPerMinute(600, namespace="called")
+FORMS = RateLimitItemPerMinute(120, namespace="forms")
+API_CALLS = RateLimitItemPerMinute(600, namespace="api-calls")  # new requests have other limits too
 SIGN_INS = RateLimitItemPerMinute(30, namespace="sign-ins")
 UNKNOWN_LINKS = RateLimitItemPerMinute(30, namespace="unknown-links")
 
 
 class RateLimits:
-    """Counts per client address, in this process. Opening a valid link is never limited.
+    """Counts per client address, in this process. Opening a valid link is not limited.
 
     Behind a proxy uvicorn takes the address from ``X-Forwarded-For``, if the proxy's own address
-    is among ``FORWARDED_ALLOW_IPS``.
+    is in ``FORWARDED_ALLOW_IPS``.
     """
 
     def __init__(self, app: ASGIApp, pages: Pages) -> None:
@@ -46,7 +45,7 @@ class RateLimits:
             return
         response: Response | None = None
 
-        async def watch(message: Message) -> None:
+        async def send_unless_limited(message: Message) -> None:
             nonlocal response
             if message["type"] == "http.response.start":
                 is_unknown = message["status"] == 404
@@ -55,7 +54,7 @@ class RateLimits:
             if response is None:
                 await send(message)
 
-        await self._app(scope, receive, watch)
+        await self._app(scope, receive, send_unless_limited)
         if response:
             await response(scope, receive, send)
 
@@ -65,7 +64,7 @@ class RateLimits:
         if scope["path"].startswith("/api/"):
             detail = "This address has sent too many requests within a minute."
             return problem(429, detail, None, headers)
-        return self._pages("too-many", 429, headers)
+        return self._pages("too-many-requests", 429, headers)
 
 
 def _limit_of(scope: Scope) -> RateLimitItem | None:
@@ -73,7 +72,7 @@ def _limit_of(scope: Scope) -> RateLimitItem | None:
         return SIGN_INS
     if scope["method"] != "POST":
         return None
-    return CALLED if scope["path"].startswith("/api/") else SENT
+    return API_CALLS if scope["path"].startswith("/api/") else FORMS
 
 
 def _client(scope: Scope) -> str:

@@ -8,8 +8,8 @@ SECURITY_HEADERS = {
         "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "
         "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
-    # Not no-referrer: with it browsers send "Origin: null" with our own forms, as another site
-    # may do too. Other sites get no referrer either way.
+    # Not no-referrer. With it, browsers would send "Origin: null" with our own forms, which other
+    # sites can do too. Other sites get no referrer in either case.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",

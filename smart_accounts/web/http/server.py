@@ -1,4 +1,4 @@
-"""The web server. It shuts down in order even while pages listen for events."""
+"""The web server. It shuts down cleanly even while pages listen for events."""
 
 import asyncio
 import socket

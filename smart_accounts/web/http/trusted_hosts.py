@@ -9,16 +9,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_accounts.web.http.problem import problem
 
-_FROM_INSIDE = ("/healthz", "/readyz", "/hooks/bounces")  # under any name
+_INTERNAL = ("/healthz", "/readyz", "/hooks/bounces")  # allowed under any host name
 _FOR_PROGRAMS = ("/api/", "/openapi.json", "/static/")
 
 
 class TrustedHosts:
-    """Responds only under the public address and loopback addresses.
+    """Responds only under the public host name and loopback addresses.
 
-    Under another name a page could be cached or shown as somebody else's. On a developer's
-    machine a page redirects from ``localhost`` to ``127.0.0.1`` or the other way, because forms
-    and sign-ins work only under the public address.
+    Under another name, a page could be cached or shown as part of another site. On a developer's
+    machine, pages redirect from ``localhost`` to ``127.0.0.1`` or the reverse, because forms and
+    sign-ins work only under the public address.
     """
 
     def __init__(self, app: ASGIApp, base_url: str) -> None:
@@ -27,7 +27,7 @@ class TrustedHosts:
         self._host = urlsplit(base_url).hostname or ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in _FROM_INSIDE:
+        if scope["type"] == "http" and scope["path"] not in _INTERNAL:
             host = _name(Headers(scope=scope).get("host", ""))
             if host != self._host:
                 response = self._response_elsewhere(host, scope)
@@ -48,8 +48,8 @@ class TrustedHosts:
 
 
 def _misdirected(path: str) -> Response:
-    words = "This is not the address of this service."
-    return problem(421, words) if path.startswith("/api/") else PlainTextResponse(words, 421)
+    text = "This is not the address of this service."
+    return problem(421, text) if path.startswith("/api/") else PlainTextResponse(text, 421)
 
 
 def _name(host: str) -> str:

@@ -1,1 +1,1 @@
-"""The partner's pages: request a Smart Account, see what became of it, act on it."""
+"""The partner's pages: request a Smart Account, follow the request, act on it."""

@@ -1,4 +1,4 @@
-"""What a requester can do about a request. Each action shows its result on the request's page."""
+"""The requester's actions on a request. The page of the request shows the result."""
 
 from collections.abc import Awaitable
 
@@ -81,7 +81,7 @@ async def _act(
 async def _show_problem(
     detail: DetailPage, request: StoredRequest, name: str, error: SmartAccountsError
 ) -> Response:
-    """Show the page again, with what is wrong beside the action and with what was typed."""
+    """Show the page again, with the error next to the action and with the typed values."""
     message, status, headers = str(error), 409, {}
     if isinstance(error, BadInput):
         label = "The reason" if name == "withdraw" else "New approver's email"

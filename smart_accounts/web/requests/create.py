@@ -1,4 +1,4 @@
-"""From the form through Review Request to Smart Account Request Complete."""
+"""Create a request: the form, Review Request and Smart Account Request Complete."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 from smart_accounts.web.requests.form import LABELS, RequestForm
 from smart_accounts.web.requests.templating import RequestPage, request_path, starting_page
 
-CHECK_SECONDS = 1.0  # a worker usually checks a request within a tenth of that
+CHECK_SECONDS = 1.0  # a worker usually checks a request within a tenth of this
 POLL_SECONDS = 0.1
 
 router = APIRouter(prefix="/requests", include_in_schema=False)
@@ -33,7 +33,7 @@ async def new_form(_: SignedIn, page: RequestPage) -> Response:
 
 @router.post("/new")
 async def change_form(_: SignedIn, sent: SessionForm, page: RequestPage) -> Response:
-    """Go back from the review to the form. Nothing that was typed is lost."""
+    """Go back from the review to the form, with everything that was typed."""
     return _form_page(page, RequestForm.of(sent))
 
 
@@ -41,26 +41,26 @@ async def change_form(_: SignedIn, sent: SessionForm, page: RequestPage) -> Resp
 async def review(partner: SignedIn, sent: SessionForm, page: RequestPage) -> Response:
     form = RequestForm.of(sent)
     try:
-        wanted = form.request(partner.requester)
+        request = form.to_request(partner.requester)
     except BadInput as error:
         return _form_page(page, form, 422, errors=error.errors)
-    return _review_page(page, wanted, form.id)
+    return _review_page(page, request, form.id)
 
 
 @router.post("")
 async def send(partner: SignedIn, sent: SessionForm, page: RequestPage, web: Web) -> Response:
     form = RequestForm.of(sent)
     try:
-        wanted = form.request(partner.requester)
+        request = form.to_request(partner.requester)
     except BadInput as error:
         return _form_page(page, form, 422, errors=error.errors)
     try:
-        started = await web.submission.send(wanted, form.key(wanted))
+        started = await web.submission.send(request, form.idempotency_key(request))
     except Rejected as error:
-        own = await _own_request(web, partner, wanted)
-        return _form_page(page, form, 409, refused=str(error), open_one=own)
+        existing = await _own_request(web, partner, request)
+        return _form_page(page, form, 409, rejected=str(error), existing=existing)
     except Unavailable:
-        return _review_page(page, wanted, form.id, status=503)
+        return _review_page(page, request, form.id, status=503)
     path = f"/requests/{started.workflow_id}/complete?run={started.request_id}"
     return RedirectResponse(web.pages.root + path, 303)
 
@@ -69,7 +69,7 @@ async def send(partner: SignedIn, sent: SessionForm, page: RequestPage, web: Web
 async def complete(
     request: VisibleRequest, partner: SignedIn, page: RequestPage, web: Web
 ) -> Response:
-    # Wait for the system checks, because that is better than a page that says "wait".
+    # Wait for the system checks for a moment, so that most users never see the starting page.
     give_up_at = asyncio.get_running_loop().time() + CHECK_SECONDS
     while request.status is Status.REQUESTED:
         if asyncio.get_running_loop().time() > give_up_at:
@@ -89,25 +89,27 @@ def _form_page(
     status: int = 200,
     *,
     errors: tuple[FieldError, ...] = (),
-    refused: str | None = None,
-    open_one: StoredRequest | None = None,
+    rejected: str | None = None,
+    existing: StoredRequest | None = None,
 ) -> Response:
-    beside = {name: [each.message for each in errors if each.field == name] for name in LABELS}
+    field_errors = {
+        name: [error.message for error in errors if error.field == name] for name in LABELS
+    }
     return page(
         "requests/form",
         status,
         form=form,
         labels=LABELS,
         errors=errors,
-        beside=beside,
-        refused=refused,
-        open_one=open_one,
+        field_errors=field_errors,
+        rejected=rejected,
+        existing=existing,
     )
 
 
 def _review_page(
     page: Callable[..., HTMLResponse],
-    wanted: SmartAccountRequest,
+    request: SmartAccountRequest,
     form_id: str,
     status: int = 200,
 ) -> Response:
@@ -116,21 +118,21 @@ def _review_page(
         "requests/review",
         status,
         {"Retry-After": str(RETRY_AFTER_SECONDS)} if is_outage else None,
-        wanted=wanted,
-        form=RequestForm.showing(wanted, form_id),
-        deadline=datetime.now(UTC) + wanted.acceptance_window,
-        oddities=oddities(wanted),
-        again=is_outage,
+        request=request,
+        form=RequestForm.from_request(request, form_id),
+        deadline=datetime.now(UTC) + request.acceptance_window,
+        warnings=oddities(request),
+        is_outage=is_outage,
     )
 
 
 async def _own_request(
-    web: Services, partner: Partner, wanted: SmartAccountRequest
+    web: Services, partner: Partner, request: SmartAccountRequest
 ) -> StoredRequest | None:
     """Return the partner's own request that holds the domain, so that the page can link to it."""
     try:
         newest = await web.store.listing.newest(
-            workflow_id_of(wanted.account_domain), requester_email=partner.email
+            workflow_id_of(request.account_domain), requester_email=partner.email
         )
     except Unavailable:
         return None

@@ -1,4 +1,4 @@
-"""One request: its facts and its timeline, kept up to date."""
+"""The page of one request: its facts, its timeline and its actions."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
-from smart_accounts.contract.messages import RequestStatus, Status
+from smart_accounts.contract.messages import ActionMessage, RequestStatus, Status
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import CheckedRequest, SignedIn, VisibleRequest, Web
@@ -18,14 +18,12 @@ from smart_accounts.web.requests.timeline import Snapshot, timeline
 
 QUERY_SECONDS = 1.0  # how long the page waits for a worker
 DONE_COOKIE = "news"
-"""Names the action that was done, from its form to the next view of the page."""
+"""Passes the name of a completed action to the next view of the page."""
 
 DONE = {
-    "resend": "A new activation email is on its way. The previous link no longer works.",
-    "replace-approver": (
-        "The new approver gets an activation email. The previous link no longer works."
-    ),
-    "withdraw": "The request is withdrawn. The customer is told.",
+    "resend": ActionMessage.RESENT,
+    "replace-approver": ActionMessage.APPROVER_REPLACED,
+    "withdraw": ActionMessage.WITHDRAWN,
 }
 
 router = APIRouter(prefix="/requests/{workflow_id}", include_in_schema=False)
@@ -38,7 +36,7 @@ class DetailPage:
     web: Web
     partner: SignedIn
     page: RequestPage
-    asked: Request
+    http_request: Request
 
     async def show(
         self,
@@ -53,25 +51,26 @@ class DetailPage:
         snapshot = await Snapshot.load(self.web.store, request.id)
         assert snapshot  # requests are never deleted
         is_settled = snapshot.is_settled(now)
-        live = None if is_settled else await self._live_status(request)
+        workflow_status = None if is_settled else await self._workflow_status(request)
+        is_decided = workflow_status is not None and workflow_status.decided_at is not None
         return self.page(
             "requests/detail",
             status,
             headers,
             request=snapshot.request,
             version=snapshot.version,
-            timeline=timeline(snapshot, live),
+            timeline=timeline(snapshot, workflow_status),
             is_settled=is_settled,
-            can_act=snapshot.request.awaits_answer and not (live and live.decided_at),
-            left=request.deadline - now,
+            can_act=snapshot.request.awaits_answer and not is_decided,
+            remaining=request.deadline - now,
             done=done,
             problem=problem,
-            typed=getattr(self.asked.state, "form", {}),
+            typed=getattr(self.http_request.state, "form", {}),
             web_ui=self._web_ui(request) if self.partner.is_operator else None,
         )
 
-    async def _live_status(self, request: StoredRequest) -> RequestStatus | None:
-        """Return the workflow's own status, or None if it does not respond: the store is enough."""
+    async def _workflow_status(self, request: StoredRequest) -> RequestStatus | None:
+        """Return the status from the workflow, or None if no worker responds."""
         try:
             async with asyncio.timeout(QUERY_SECONDS):
                 return await self.web.client.status(request.workflow_id, run_id=request.id)
@@ -91,7 +90,7 @@ Detail = Annotated[DetailPage, Depends()]
 async def show(request: VisibleRequest, detail: Detail) -> Response:
     if request.status is Status.REQUESTED:
         return starting_page(detail.page, request)
-    done = DONE.get(detail.asked.cookies.get(DONE_COOKIE, ""))
+    done = DONE.get(detail.http_request.cookies.get(DONE_COOKIE, ""))
     response = await detail.show(request, done=done)
     if done:
         response.delete_cookie(DONE_COOKIE, path=done_cookie_path(detail, request))

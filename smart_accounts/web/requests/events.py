@@ -8,17 +8,17 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.web.requests.timeline import Snapshot
 
 POLL_SECONDS = 2.0
-STREAM_SECONDS = 60.0  # then the browser connects again
+STREAM_SECONDS = 60.0  # after this, the browser connects again
 RECONNECT_MILLISECONDS = 2000
 
 
 async def changes(
     store: AccountStore, request_id: str, seen: str, closing: asyncio.Event
 ) -> AsyncIterator[str]:
-    """Yield one event when the request differs from the version that the page has ``seen``.
+    """Yield one event when the request differs from the version that the page shows (``seen``).
 
-    The page then loads the new version and listens again. The stream ends after a minute, and at
-    once when ``closing`` is set.
+    The page then loads the new version and listens again. The stream ends after a minute, or
+    immediately when ``closing`` is set.
     """
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
     end = asyncio.get_running_loop().time() + STREAM_SECONDS

@@ -1,4 +1,4 @@
-"""The request form: from the text that was typed to a request, or to what is wrong with it."""
+"""The request form: turns the typed text into a request, or into error messages."""
 
 import hashlib
 import re
@@ -27,7 +27,7 @@ _ENTRY = re.compile(r"entry (\d+) (.*)")
 
 @dataclass(frozen=True)
 class RequestForm:
-    """The fields as text. ``id`` is given when the form is opened and stays until it is sent."""
+    """The fields as text. ``id`` is set when the form is opened, and kept until it is sent."""
 
     values: Mapping[str, str]
     id: str
@@ -38,20 +38,20 @@ class RequestForm:
         return cls(values, sent.get("form_id", "")[:64] or secrets.token_urlsafe(16))
 
     @classmethod
-    def showing(cls, request: SmartAccountRequest, form_id: str) -> "RequestForm":
+    def from_request(cls, request: SmartAccountRequest, form_id: str) -> "RequestForm":
         """Return the form with the normalised values of a request."""
         values = {name: getattr(request, name) or "" for name in LABELS}
         return cls(values | {ADDRESSES: "\n".join(request.user_emails)}, form_id)
 
     @property
     def addresses(self) -> list[str]:
-        return [each for each in _SEPARATORS.split(self.values[ADDRESSES]) if each]
+        return [part for part in _SEPARATORS.split(self.values[ADDRESSES]) if part]
 
-    def request(self, requester: Requester) -> SmartAccountRequest:
+    def to_request(self, requester: Requester) -> SmartAccountRequest:
         """Return the request.
 
         Raises:
-            BadInput: one sentence for each thing that is wrong, to be shown beside its field.
+            BadInput: the form has errors. Each error is a sentence to show next to its field.
         """
         given = {name: value for name, value in self.values.items() if value.strip()}
         try:
@@ -68,11 +68,11 @@ class RequestForm:
             text = f"Entry {number}, “{self.addresses[int(number) - 1]}”, {rule}."
         return FieldError(field=error.field, message=text)
 
-    def key(self, request: SmartAccountRequest) -> str:
-        """Return the idempotency key: the same content from one form is sent only once.
+    def idempotency_key(self, request: SmartAccountRequest) -> str:
+        """Return the idempotency key. The same content of the same form creates one request.
 
-        It includes the content, so that a form that was changed after going back is a new
-        request.
+        The key depends on the content, so that a form that is changed after going back creates
+        another request.
         """
         content = f"{self.id}:{request.model_dump_json()}"
         return hashlib.sha256(content.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What pages call statuses and emails."""
+"""The names of statuses and emails on pages."""
 
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.store.records import StoredRequest
@@ -27,16 +27,16 @@ STATUS_FILTERS = {
     for status, label in STATUS_LABELS.items()
     if status is Status.PENDING or status.is_final
 }
-"""The statuses that the store records."""
+"""The statuses that the store can hold. Only these can be searched for."""
 
 EMAIL_LABELS = {
     EmailKind.ACTIVATION: "Activation email",
     EmailKind.REQUEST_RECEIVED: "Confirmation of your request",
     EmailKind.REMINDER: "Reminder",
-    EmailKind.EXPIRING: "Notice that nobody has answered",
+    EmailKind.EXPIRING: "Notice that there is no answer yet",
     EmailKind.ACTIVATED: "Confirmation of the activation",
     EmailKind.WELCOME: "Welcome email",
-    EmailKind.ACCESS_GRANTED: "Email about the access",
+    EmailKind.ACCESS_GRANTED: "Notice of access",
     EmailKind.LAPSED: "Notice that the request lapsed",
     EmailKind.DECLINED: "Notice that the customer declined",
     EmailKind.WITHDRAWN: "Notice of the withdrawal",
@@ -46,19 +46,19 @@ EMAIL_LABELS = {
 DELIVERY_LABELS = {
     EmailState.QUEUED: "waiting",
     EmailState.SENT: "sent",
-    EmailState.BOUNCED: "came back",
+    EmailState.BOUNCED: "bounced",
     EmailState.FAILED: "refused",
 }
 
 
 def decided_by(request: StoredRequest) -> str:
-    """Return who made the decision, in words that the requester knows."""
+    """Return who made the decision, as a name or address that the requester knows."""
     match request.decided_by:
         case None | "customer":
             return request.customer_email
         case "requester":
             return f"{request.requester_name}, {request.requester_company}"
         case "operator":
-            return "our operators"
+            return "an operator"
         case address:
             return address

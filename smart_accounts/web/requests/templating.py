@@ -1,4 +1,4 @@
-"""What the templates of the request pages need besides their own values."""
+"""Values that every template of the request pages needs."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,10 +24,10 @@ async def _request_page(page: Page) -> Callable[..., HTMLResponse]:
     return partial(
         page,
         now=datetime.now(UTC),
-        statuses=STATUS_LABELS,
-        tones=STATUS_TONES,
+        status_labels=STATUS_LABELS,
+        status_tones=STATUS_TONES,
         email_labels=EMAIL_LABELS,
-        delivery=DELIVERY_LABELS,
+        delivery_labels=DELIVERY_LABELS,
     )
 
 

@@ -1,8 +1,8 @@
-"""One request as a timeline: what happened, what is under way and what comes next.
+"""The timeline of a request: what has happened, what is in progress and what comes next.
 
-The store is the source, also when Temporal no longer has the request. Only the workflow knows
-which emails were never tried and when the next reminder is due. Both are left out if no worker
-responds.
+It comes from the store, which keeps requests longer than Temporal does. Only the workflow knows
+which emails nobody has tried to send yet and when the next reminder is due. Both are left out if
+no worker responds.
 """
 
 import hashlib
@@ -40,38 +40,38 @@ _DELIVERY: dict[EmailState, tuple[str, Tone, tuple[str, ...]]] = {
     EmailState.QUEUED: (
         "not accepted yet",
         Tone.WAITING,
-        ("The mail server asks us to try again later. We do so for five days.",),
+        ("The mail server asks us to try again later. We keep trying for five days.",),
     ),
     EmailState.BOUNCED: (
-        "came back",
+        "bounced",
         Tone.BAD,
         ("It was sent, but could not be delivered.",),
     ),
-    EmailState.FAILED: ("refused", Tone.BAD, ("The mail server does not accept it.",)),
+    EmailState.FAILED: ("refused", Tone.BAD, ("The mail server did not accept it.",)),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One entry of the timeline. ``written`` is text of the mail server or the customer."""
+    """One entry of the timeline. ``quote`` is text from the mail server or the customer."""
 
     title: str
     tone: Tone
     at: datetime | None = None
     lines: tuple[str, ...] = ()
-    written: str | None = None
+    quote: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What the store has about one request."""
+    """One request and its emails, as the store has them."""
 
     request: StoredRequest
     emails: tuple[EmailStatus, ...]
 
     @property
     def version(self) -> str:
-        """A short hash that differs whenever something changed."""
+        """A short hash that changes whenever the request or one of its emails does."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def is_settled(self, now: datetime) -> bool:
@@ -87,21 +87,24 @@ class Snapshot:
         return cls(request=request, emails=await store.emails.statuses(request))
 
 
-def timeline(snapshot: Snapshot, live: RequestStatus | None) -> list[Step]:
+def timeline(snapshot: Snapshot, workflow_status: RequestStatus | None) -> list[Step]:
     """Return the steps, oldest first. Steps without a time come last."""
     request = snapshot.request
     past = [_requested(request), *_email_steps(snapshot.emails)]
     if request.decided_at and request.status != Status.REJECTED:
         past.append(_decision(request, request.decided_at))
     past.sort(key=lambda step: step.at or request.requested_at)
-    queued = untried(snapshot.emails, live.emails if live else ())
-    return [*past, *map(_untried_email, queued), *_next(request, live)]
+    in_workflow = workflow_status.emails if workflow_status else ()
+    waiting = unsent(snapshot.emails, in_workflow)
+    return [*past, *map(_unsent_email, waiting), *_next(request, workflow_status)]
 
 
-def untried(stored: Iterable[EmailStatus], live: Iterable[EmailStatus]) -> Iterator[EmailStatus]:
-    """Yield the emails that the workflow has queued and nobody has tried to send yet."""
+def unsent(
+    stored: Iterable[EmailStatus], in_workflow: Iterable[EmailStatus]
+) -> Iterator[EmailStatus]:
+    """Yield the emails that the workflow has queued and that nobody has tried to send yet."""
     tried = Counter((each.kind, each.recipient) for each in stored)
-    for each in live:
+    for each in in_workflow:
         key = (each.kind, each.recipient)
         if tried[key]:
             tried[key] -= 1
@@ -113,7 +116,7 @@ def _requested(request: StoredRequest) -> Step:
     by = f"By {request.requester_name}, {request.requester_company}."
     if request.status == Status.REJECTED:
         return Step(
-            title="Requested, and rejected by our checks",
+            title="Requested and rejected by our checks",
             tone=Tone.BAD,
             at=request.requested_at,
             lines=(by, request.reason or ""),
@@ -128,27 +131,28 @@ def _requested(request: StoredRequest) -> Step:
 
 def _email_steps(emails: Iterable[EmailStatus]) -> Iterator[Step]:
     def group(email: EmailStatus) -> tuple[object, ...]:
-        # The added users get the same email at the same time, so they share one step.
-        alone = None if email.kind == EmailKind.ACCESS_GRANTED else (email.at, email.recipient)
-        return email.kind, email.state, email.answer, alone
+        # The added users get the same email at the same time, so these emails share one step.
+        is_shared = email.kind == EmailKind.ACCESS_GRANTED
+        own = () if is_shared else (email.at, email.recipient)
+        return email.kind, email.state, email.answer, own
 
-    for _, alike in groupby(emails, group):
-        yield _email_step(list(alike))
+    for _, grouped in groupby(emails, group):
+        yield _email_step(list(grouped))
 
 
-def _email_step(alike: list[EmailStatus]) -> Step:
-    first = alike[0]
-    words, tone, lines = _DELIVERY[first.state]
+def _email_step(emails: list[EmailStatus]) -> Step:
+    first = emails[0]
+    label, tone, lines = _DELIVERY[first.state]
     return Step(
-        title=f"{EMAIL_LABELS[first.kind]} {words}",
+        title=f"{EMAIL_LABELS[first.kind]} {label}",
         tone=tone,
         at=first.at,
-        lines=("To " + ", ".join(email.recipient for email in alike), *lines),
-        written=first.answer,
+        lines=("To " + ", ".join(email.recipient for email in emails), *lines),
+        quote=first.answer,
     )
 
 
-def _untried_email(email: EmailStatus) -> Step:
+def _unsent_email(email: EmailStatus) -> Step:
     return Step(
         title=f"{EMAIL_LABELS[email.kind]} on its way",
         tone=Tone.WAITING,
@@ -162,27 +166,31 @@ def _decision(request: StoredRequest, at: datetime) -> Step:
         Status.ACTIVE: ("Accepted: the account is active", Tone.GOOD, f"By {by}."),
         Status.DECLINED: ("Declined", Tone.BAD, f"By {by}. No account was opened."),
         Status.WITHDRAWN: ("Withdrawn", Tone.DONE, f"By {by}. No account was opened."),
-        Status.LAPSED: ("Lapsed", Tone.BAD, "Nobody answered in time. No account was opened."),
+        Status.LAPSED: (
+            "Lapsed",
+            Tone.BAD,
+            "The customer did not answer in time. No account was opened.",
+        ),
         Status.UNDELIVERABLE: (
             "Ended as undeliverable",
             Tone.BAD,
             f"The activation email did not reach {request.customer_email}.",
         ),
     }[request.status]
-    return Step(title=title, tone=tone, at=at, lines=(line,), written=request.reason)
+    return Step(title=title, tone=tone, at=at, lines=(line,), quote=request.reason)
 
 
-def _next(request: StoredRequest, live: RequestStatus | None) -> Iterator[Step]:
+def _next(request: StoredRequest, workflow_status: RequestStatus | None) -> Iterator[Step]:
     answer = request.answer
     if not request.status.is_final and answer:
-        what = "acceptance" if answer == "accepted" else "answer"
-        line = f"We have the customer's {what}. It takes effect in a moment."
+        kind = "acceptance" if answer == "accepted" else "answer"
+        line = f"We have the customer's {kind}. It takes effect in a moment."
         yield Step(title="Answered", tone=Tone.WAITING, lines=(line,))
-    elif not request.status.is_final and live and live.decided_at:
+    elif not request.status.is_final and workflow_status and workflow_status.decided_at:
         line = "A decision was made. It takes effect in a moment."
         yield Step(title="Decided", tone=Tone.WAITING, lines=(line,))
-    elif live and live.next_step:
-        yield Step(title="What comes next", tone=Tone.NEXT, lines=(live.next_step,))
+    elif workflow_status and workflow_status.next_step:
+        yield Step(title="What comes next", tone=Tone.NEXT, lines=(workflow_status.next_step,))
     elif not request.status.is_final:
         line = f"Waits for the customer's answer until {utc(request.deadline)}."
         yield Step(title="What comes next", tone=Tone.NEXT, lines=(line,))

@@ -1,16 +1,16 @@
-// Keeps the page of one request up to date: the server tells that something changed, then the
-// parts that differ are taken from the page as it is now. What somebody is typing stays.
+// Updates the page of one request. When the server reports a change, the script loads the page
+// again and replaces the parts that differ. A part that is unchanged keeps what the user is typing.
 const status = () => document.querySelector("[data-events]");
 let stream;
 
 function listen() {
   stream?.close();
-  // A browser has few connections to spare for pages that nobody is looking at.
+  // Browsers allow few connections per site, so a hidden page must not hold one.
   if (document.hidden || !status()) return;
   stream = new EventSource(status().dataset.events);
   stream.addEventListener("changed", refresh);
   stream.addEventListener("error", () => {
-    // It connects again by itself, except where it was answered something else than a stream.
+    // The browser reconnects by itself, unless the response was not an event stream.
     if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 10000);
   });
 }
@@ -18,12 +18,12 @@ function listen() {
 async function refresh() {
   stream.close();
   try {
-    const answer = await fetch(status().dataset.page);
-    if (!answer.ok || answer.redirected) throw new Error(answer.status);
-    show(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    const response = await fetch(status().dataset.page);
+    if (!response.ok || response.redirected) throw new Error(response.status);
+    show(new DOMParser().parseFromString(await response.text(), "text/html"));
     listen();
   } catch {
-    setTimeout(listen, 10000); // signed out or an outage: the page stays readable
+    setTimeout(listen, 10000); // signed out or an outage; the page stays readable
   }
 }
 
@@ -38,11 +38,11 @@ function show(page) {
   document.querySelector("main").className = page.querySelector("main").className;
   document.title = page.title;
   const steps = document.querySelectorAll(".timeline .what strong");
-  const badge = document.querySelector(".standing .badge");
-  const news = [...steps].filter((step) => !step.closest(".next")).pop();
-  document.getElementById("news").textContent = `${badge.textContent}. ${news.textContent}.`;
+  const badge = document.querySelector(".current-status .badge");
+  const lastStep = [...steps].filter((step) => !step.closest(".next")).pop();
+  document.getElementById("announcement").textContent = `${badge.textContent}. ${lastStep.textContent}.`;
 }
 
 document.addEventListener("visibilitychange", listen);
-document.getElementById("by-itself").hidden = false;
+document.getElementById("live-hint").hidden = false;
 listen();

@@ -1,9 +1,10 @@
-"""The API's description: for programs and for people, and nothing of it from elsewhere."""
+"""The description of the API, for programs and for people."""
 
 import re
 from typing import Any
 
-from smart_accounts.contract.messages import AccountWish, NewApprover, Withdrawal
+from smart_accounts.contract.messages import AccountDetails, NewApprover, Withdrawal
+from tests.support.api import Api
 
 OPERATIONS = {
     ("post", "/api/v1/requests"),
@@ -15,15 +16,15 @@ OPERATIONS = {
 }
 
 
-async def described(api: Any) -> dict[str, Any]:
-    answer = await api.http.get("/openapi.json", headers={"Authorization": ""})
-    assert answer.headers["content-type"] == "application/json"
-    document: dict[str, Any] = answer.json()
+async def openapi_document(api: Api) -> dict[str, Any]:
+    response = await api.http.get("/openapi.json", headers={"Authorization": ""})
+    assert response.headers["content-type"] == "application/json"
+    document: dict[str, Any] = response.json()
     return document
 
 
-async def test_every_operation_names_its_errors_and_wants_a_token(api: Any) -> None:
-    document = await described(api)
+async def test_every_operation_lists_its_errors_and_needs_a_token(api: Api) -> None:
+    document = await openapi_document(api)
     found = {(method, path) for path, item in document["paths"].items() for method in item}
     assert found == OPERATIONS
     assert document["servers"] == [{"url": "https://accounts.example"}]
@@ -31,19 +32,19 @@ async def test_every_operation_names_its_errors_and_wants_a_token(api: Any) -> N
         for operation in item.values():
             assert operation["security"] == [{"accessToken": []}]
             assert {"401", "403", "422", "500", "503"} <= operation["responses"].keys()
-            for status, answer in operation["responses"].items():
-                [media_type] = answer["content"]
+            for status, response in operation["responses"].items():
+                [media_type] = response["content"]
                 kind = "application/problem+json" if status >= "400" else "application/json"
                 assert media_type == kind
                 if status >= "400":
-                    example = answer["content"][media_type]["example"]
+                    example = response["content"][media_type]["example"]
                     assert str(example["status"]) == status
 
 
-async def test_bodies_are_described_as_they_are_read(api: Any) -> None:
-    schemas = (await described(api))["components"]["schemas"]
+async def test_schemas_match_the_models(api: Api) -> None:
+    schemas = (await openapi_document(api))["components"]["schemas"]
     for name, model in (
-        ("NewRequest", AccountWish),
+        ("NewRequest", AccountDetails),
         ("NewApprover", NewApprover),
         ("Withdrawal", Withdrawal),
     ):
@@ -55,13 +56,13 @@ async def test_bodies_are_described_as_they_are_read(api: Any) -> None:
     assert (await api.http.post("/api/v1/requests", json=example)).status_code == 201
 
 
-async def test_page_tells_every_operation_and_loads_nothing_from_elsewhere(api: Any) -> None:
+async def test_page_lists_every_operation_and_loads_nothing_foreign(api: Api) -> None:
     page = await api.http.get("/docs")
     assert page.status_code == 200
     for method, path in OPERATIONS:
         assert f"{method.upper()} {path}" in page.text
-    for told in ("Idempotency-Key", "account_name", "reason", "smart-accounts", "503"):
-        assert told in page.text
+    for words in ("Idempotency-Key", "account_name", "reason", "smart-accounts", "503"):
+        assert words in page.text
     assert "<code>&lt;</code>" in page.text
     assert "`" not in page.text
     assert "<script" not in page.text

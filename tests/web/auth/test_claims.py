@@ -1,21 +1,21 @@
-"""From claims to a partner."""
-
-from typing import Any
+"""How the claims of the provider become a partner."""
 
 import pytest
 from starlette.responses import JSONResponse
 
+from tests.support.identity_provider import NewVisitor, Visitor
+
 
 @pytest.mark.parametrize("verified", [False, None, "true", 1])
-async def test_an_address_that_is_not_verified_is_not_taken(visitor: Any, verified: Any) -> None:
+async def test_unverified_email_is_rejected(visitor: Visitor, verified: object) -> None:
     visitor.provider.person["email_verified"] = verified
-    answer = await visitor.signs_in()
-    visitor.stays_out(answer, "has not verified your email address", 403)
-    assert "Verify it in your account" in answer.text
+    response = await visitor.sign_in()
+    visitor.check_rejected(response, "has not verified your email address", 403)
+    assert "Verify it in your account" in response.text
 
 
 @pytest.mark.parametrize(
-    ("claim", "value", "says"),
+    ("claim", "value", "reason"),
     [
         ("email", None, "Your email address is required."),
         ("email", "a@b.example, c@d.example", "Your email address must be one email address"),
@@ -29,37 +29,38 @@ async def test_an_address_that_is_not_verified_is_not_taken(visitor: Any, verifi
         ("sub", "s" * 256, "Your identifier"),
     ],
 )
-async def test_a_claim_that_breaks_a_field_rule_is_told(
-    visitor: Any, claim: str, value: Any, says: str
+async def test_invalid_claim_is_named(
+    visitor: Visitor, claim: str, value: object, reason: str
 ) -> None:
-    visitor.provider.token[claim] = value
-    visitor.stays_out(await visitor.signs_in(), says, 403)
+    visitor.provider.token_changes[claim] = value
+    visitor.check_rejected(await visitor.sign_in(), reason, 403)
 
 
-async def test_claims_that_the_id_token_lacks_come_from_userinfo(visitor: Any) -> None:
-    visitor.provider.userinfo = visitor.provider.person | {"sub": "pat", "name": "Pat from there"}
+async def test_userinfo_adds_missing_claims(visitor: Visitor) -> None:
+    visitor.provider.userinfo = visitor.provider.person | {"sub": "pat", "name": "Pat of userinfo"}
     visitor.provider.person = {"name": "Pat Lee"}
-    assert (await visitor.signs_in()).status_code == 303
-    assert visitor.session.partner.email == "pat@partner.example"
-    assert visitor.session.partner.name == "Pat Lee"
+    assert (await visitor.sign_in()).status_code == 303
+    assert visitor.partner.email == "pat@partner.example"
+    assert visitor.partner.name == "Pat Lee"
 
 
-async def test_userinfo_about_somebody_else_is_not_taken(visitor: Any) -> None:
-    visitor.provider.userinfo = visitor.provider.person | {"sub": "kim"}
+@pytest.mark.parametrize("subject", [{"sub": "kim"}, {}], ids=str)
+async def test_userinfo_about_another_person_is_rejected(
+    visitor: Visitor, subject: dict[str, str]
+) -> None:
+    visitor.provider.userinfo = visitor.provider.person | subject
     visitor.provider.person = {}
-    visitor.stays_out(await visitor.signs_in(), "could not make sure")
+    visitor.check_rejected(await visitor.sign_in(), "could not verify")
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_provider_that_keeps_userinfo_to_itself_has_said_all(
-    visitor: Any, status: int
-) -> None:
-    visitor.provider.answers["/userinfo"] = JSONResponse({}, status)
+async def test_sign_in_works_without_access_to_userinfo(visitor: Visitor, status: int) -> None:
+    visitor.provider.responses["/userinfo"] = JSONResponse({}, status)
     del visitor.provider.person["roles"]
-    assert (await visitor.signs_in()).status_code == 303
+    assert (await visitor.sign_in()).status_code == 303
     visitor.provider.person = {}
     visitor.http.cookies.clear()
-    visitor.stays_out(await visitor.signs_in(), "Your email address is required.", 403)
+    visitor.check_rejected(await visitor.sign_in(), "Your email address is required.", 403)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +75,14 @@ async def test_a_provider_that_keeps_userinfo_to_itself_has_said_all(
         (None, False),
     ],
 )
-async def test_an_operator_is_who_has_the_role(visitor: Any, roles: Any, is_operator: bool) -> None:
+async def test_operator_needs_the_role(visitor: Visitor, roles: object, is_operator: bool) -> None:
     visitor.provider.person["roles"] = roles
-    await visitor.signs_in()
-    assert visitor.session.partner.is_operator is is_operator
+    await visitor.sign_in()
+    assert visitor.partner.is_operator is is_operator
 
 
-async def test_claims_may_be_named_otherwise(visit: Any) -> None:
-    visitor = await visit(
+async def test_settings_name_the_claims(new_visitor: NewVisitor) -> None:
+    visitor = await new_visitor(
         oidc_company_claim="https://partner.example/org",
         oidc_operator_claim="groups",
         oidc_operator_role="ops",
@@ -89,6 +90,6 @@ async def test_claims_may_be_named_otherwise(visit: Any) -> None:
     visitor.provider.person = {
         name: value for name, value in visitor.provider.person.items() if name != "company"
     } | {"https://partner.example/org": "Org Ltd", "groups": ["ops"]}
-    await visitor.signs_in()
-    assert visitor.session.partner.company == "Org Ltd"
-    assert visitor.session.partner.is_operator
+    await visitor.sign_in()
+    assert visitor.partner.company == "Org Ltd"
+    assert visitor.partner.is_operator

@@ -1,50 +1,51 @@
-"""The one question: which company, where the identity provider does not know it."""
+"""The page that asks for the company, where the identity provider does not know it."""
 
-from typing import Any
-
+import httpx
 import pytest
 
 from smart_accounts.contract.messages import Requester
+from tests.support.identity_provider import NewVisitor, Visitor
 
 
 @pytest.fixture
-async def visitor(visit: Any, request: pytest.FixtureRequest) -> Any:
-    """Somebody new without a company."""
-    visitor = await visit()
+async def visitor(new_visitor: NewVisitor, request: pytest.FixtureRequest) -> Visitor:
+    """A new person without a company."""
+    visitor = await new_visitor()
     del visitor.provider.person["company"]
-    visitor.provider.token["sub"] = request.node.name
+    visitor.provider.token_changes["sub"] = request.node.name
     return visitor
 
 
-async def answers(visitor: Any, company: str, **more: str) -> Any:
-    form = {"csrf": visitor.session.csrf, "company": company, "next": "/requests/new"} | more
+async def send_company(visitor: Visitor, company: str, **changes: str) -> httpx.Response:
+    csrf = visitor.open_session.csrf
+    form = {"csrf": csrf, "company": company, "next": "/requests/new"} | changes
     return await visitor.http.post("/sign-in/company", data=form)
 
 
-async def test_it_is_asked_once_and_kept(visitor: Any) -> None:
-    sent = await visitor.signs_in("/requests/new")
+async def test_company_is_asked_for_once(visitor: Visitor) -> None:
+    sent = await visitor.sign_in("/requests/new")
     assert sent.headers["location"] == "/sign-in/company?next=%2Frequests%2Fnew"
-    asked = await visitor.http.get(sent.headers["location"])
-    assert asked.status_code == 200
-    assert "Which company are you with?" in asked.text
-    assert 'name="next" value="/requests/new"' in asked.text
-    csrf, until = visitor.session.csrf, visitor.session.until
+    page = await visitor.http.get(sent.headers["location"])
+    assert page.status_code == 200
+    assert "Which company are you with?" in page.text
+    assert 'name="next" value="/requests/new"' in page.text
+    csrf, until = visitor.open_session.csrf, visitor.open_session.until
 
-    done = await answers(visitor, "  Partner   & Söhne ")
+    done = await send_company(visitor, "  Partner   & Söhne ")
     assert (done.status_code, done.headers["location"]) == (303, "/requests/new")
-    assert visitor.session.partner.requester == Requester(
+    assert visitor.partner.requester == Requester(
         email="pat@partner.example", name="Pat Lee", company="Partner & Söhne"
     )
-    # The session is the one it was: it ends when it would have.
-    assert (visitor.session.csrf, visitor.session.until) == (csrf, until)
+    # The session stays the same and does not last longer.
+    assert (visitor.open_session.csrf, visitor.open_session.until) == (csrf, until)
 
     visitor.http.cookies.clear()
-    assert (await visitor.signs_in("/requests")).headers["location"] == "/requests"
-    assert visitor.session.partner.company == "Partner & Söhne"
+    assert (await visitor.sign_in("/requests")).headers["location"] == "/requests"
+    assert visitor.partner.company == "Partner & Söhne"
 
 
 @pytest.mark.parametrize(
-    ("company", "says"),
+    ("company", "message"),
     [
         ("", "Your company must not be empty."),
         ("<b>", "Your company must not contain &lt; or &gt;."),
@@ -52,66 +53,66 @@ async def test_it_is_asked_once_and_kept(visitor: Any) -> None:
         ("a\u202eb", "Your company must not contain control or invisible characters."),
     ],
 )
-async def test_a_bad_answer_is_told_and_kept_to_be_put_right(
-    visitor: Any, company: str, says: str
+async def test_invalid_company_is_kept_in_the_form(
+    visitor: Visitor, company: str, message: str
 ) -> None:
-    await visitor.signs_in()
-    answer = await answers(visitor, company)
-    assert answer.status_code == 422
-    assert says in answer.text
-    assert 'aria-invalid="true"' in answer.text
-    assert 'name="next" value="/requests/new"' in answer.text
+    await visitor.sign_in()
+    response = await send_company(visitor, company)
+    assert response.status_code == 422
+    assert message in response.text
+    assert 'aria-invalid="true"' in response.text
+    assert 'name="next" value="/requests/new"' in response.text
     if company.startswith("x"):
-        assert f'value="{company}"' in answer.text
-    assert visitor.session.partner.company == ""
+        assert f'value="{company}"' in response.text
+    assert visitor.partner.company == ""
 
 
-async def test_the_first_answer_stays(visitor: Any) -> None:
-    await visitor.signs_in()
+async def test_first_company_stays(visitor: Visitor) -> None:
+    await visitor.sign_in()
     cookie = visitor.http.cookies["session"]
-    await answers(visitor, "First Ltd")
-    assert (await answers(visitor, "Second Ltd")).headers["location"] == "/requests/new"
-    assert visitor.session.partner.company == "First Ltd"
-    visitor.keeps(cookie)  # another tab, still without
-    await answers(visitor, "Third Ltd")
-    assert visitor.session.partner.company == "First Ltd"
+    await send_company(visitor, "First Ltd")
+    assert (await send_company(visitor, "Second Ltd")).headers["location"] == "/requests/new"
+    assert visitor.partner.company == "First Ltd"
+    visitor.set_session_cookie(cookie)  # another tab, which has the old cookie
+    await send_company(visitor, "Third Ltd")
+    assert visitor.partner.company == "First Ltd"
 
 
-async def test_nobody_takes_another_company_than_the_providers(visitor: Any) -> None:
+async def test_company_of_the_provider_cannot_be_changed(visitor: Visitor) -> None:
     visitor.provider.person["company"] = "Partner Ltd"
-    await visitor.signs_in()
-    assert (await answers(visitor, "Somebody Else Ltd")).headers["location"] == "/requests/new"
-    assert visitor.session.partner.company == "Partner Ltd"
-    subject = visitor.session.partner.subject
+    await visitor.sign_in()
+    assert (await send_company(visitor, "Another Ltd")).headers["location"] == "/requests/new"
+    assert visitor.partner.company == "Partner Ltd"
+    subject = visitor.partner.subject
     assert await visitor.site.store.partners.company_of(visitor.provider.url, subject) is None
 
 
-async def test_a_partner_of_another_provider_is_another_partner(visitor: Any) -> None:
-    await visitor.signs_in()
-    await answers(visitor, "Partner Ltd")
-    partners, subject = visitor.site.store.partners, visitor.session.partner.subject
+async def test_company_is_kept_per_provider_and_person(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    await send_company(visitor, "Partner Ltd")
+    partners, subject = visitor.site.store.partners, visitor.partner.subject
     assert await partners.company_of(visitor.provider.url, subject) == "Partner Ltd"
     assert await partners.company_of("https://other.example", subject) is None
     assert await partners.company_of(visitor.provider.url, "another") is None
 
 
-async def test_a_form_from_elsewhere_is_not_taken(visitor: Any) -> None:
-    await visitor.signs_in()
-    assert (await answers(visitor, "Evil Ltd", csrf="x")).status_code == 403
-    assert visitor.session.partner.company == ""
+async def test_form_without_the_csrf_token_is_rejected(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    assert (await send_company(visitor, "Evil Ltd", csrf="x")).status_code == 403
+    assert visitor.partner.company == ""
 
 
-async def test_it_leads_to_no_other_site(visitor: Any) -> None:
-    await visitor.signs_in()
+async def test_form_never_redirects_to_another_site(visitor: Visitor) -> None:
+    await visitor.sign_in()
     page = await visitor.http.get("/sign-in/company", params={"next": "//evil.example"})
     assert 'name="next" value="/"' in page.text
-    answer = await answers(visitor, "Partner Ltd", next="https://evil.example/")
-    assert answer.headers["location"] == "/"
-    there = await visitor.http.get("/sign-in/company", params={"next": "//evil.example"})
-    assert there.headers["location"] == "/"
+    response = await send_company(visitor, "Partner Ltd", next="https://evil.example/")
+    assert response.headers["location"] == "/"
+    redirect = await visitor.http.get("/sign-in/company", params={"next": "//evil.example"})
+    assert redirect.headers["location"] == "/"
 
 
-async def test_who_is_not_signed_in_is_not_asked(visitor: Any) -> None:
+async def test_page_needs_a_sign_in(visitor: Visitor) -> None:
     assert (await visitor.http.get("/sign-in/company")).status_code == 303
     form = {"company": "Partner Ltd"}
     assert (await visitor.http.post("/sign-in/company", data=form)).status_code == 401

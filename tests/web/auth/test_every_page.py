@@ -1,4 +1,4 @@
-"""Each page around the sign-in, looked at in a real browser."""
+"""How each page of the sign-in looks in a real browser."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,85 +8,89 @@ import pytest
 from playwright.async_api import expect
 from starlette.responses import JSONResponse
 
+from tests.support.browser import OpenPage
+from tests.support.identity_provider import Visitor
 from tests.support.looks import look, show
 
-Answer = Awaitable[httpx.Response]
+Open = Callable[[Visitor], Awaitable[httpx.Response]]
+"""Puts the visitor into a state and returns the response with its page."""
 
 
-def comes_back(**query: str) -> Callable[[Any], Answer]:
-    """What the identity provider's answer leads to; a ``state`` among it is a stranger's."""
+def callback(**changes: str) -> Open:
+    """Come back from the provider with this query changed."""
 
-    async def opened(visitor: Any) -> Any:
-        return await visitor.comes_back(**await visitor.goes() | query)
-
-    return opened
-
-
-def signs_in(**claims: Any) -> Callable[[Any], Answer]:
-    """With these claims in the ID token."""
-
-    async def opened(visitor: Any) -> Any:
-        visitor.provider.token |= claims
-        return await visitor.signs_in("/requests/new")
+    async def opened(visitor: Visitor) -> httpx.Response:
+        return await visitor.open_callback(**await visitor.start_sign_in() | changes)
 
     return opened
 
 
-async def company(visitor: Any) -> Any:
-    await signs_in(sub="nobody-yet", company=None)(visitor)
+def sign_in(**claims: Any) -> Open:
+    """Sign in with these claims in the ID token."""
+
+    async def opened(visitor: Visitor) -> httpx.Response:
+        visitor.provider.token_changes |= claims
+        return await visitor.sign_in("/requests/new")
+
+    return opened
+
+
+async def company(visitor: Visitor) -> httpx.Response:
+    await sign_in(sub="new-person", company=None)(visitor)
     return await visitor.http.get("/sign-in/company?next=/requests/new")
 
 
-async def company_refused(visitor: Any) -> Any:
+async def company_with_error(visitor: Visitor) -> httpx.Response:
     await company(visitor)
-    form = {"csrf": visitor.session.csrf, "company": "<Partner>"}
+    form = {"csrf": visitor.open_session.csrf, "company": "<Partner>"}
     return await visitor.http.post("/sign-in/company", data=form)
 
 
-async def provider_away(visitor: Any) -> Any:
-    visitor.provider.answers["/.well-known/openid-configuration"] = JSONResponse({}, 500)
+async def provider_down(visitor: Visitor) -> httpx.Response:
+    visitor.provider.responses["/.well-known/openid-configuration"] = JSONResponse({}, 500)
     return await visitor.http.get("/sign-in")
 
 
-async def signed_out(visitor: Any) -> Any:
-    await visitor.signs_in()
-    return await visitor.http.post("/sign-out", data={"csrf": visitor.session.csrf})
+async def signed_out(visitor: Visitor) -> httpx.Response:
+    await visitor.sign_in()
+    return await visitor.http.post("/sign-out", data={"csrf": visitor.open_session.csrf})
 
 
-async def signed_out_here_alone(visitor: Any) -> Any:
-    visitor.provider.configuration["end_session_endpoint"] = None
+async def signed_out_only_here(visitor: Visitor) -> httpx.Response:
+    visitor.provider.configuration_changes["end_session_endpoint"] = None
     return await signed_out(visitor)
 
 
-NOT_IN = "You are not signed in"
-PAGES: dict[str, tuple[int, str, Callable[[Any], Answer]]] = {
+NOT_SIGNED_IN = "You are not signed in"
+PAGES: dict[str, tuple[int, str, Open]] = {
     "start": (200, "Smart Account requests", lambda visitor: visitor.http.get("/")),
-    "stranger": (400, NOT_IN, comes_back(state="not-ours")),
-    "denied": (403, NOT_IN, comes_back(error="access_denied")),
-    "provider-failed": (400, NOT_IN, comes_back(error="temporarily_unavailable")),
-    "token": (400, NOT_IN, signs_in(nonce="another")),
-    "email": (403, NOT_IN, signs_in(email_verified=False)),
-    "claims": (403, NOT_IN, signs_in(name="", email="a@b.example, c@d.example")),
+    "foreign-state": (400, NOT_SIGNED_IN, callback(state="not-ours")),
+    "denied": (403, NOT_SIGNED_IN, callback(error="access_denied")),
+    "provider-failed": (400, NOT_SIGNED_IN, callback(error="temporarily_unavailable")),
+    "invalid-token": (400, NOT_SIGNED_IN, sign_in(nonce="another")),
+    "unverified-email": (403, NOT_SIGNED_IN, sign_in(email_verified=False)),
+    "invalid-claims": (403, NOT_SIGNED_IN, sign_in(name="", email="a@b.example, c@d.example")),
     "company": (200, "Which company are you with?", company),
-    "company-refused": (422, "Which company are you with?", company_refused),
-    "provider-down": (503, "Sign-in does not work right now", provider_away),
+    "company-with-error": (422, "Which company are you with?", company_with_error),
+    "provider-down": (503, "Sign-in is not available right now", provider_down),
     "signed-out": (200, "You are signed out", signed_out),
-    "signed-out-here-alone": (200, "You are signed out", signed_out_here_alone),
-    "signed-out-meanwhile": (
-        *(401, "You are no longer signed in"),
+    "signed-out-only-here": (200, "You are signed out", signed_out_only_here),
+    "session-ended": (
+        401,
+        "You are no longer signed in",
         lambda visitor: visitor.http.post("/requests/review"),
     ),
 }
 
 
 @pytest.mark.parametrize("name", PAGES)
-async def test_the_page_is_accessible_small_and_all_ours(
-    name: str, visitor: Any, new_page: Any
+async def test_page_is_accessible_and_small(
+    name: str, visitor: Visitor, new_page: OpenPage
 ) -> None:
-    status, heading, opened = PAGES[name]
-    answer = await opened(visitor)
-    assert answer.status_code == status
+    status, heading, open_page = PAGES[name]
+    response = await open_page(visitor)
+    assert response.status_code == status
     async with new_page() as page:
-        await show(page, answer, visitor.http)
+        await show(page, response, visitor.http)
         await expect(page.get_by_role("heading", level=1)).to_have_text(heading)
         await look(page, f"sign-in-{name}")

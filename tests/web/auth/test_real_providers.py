@@ -1,11 +1,11 @@
-"""Sign-in at providers that other people wrote: the one of ``make run``, and a certified one."""
+"""Sign-in at two real providers: that of ``make run``, and a certified one."""
 
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
@@ -17,6 +17,9 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from smart_accounts.local.people import provider_command
+from tests.support.browser import OpenPage
+from tests.support.ports import FreePort
+from tests.support.site import OpenSite, Site
 
 HERE = Path(__file__).parent
 LOCAL = {"oidc_client_id": "smart-accounts", "oidc_client_secret": "any"}
@@ -25,21 +28,21 @@ CERTIFIED_SITE = "https://accounts.example"  # as provider.mjs has registered it
 
 @contextmanager
 def running(command: list[str | Path], url: str, **options: Any) -> Iterator[str]:
-    """A provider's program, until the block ends."""
+    """Run the program of a provider until the block ends."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **quiet | options) as process:
         give_up_at = time.monotonic() + 60
         try:
-            while not answers(f"{url}/.well-known/openid-configuration"):
+            while not responds(f"{url}/.well-known/openid-configuration"):
                 assert process.poll() is None, "the provider ended"
-                assert time.monotonic() < give_up_at, "the provider does not answer"
+                assert time.monotonic() < give_up_at, "the provider does not respond"
                 time.sleep(0.05)
             yield url
         finally:
             process.kill()
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     try:
         return httpx.get(url).is_success
     except httpx.TransportError:
@@ -47,7 +50,7 @@ def answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def local_provider(free_port: Callable[[], int]) -> Iterator[str]:
+def local_provider(free_port: FreePort) -> Iterator[str]:
     port = free_port()
     with running(provider_command(port), f"http://127.0.0.1:{port}") as issuer:
         yield issuer
@@ -55,9 +58,9 @@ def local_provider(free_port: Callable[[], int]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def certified_provider(
-    free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+    free_port: FreePort, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """npm's ``oidc-provider``: it insists on PKCE, registered addresses and the right secret."""
+    """npm's ``oidc-provider``, which checks PKCE, the redirect address and the client secret."""
     npm, node = shutil.which("npm"), shutil.which("node")
     assert npm, "needs node and npm: make test installs them for root, or apt-get install npm"
     assert node
@@ -74,24 +77,24 @@ def certified_provider(
 
 @pytest.fixture
 async def person() -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody's browser, at the provider."""
+    """The browser of a person at the provider."""
     async with httpx.AsyncClient(timeout=30) as browser:
         yield browser
 
 
-async def session_at(site: Any) -> Any:
-    """What the layout says of the session: whose it is, and the token of its form."""
+async def session_at(site: Site) -> tuple[str, str] | None:
+    """Return the name of the partner and the CSRF token that the layout shows."""
     page = (await site.http.get("/")).text
     name, csrf = re.search(r"<p>([^<]*)<small>", page), re.search(r'"csrf" value="(.*)"', page)
     return (unescape(name[1]), csrf[1]) if name and csrf else None
 
 
-# ---- the local one -------------------------------------------------------------------------
+# ---- the local provider --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("who", ["Pat Lee", "Kim Roy", "Oda Ray (operator)"])
-async def test_the_people_of_make_run_sign_in(
-    open_site: Any, local_provider: str, person: httpx.AsyncClient, who: str
+async def test_people_of_make_run_sign_in(
+    open_site: OpenSite, local_provider: str, person: httpx.AsyncClient, who: str
 ) -> None:
     async with open_site(oidc_issuer=local_provider, **LOCAL) as site:
         sent = await site.http.get("/sign-in?next=/requests")
@@ -99,11 +102,13 @@ async def test_the_people_of_make_run_sign_in(
         assert back.next_request
         done = await site.http.get("/sign-in/callback", params=back.next_request.url.params)
         assert (done.status_code, done.headers["location"]) == (303, "/requests")
-        assert (await session_at(site))[0] == who.partition(" (")[0]
+        session = await session_at(site)
+        assert session
+        assert session[0] == who.partition(" (")[0]
 
 
-async def test_somebody_unknown_to_it_has_no_verified_address(
-    open_site: Any, local_provider: str, person: httpx.AsyncClient
+async def test_unknown_person_has_no_verified_address(
+    open_site: OpenSite, local_provider: str, person: httpx.AsyncClient
 ) -> None:
     async with open_site(oidc_issuer=local_provider, **LOCAL) as site:
         sent = await site.http.get("/sign-in")
@@ -114,30 +119,30 @@ async def test_somebody_unknown_to_it_has_no_verified_address(
         assert await session_at(site) is None
 
 
-# ---- the certified one ---------------------------------------------------------------------
+# ---- the certified provider ----------------------------------------------------------------
 
 
-async def through_its_pages(person: httpx.AsyncClient, url: str, login: str) -> httpx.URL:
-    """Sign in and consent; answers where the provider sends the browser in the end."""
-    answer = await person.get(url)
+async def sign_in_at_provider(person: httpx.AsyncClient, url: str, login: str) -> httpx.URL:
+    """Sign in and consent. Return the address to which the provider sends the browser back."""
+    response = await person.get(url)
     for _ in range(20):
-        if answer.next_request and str(answer.next_request.url).startswith(CERTIFIED_SITE):
-            return answer.next_request.url
-        if answer.next_request:
-            answer = await person.send(answer.next_request)
+        if response.next_request and str(response.next_request.url).startswith(CERTIFIED_SITE):
+            return response.next_request.url
+        if response.next_request:
+            response = await person.send(response.next_request)
             continue
-        assert answer.status_code == 200, answer.text
-        action = re.search(r'<form[^>]* action="([^"]+)"', answer.text)
+        assert response.status_code == 200, response.text
+        action = re.search(r'<form[^>]* action="([^"]+)"', response.text)
         assert action
-        hidden = re.findall(r'type="hidden" name="(\w+)" value="(\w*)"', answer.text)
+        hidden = re.findall(r'type="hidden" name="(\w+)" value="(\w*)"', response.text)
         form = dict(hidden) | {"login": login, "password": "any"}
-        answer = await person.post(urljoin(str(answer.url), unescape(action[1])), data=form)
-    raise AssertionError("the provider sends nobody back")
+        response = await person.post(urljoin(str(response.url), unescape(action[1])), data=form)
+    raise AssertionError("the provider does not send the browser back")
 
 
 @pytest.mark.parametrize("secret", ["a secret: 100% ours", None])
-async def test_a_certified_provider_signs_in_and_out(
-    open_site: Any, certified_provider: str, person: httpx.AsyncClient, secret: str | None
+async def test_certified_provider_signs_in_and_out(
+    open_site: OpenSite, certified_provider: str, person: httpx.AsyncClient, secret: str | None
 ) -> None:
     client = "confidential" if secret else "public"
     async with open_site(
@@ -147,33 +152,35 @@ async def test_a_certified_provider_signs_in_and_out(
         oidc_client_secret=secret,
     ) as site:
         sent = await site.http.get("/sign-in?next=/requests")
-        back = await through_its_pages(person, sent.headers["location"], "pat")
+        back = await sign_in_at_provider(person, sent.headers["location"], "pat")
         assert back.params["iss"] == certified_provider
         done = await site.http.get("/sign-in/callback", params=back.params)
         assert (done.status_code, done.headers["location"]) == (303, "/requests"), done.text
-        name, csrf = await session_at(site)
+        session = await session_at(site)
+        assert session
+        name, csrf = session
         assert name == "Pat Lee"
 
         out = await site.http.post("/sign-out", data={"csrf": csrf})
         assert await session_at(site) is None
-        there = out.headers["refresh"].partition("url=")[2]
-        assert str(await through_its_pages(person, there, "pat")) == f"{CERTIFIED_SITE}/"
+        url = out.headers["refresh"].partition("url=")[2]
+        assert str(await sign_in_at_provider(person, url, "pat")) == f"{CERTIFIED_SITE}/"
 
 
-async def test_a_certified_provider_with_an_address_it_did_not_verify(
-    open_site: Any, certified_provider: str, person: httpx.AsyncClient
+async def test_certified_provider_with_an_unverified_address(
+    open_site: OpenSite, certified_provider: str, person: httpx.AsyncClient
 ) -> None:
     settings = {"oidc_issuer": certified_provider, "oidc_client_id": "public"}
     async with open_site(public_url=CERTIFIED_SITE, **settings) as site:
         sent = await site.http.get("/sign-in")
-        back = await through_its_pages(person, sent.headers["location"], "unverified")
+        back = await sign_in_at_provider(person, sent.headers["location"], "unverified")
         done = await site.http.get("/sign-in/callback", params=back.params)
         assert done.status_code == 403
         assert "has not verified your email address" in done.text
 
 
-async def test_a_wrong_secret_is_told_to_the_operator(
-    open_site: Any,
+async def test_wrong_client_secret_is_logged(
+    open_site: OpenSite,
     certified_provider: str,
     person: httpx.AsyncClient,
     caplog: pytest.LogCaptureFixture,
@@ -185,36 +192,36 @@ async def test_a_wrong_secret_is_told_to_the_operator(
         oidc_client_secret="wrong",
     ) as site:
         sent = await site.http.get("/sign-in")
-        back = await through_its_pages(person, sent.headers["location"], "pat")
+        back = await sign_in_at_provider(person, sent.headers["location"], "pat")
         done = await site.http.get("/sign-in/callback", params=back.params)
         assert done.status_code == 400
-    assert "the code was refused: invalid_client" in caplog.text
+    assert "the code was rejected: invalid_client" in caplog.text
 
 
 # ---- in a browser --------------------------------------------------------------------------
 
 
-async def only_here(page: Page) -> None:
-    """The local provider's pages load a style sheet from afar; tests stay on this machine."""
+async def block_other_machines(page: Page) -> None:
+    """Block the style sheet that the local provider's pages load from the internet."""
 
-    async def decide(route: Route) -> None:
-        near = route.request.url.startswith("http://127.0.0.1:")
-        await (route.continue_() if near else route.abort())
+    async def continue_or_abort(route: Route) -> None:
+        is_local = route.request.url.startswith("http://127.0.0.1:")
+        await (route.continue_() if is_local else route.abort())
 
-    await page.route("**", decide)
+    await page.route("**", continue_or_abort)
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-async def test_in_a_browser_from_the_start_page_and_out_again(
-    serve: Any, local_provider: str, new_page: Any, scripts: bool
+async def test_sign_in_and_out_in_a_browser(
+    open_served_site: OpenSite, local_provider: str, new_page: OpenPage, scripts: bool
 ) -> None:
     async with (
-        serve(oidc_issuer=local_provider, **LOCAL) as site,
+        open_served_site(oidc_issuer=local_provider, **LOCAL) as site,
         new_page(java_script_enabled=scripts) as page,
     ):
-        await only_here(page)
-        problems: list[str] = []
-        page.on("console", lambda message: problems.append(message.text))
+        await block_other_machines(page)
+        messages: list[str] = []
+        page.on("console", lambda message: messages.append(message.text))
         await page.goto(site.url)
         await page.get_by_role("link", name="Sign in").click()
         await page.get_by_role("button", name="Pat Lee").click()
@@ -224,24 +231,24 @@ async def test_in_a_browser_from_the_start_page_and_out_again(
         assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == ("session", True, "Lax")
 
         await page.get_by_role("button", name="Sign out").click()
-        # Through our policy's form-action 'self', by way of our own page, to the provider's.
+        # Our page continues at the provider, although our policy has form-action 'self'.
         await page.get_by_role("button", name="End session").click()
         await expect(page.get_by_role("link", name="Sign in")).to_be_visible()
         assert page.url == f"{site.url}/"
         assert await page.context.cookies(site.url) == []
-        assert [each for each in problems if "Content Security Policy" in each] == []
+        assert [text for text in messages if "Content Security Policy" in text] == []
 
 
-async def test_in_a_browser_the_question_for_the_company(
-    serve: Any, local_provider: str, new_page: Any
+async def test_company_page_in_a_browser(
+    open_served_site: OpenSite, local_provider: str, new_page: OpenPage
 ) -> None:
     claims = {"email": "new@partner.example", "email_verified": True, "name": "Ny Partner"}
     httpx.put(f"{local_provider}/users/new", json=claims).raise_for_status()
     async with (
-        serve(oidc_issuer=local_provider, **LOCAL) as site,
+        open_served_site(oidc_issuer=local_provider, **LOCAL) as site,
         new_page(viewport={"width": 390, "height": 800}) as page,
     ):
-        await only_here(page)
+        await block_other_machines(page)
         await page.goto(f"{site.url}/sign-in")
         await page.get_by_placeholder("sub").fill("new")
         await page.get_by_role("button", name="Authorize").click()

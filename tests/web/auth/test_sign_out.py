@@ -1,75 +1,77 @@
-"""Signing out: here, and at the provider if it offers that."""
+"""Signing out here, and at the provider if it offers that."""
 
-from typing import Any
-
+import httpx
 import pytest
 from starlette.responses import JSONResponse
 
 from smart_accounts.web.auth import provider
+from tests.support.identity_provider import Visitor
 
 
-async def signs_out(visitor: Any, **headers: str) -> Any:
-    form = {"csrf": visitor.session.csrf}
-    return await visitor.http.post("/sign-out", data=form, headers=headers)
+async def sign_out(visitor: Visitor) -> httpx.Response:
+    form = {"csrf": visitor.open_session.csrf}
+    return await visitor.http.post("/sign-out", data=form)
 
 
-async def test_it_ends_the_session_and_goes_on_to_the_provider(visitor: Any) -> None:
-    await visitor.signs_in()
-    answer = await signs_out(visitor)
-    assert answer.status_code == 200
-    assert "You are signed out" in answer.text
-    assert "Pat Lee" not in answer.text
+async def test_sign_out_ends_the_session_and_continues_at_the_provider(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    response = await sign_out(visitor)
+    assert response.status_code == 200
+    assert "You are signed out" in response.text
+    assert "Pat Lee" not in response.text
     assert visitor.session is None
     assert "session" not in visitor.http.cookies
     site = visitor.site.url.replace(":", "%3A").replace("/", "%2F")
-    there = f"{visitor.provider.url}/end_session?client_id=us&post_logout_redirect_uri={site}%2F"
-    assert answer.headers["refresh"] == f"0; url={there}"
-    assert f'href="{there.replace("&", "&amp;")}"' in answer.text
+    url = f"{visitor.provider.url}/end_session?client_id=us&post_logout_redirect_uri={site}%2F"
+    assert response.headers["refresh"] == f"0; url={url}"
+    assert f'href="{url.replace("&", "&amp;")}"' in response.text
 
 
-async def test_a_provider_that_has_no_sign_out_is_left_alone(visitor: Any) -> None:
-    await visitor.signs_in()
-    visitor.provider.configuration["end_session_endpoint"] = None
-    answer = await signs_out(visitor)
-    assert "refresh" not in answer.headers
-    assert "You may still be signed in at your identity provider" in answer.text
+async def test_provider_without_sign_out(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    visitor.provider.configuration_changes["end_session_endpoint"] = None
+    response = await sign_out(visitor)
+    assert "refresh" not in response.headers
+    assert "You may still be signed in at your identity provider" in response.text
     assert visitor.session is None
 
 
-@pytest.mark.parametrize("how", ["fails", "hangs"])
-async def test_it_works_while_the_provider_is_away(
-    visitor: Any, monkeypatch: pytest.MonkeyPatch, how: str
+@pytest.mark.parametrize("outage", ["error", "silent"])
+async def test_sign_out_works_while_the_provider_is_down(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch, outage: str
 ) -> None:
-    await visitor.signs_in()
+    await visitor.sign_in()
     monkeypatch.setattr(provider, "TIMEOUT_SECONDS", 0.2)
     path = "/.well-known/openid-configuration"
-    if how == "hangs":
-        visitor.provider.hangs = path
+    if outage == "silent":
+        visitor.provider.silent_path = path
     else:
-        visitor.provider.answers[path] = JSONResponse({}, 500)
-    answer = await signs_out(visitor)
-    assert answer.status_code == 200
+        visitor.provider.responses[path] = JSONResponse({}, 500)
+    response = await sign_out(visitor)
+    assert response.status_code == 200
     assert visitor.session is None
 
 
 @pytest.mark.parametrize("form", [{}, {"csrf": "x"}])
-async def test_another_site_can_not_sign_anybody_out(visitor: Any, form: dict[str, str]) -> None:
-    await visitor.signs_in()
+async def test_another_site_cannot_sign_a_partner_out(
+    visitor: Visitor, form: dict[str, str]
+) -> None:
+    await visitor.sign_in()
     for headers in [{}, {"Origin": "https://evil.example"}]:
-        answer = await visitor.http.post("/sign-out", data=form, headers=headers)
-        assert answer.status_code == 403
+        response = await visitor.http.post("/sign-out", data=form, headers=headers)
+        assert response.status_code == 403
         assert visitor.session
-    # Browsers leave the cookie out of another site's form; its answer must not take it away.
+    # Browsers send another site's form without the cookie. The response must not delete it.
     cookie = visitor.http.cookies["session"]
     visitor.http.cookies.clear()
-    answer = await visitor.http.post("/sign-out", data=form)
-    assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
-    visitor.keeps(cookie)
+    response = await visitor.http.post("/sign-out", data=form)
+    assert (response.status_code, "set-cookie" in response.headers) == (401, False)
+    visitor.set_session_cookie(cookie)
     assert visitor.session
 
 
-async def test_a_link_signs_nobody_out(visitor: Any) -> None:
-    await visitor.signs_in()
+async def test_link_does_not_sign_out(visitor: Visitor) -> None:
+    await visitor.sign_in()
     for method in ("GET", "HEAD"):
         assert (await visitor.http.request(method, "/sign-out")).status_code == 405
     assert visitor.session

@@ -1,42 +1,41 @@
-"""The partner's pages as a person uses them: by mouse, by keyboard alone, without scripts."""
+"""The pages for partners in a browser: with a mouse, with only a keyboard, without scripts."""
 
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from playwright.async_api import Error, Page, expect
+from playwright.async_api import Error, Locator, Page, expect
 
-from smart_accounts.contract.messages import EmailKind, Status
-from smart_accounts.contract.steps import Decision
 from smart_accounts.errors import Rejected, Unavailable
+from tests.support.browser import OpenPage
+from tests.support.partner_site import ACME_PAGE, PartnerSite, pat_request
 
 NOW = datetime.now(UTC)
-HERE = "/requests/smart-account-acme.example"
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 BROWSERS: dict[str, dict[str, Any]] = {
-    "desk": {},
+    "desktop": {},
     "no scripts": {"java_script_enabled": False},
     "phone without scripts": PHONE | {"java_script_enabled": False},
 }
 
 
-def heading(page: Page) -> Any:
-    return expect(page.get_by_role("heading", level=1))
+def heading(page: Page) -> Locator:
+    return page.get_by_role("heading", level=1)
 
 
-def button(page: Page, name: str) -> Any:
+def button(page: Page, name: str) -> Locator:
     return page.get_by_role("button", name=name, exact=True)
 
 
-@pytest.mark.parametrize("browser", ["desk", "phone without scripts"])
-async def test_from_the_start_page_to_withdrawn(
-    served_desk: Any, new_page: Any, browser: str
+@pytest.mark.parametrize("browser", ["desktop", "phone without scripts"])
+async def test_from_the_start_page_to_the_withdrawal(
+    served_partner_site: PartnerSite, new_page: OpenPage, browser: str
 ) -> None:
     async with new_page(**BROWSERS[browser]) as page:
-        await page.goto(served_desk.url)
+        await page.goto(served_partner_site.url)
         await page.get_by_role("link", name="Request Smart Account").click()
-        await heading(page).to_have_text("Request a Smart Account for Your Customer")
+        await expect(heading(page)).to_have_text("Request a Smart Account for Your Customer")
         await page.get_by_label("Account name").fill("Acme Networks")
         await page.get_by_label("Customer email").fill("ada@acme.example")
         await page.get_by_label("User emails").fill("bo@acme.example; cy@")
@@ -45,32 +44,32 @@ async def test_from_the_start_page_to_withdrawn(
         await expect(page.get_by_label("User emails")).to_be_focused()
         await page.get_by_label("User emails").fill("bo@acme.example; cy@acme.example")
         await button(page, "Review Request").click()
-        await heading(page).to_have_text("Review Request")
+        await expect(heading(page)).to_have_text("Review Request")
         await button(page, "Change").click()
         await page.get_by_label("Account name").fill("Acme")
         await button(page, "Review Request").click()
         await expect(page.get_by_text("cy@acme.example")).to_be_visible()
         await button(page, "Send Request").click()
-        await heading(page).to_have_text("We have your request")
-        await served_desk.work()
-        # Without a click and without a script: the page looks again by itself.
-        await heading(page).to_have_text("Smart Account Request Complete")
+        await expect(heading(page)).to_have_text("We have received your request")
+        await served_partner_site.store_running_requests()
+        # The page reloads itself without a click or a script.
+        await expect(heading(page)).to_have_text("Smart Account Request Complete")
         await page.get_by_role("link", name="Follow the request").click()
-        await heading(page).to_have_text("Acme")
+        await expect(heading(page)).to_have_text("Acme")
         await page.get_by_role("link", name="← My requests").click()
         await page.get_by_role("link", name="Acme", exact=True).click()
         await page.get_by_text("Withdraw the request").first.click()
         await page.get_by_label("Reason").fill("Wrong company.")
         await button(page, "Withdraw the request").click()
         await expect(page.get_by_role("status").first).to_contain_text("The request is withdrawn.")
-    assert served_desk.done == [("withdraw", "Wrong company.")]
+    assert served_partner_site.actions == [("withdraw", "Wrong company.")]
 
 
-async def test_the_domain_follows_the_address_until_it_is_written(
-    served_desk: Any, new_page: Any
+async def test_domain_follows_the_email_address_until_it_is_edited(
+    served_partner_site: PartnerSite, new_page: OpenPage
 ) -> None:
     async with new_page() as page:
-        await page.goto(f"{served_desk.url}/requests/new")
+        await page.goto(f"{served_partner_site.url}/requests/new")
         email, domain = page.get_by_label("Customer email"), page.get_by_label("Account domain")
         await email.press_sequentially("ada@acme.exa")
         await expect(domain).to_have_value("acme.exa")
@@ -85,7 +84,7 @@ async def test_the_domain_follows_the_address_until_it_is_written(
 
 
 async def reload(page: Page) -> None:
-    """Once the browser has put its own page in place of ours, which takes a moment."""
+    """Reload the page, once the browser shows its own error page, which takes a moment."""
     async with asyncio.timeout(30):
         while True:
             try:
@@ -97,128 +96,79 @@ async def reload(page: Page) -> None:
 
 
 @pytest.mark.parametrize("again", ["double click", "back", "reload"])
-async def test_sending_twice_makes_one_request(served_desk: Any, new_page: Any, again: str) -> None:
+async def test_sending_twice_creates_one_request(
+    served_partner_site: PartnerSite, new_page: OpenPage, again: str
+) -> None:
     async with new_page() as page:
-        await page.goto(f"{served_desk.url}/requests/new")
+        await page.goto(f"{served_partner_site.url}/requests/new")
         await page.get_by_label("Account name").fill("Acme")
         await page.get_by_label("Customer email").fill("ada@acme.example")
         await button(page, "Review Request").click()
         send = button(page, "Send Request")
         await (send.dblclick() if again == "double click" else send.click())
-        await heading(page).to_have_text("We have your request")
-        await served_desk.work()
-        await heading(page).to_have_text("Smart Account Request Complete")
+        await expect(heading(page)).to_have_text("We have received your request")
+        await served_partner_site.store_running_requests()
+        await expect(heading(page)).to_have_text("Smart Account Request Complete")
         if again == "back":
-            # No page of ours is kept: the browser says so, and a reload sends its form again.
+            # The browser may not keep the page and shows an error. A reload sends the form again.
             with pytest.raises(Error, match="ERR_CACHE_MISS"):
                 await page.go_back()
             await reload(page)
-            await heading(page).to_have_text("Review Request")
+            await expect(heading(page)).to_have_text("Review Request")
             await button(page, "Send Request").click()
         elif again == "reload":
             await page.reload()
-        await heading(page).to_have_text("Smart Account Request Complete")
-    assert len(served_desk.temporal.running) == 1
-    assert (await served_desk.store.listing.page(requester_email=None)).total == 1
+        await expect(heading(page)).to_have_text("Smart Account Request Complete")
+    assert len(served_partner_site.temporal.running) == 1
+    assert (await served_partner_site.store.listing.page(requester_email=None)).total == 1
 
 
-async def test_news_appear_without_a_reload(served_desk: Any, new_page: Any, wanted: Any) -> None:
-    run = await served_desk.open(wanted())
-    async with new_page() as page:
-        loads: list[str] = []
-        page.on("load", lambda page: loads.append(page.url))
-        await page.goto(f"{served_desk.url}{HERE}")
-        await expect(page.get_by_text("keeps itself up to date")).to_be_visible()
-        await page.get_by_text("Withdraw the request").first.click()
-        await page.get_by_label("Reason").fill("Half a sent")
-        await served_desk.mailed(run, EmailKind.ACTIVATION)
-        await expect(page.get_by_text("Activation email sent", exact=True)).to_be_visible()
-        # What somebody is typing stays, with the cursor in it.
-        await expect(page.get_by_label("Reason")).to_have_value("Half a sent")
-        await expect(page.get_by_label("Reason")).to_be_focused()
-        await expect(page.locator("#news")).to_have_text("Pending. Activation email sent.")
-        await served_desk.store.requests.note_signalled(run, "accepted")
-        await expect(page.get_by_text("Being activated", exact=True)).to_be_visible()
-        await expect(page.get_by_role("heading", name="Progress")).to_be_focused()
-        await expect(page.get_by_text("Withdraw the request")).to_have_count(0)
-        await served_desk.decide(run, Decision(status=Status.ACTIVE, at=NOW))
-        await expect(page.get_by_text("Active", exact=True)).to_be_visible()
-        await expect(page).to_have_title("Active: Acme Networks · Example Accounts")
-    assert len(loads) == 1
-
-
-async def test_a_page_in_the_background_listens_to_nothing(
-    served_desk: Any, new_page: Any, wanted: Any
+@pytest.mark.parametrize("browser", ["desktop", "no scripts"])
+async def test_result_of_an_action_is_shown_beside_it(
+    served_partner_site: PartnerSite, new_page: OpenPage, browser: str
 ) -> None:
-    """A browser has six connections to a site: as many open pages would block a seventh."""
-    run = await served_desk.open(wanted())
-    async with new_page() as page:
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        await page.add_init_script(
-            "Object.defineProperty(document, 'hidden', {get: () => window.away ?? true})"
-        )
-        await page.goto(f"{served_desk.url}{HERE}")
-        await expect(page.get_by_text("keeps itself up to date")).to_be_visible()
-        assert not [url for url in asked if "/events" in url]
-        await served_desk.mailed(run, EmailKind.ACTIVATION)
-        await page.evaluate(
-            "window.away = false; document.dispatchEvent(new Event('visibilitychange'))"
-        )
-        await expect(page.get_by_text("Activation email sent", exact=True)).to_be_visible()
-
-
-async def test_without_scripts_a_link_looks_again(
-    served_desk: Any, new_page: Any, wanted: Any
-) -> None:
-    run = await served_desk.open(wanted())
-    async with new_page(java_script_enabled=False) as page:
-        await page.goto(f"{served_desk.url}{HERE}")
-        await expect(page.get_by_text("keeps itself up to date")).to_be_hidden()
-        await served_desk.decide(run, Decision(status=Status.LAPSED, at=NOW))
-        await page.get_by_role("link", name="Look again").click()
-        await expect(page.get_by_text("Nobody answered in time.")).to_be_visible()
-
-
-@pytest.mark.parametrize("browser", ["desk", "no scripts"])
-async def test_actions_answer_beside_themselves(
-    served_desk: Any, new_page: Any, wanted: Any, browser: str
-) -> None:
-    await served_desk.open(wanted())
+    await served_partner_site.add_request(pat_request())
     async with new_page(**BROWSERS[browser]) as page:
-        await page.goto(f"{served_desk.url}{HERE}")
+        await page.goto(f"{served_partner_site.url}{ACME_PAGE}")
         await page.get_by_text("Replace the approver").first.click()
         await page.get_by_label("New approver").fill("eve@")
         await button(page, "Replace the approver").click()
         await expect(page.get_by_role("alert")).to_be_focused()
         await expect(page.get_by_label("New approver")).to_have_value("eve@")
         await page.get_by_label("New approver").fill("eve@acme.example")
-        served_desk.temporal.fails = Rejected("Too many activation emails in a day.")
+        served_partner_site.temporal.error = Rejected("Too many activation emails in a day.")
         await button(page, "Replace the approver").click()
         await expect(page.locator("#replace-approver")).to_contain_text(
             "Too many activation emails"
         )
-        served_desk.temporal.fails = Unavailable("No answer yet.")
+        served_partner_site.temporal.error = Unavailable("No answer yet.")
         await button(page, "Replace the approver").click()
         await expect(page.locator("#replace-approver")).to_contain_text("No answer yet.")
-        served_desk.temporal.fails = None
+        served_partner_site.temporal.error = None
         await button(page, "Replace the approver").click()
-        await expect(page.get_by_role("status").first).to_contain_text("The new approver is sent")
+        await expect(page.get_by_role("status").first).to_contain_text(
+            "to the new approver is on its way"
+        )
         await page.get_by_text("Send the activation email again").click()
         await button(page, "Send it again").click()
         await expect(page.get_by_role("status").first).to_contain_text("is on its way")
-        await expect(page).to_have_url(f"{served_desk.url}{HERE}?run={await only_run(served_desk)}")
-    sent = [("replace-approver", "eve@acme.example"), ("resend", None)]
-    assert served_desk.done == sent
+        await expect(page).to_have_url(
+            f"{served_partner_site.url}{ACME_PAGE}?run={await only_request_id(served_partner_site)}"
+        )
+    assert served_partner_site.actions == [
+        ("replace-approver", "eve@acme.example"),
+        ("resend", None),
+    ]
 
 
-async def only_run(desk: Any) -> str:
-    [item] = (await desk.store.listing.page(requester_email=None)).items
-    run: str = item.request.id
-    return run
+async def only_request_id(partner_site: PartnerSite) -> str:
+    [item] = (await partner_site.store.listing.page(requester_email=None)).items
+    return item.request.id
 
 
-async def test_by_keyboard_alone_with_the_focus_to_be_seen(served_desk: Any, new_page: Any) -> None:
+async def test_keyboard_alone_with_a_visible_focus(
+    served_partner_site: PartnerSite, new_page: OpenPage
+) -> None:
     async def tab_to(name: str) -> None:
         for _ in range(30):
             await page.keyboard.press("Tab")
@@ -227,12 +177,12 @@ async def test_by_keyboard_alone_with_the_focus_to_be_seen(served_desk: Any, new
             label = await focused.evaluate("e => e.labels?.[0]?.innerText ?? e.innerText")
             if label.startswith(name):
                 return
-        raise AssertionError(f"no {name} within reach")
+        raise AssertionError(f"the Tab key does not reach {name}")
 
     async with new_page() as page:
-        await page.goto(f"{served_desk.url}/requests/new")
+        await page.goto(f"{served_partner_site.url}/requests/new")
         await page.keyboard.press("Tab")
-        await expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+        await expect(page.get_by_role("link", name="Skip to main content")).to_be_in_viewport()
         await page.keyboard.press("Enter")
         for name, value in [("Account name", "Acme"), ("Customer email", "ada@acme")]:
             await tab_to(name)
@@ -240,54 +190,43 @@ async def test_by_keyboard_alone_with_the_focus_to_be_seen(served_desk: Any, new
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert")).to_be_focused()
         await tab_to("Customer email")
-        await page.keyboard.press("Enter")  # the summary's link leads to the field
+        await page.keyboard.press("Enter")  # on the link in the summary of errors
         await expect(page.get_by_label("Customer email")).to_be_focused()
         await page.keyboard.press("End")
         await page.keyboard.type(".example")
         await page.keyboard.press("Enter")
-        await heading(page).to_have_text("Review Request")
+        await expect(heading(page)).to_have_text("Review Request")
         await tab_to("Send Request")
         await page.keyboard.press("Enter")
-        await heading(page).to_have_text("We have your request")
-        await served_desk.work()
-        await heading(page).to_have_text("Smart Account Request Complete")
+        await expect(heading(page)).to_have_text("We have received your request")
+        await served_partner_site.store_running_requests()
+        await expect(heading(page)).to_have_text("Smart Account Request Complete")
         await tab_to("Follow the request")
         await page.keyboard.press("Enter")
-        await heading(page).to_have_text("Acme")
+        await expect(heading(page)).to_have_text("Acme")
         await tab_to("Send the activation email again")
         await page.keyboard.press("Space")
         await tab_to("Send it again")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("status").first).to_contain_text("is on its way")
-    assert served_desk.done == [("resend", None)]
+    assert served_partner_site.actions == [("resend", None)]
 
 
-async def test_the_service_ends_at_once_while_pages_listen(
-    desk: Any, new_page: Any, wanted: Any, serve: Any
+async def test_long_words_fit_the_screen(
+    served_partner_site: PartnerSite, new_page: OpenPage
 ) -> None:
-    await desk.open(wanted())
-    server, serving = await serve(desk)
-    async with new_page() as page:
-        async with page.expect_response(lambda answer: "/events" in answer.url):
-            await page.goto(f"{desk.url}{HERE}")
-        server.should_exit = True
-        async with asyncio.timeout(10):
-            await serving
-
-
-async def test_long_words_fit_a_phone(served_desk: Any, new_page: Any, wanted: Any) -> None:
     domain = f"{'a' * 60}.{'b' * 60}.example"
-    long = wanted(
+    request = pat_request(
         domain,
         account_name="W" * 120,
         customer_email=f"{'m' * 64}@{domain}",
         note_to_customer="x" * 1024,
         user_emails=(f"{'n' * 64}@{domain}",),
     )
-    await served_desk.open(long)
+    await served_partner_site.add_request(request)
     for viewport in ({"width": 390, "height": 844}, {"width": 1280, "height": 900}):
         async with new_page(viewport=viewport) as page:
             for path in ("/requests", f"/requests/smart-account-{domain}"):
-                await page.goto(served_desk.url + path)
-                scrolled = await page.evaluate("document.documentElement.scrollWidth")
-                assert scrolled == viewport["width"]
+                await page.goto(served_partner_site.url + path)
+                width = await page.evaluate("document.documentElement.scrollWidth")
+                assert width == viewport["width"]

@@ -1,113 +1,116 @@
-"""The time line: what happened, what is under way, what comes next."""
+"""The timeline of a request: what happened, what is in progress, and what comes next."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from smart_accounts.contract.messages import (
-    Addressee,
     EmailKind,
     EmailState,
     EmailStatus,
     RequestStatus,
     Status,
 )
-from smart_accounts.contract.steps import Decision
-from smart_accounts.errors import Unavailable
+from smart_accounts.contract.steps import Addressee, Decision
 from smart_accounts.text import utc
-from smart_accounts.web.requests import events
-from smart_accounts.web.requests.timeline import Snapshot, Step, timeline, untried
+from smart_accounts.web.requests.timeline import Snapshot, Step, timeline, unsent
+from tests.support.partner_site import PartnerSite, pat_request
 from tests.support.read_model import status_in
 
 NOW = datetime.now(UTC)
 AT = NOW - timedelta(days=3)
 
 
-def mail(state: EmailState, to: str = "ada@acme.example", **changes: Any) -> EmailStatus:
+def email(state: EmailState, recipient: str = "ada@acme.example", **changes: Any) -> EmailStatus:
     return EmailStatus.model_validate(
-        {"kind": EmailKind.ACTIVATION, "recipient": to, "state": state, "at": NOW} | changes
+        {"kind": EmailKind.ACTIVATION, "recipient": recipient, "state": state, "at": NOW} | changes
     )
 
 
-async def told(desk: Any, run: str, live: RequestStatus | None = None) -> list[Step]:
-    known = await Snapshot.load(desk.store, run)
-    assert known
-    return timeline(known, live)
+async def steps_of(
+    partner_site: PartnerSite, run: str, live: RequestStatus | None = None
+) -> list[Step]:
+    snapshot = await Snapshot.load(partner_site.store, run)
+    assert snapshot
+    return timeline(snapshot, live)
 
 
-async def live_status(desk: Any, run: str, **changes: Any) -> RequestStatus:
-    stored = await status_in(desk.store, run)
+async def live_status(partner_site: PartnerSite, run: str, **changes: Any) -> RequestStatus:
+    stored = await status_in(partner_site.store, run)
     return RequestStatus.model_validate(stored.model_dump() | changes)
 
 
-async def test_a_new_request_waits_for_its_customer(desk: Any, wanted: Any) -> None:
-    run = await desk.open(wanted(), at=AT)
-    first, then = await told(desk, run)
+async def test_new_request_waits_for_the_customer(partner_site: PartnerSite) -> None:
+    run = await partner_site.add_request(pat_request(), at=AT)
+    first, last = await steps_of(partner_site, run)
     assert (first.title, first.at) == ("Requested", AT)
     assert first.lines[0] == "By Pat Lee, Partner Ltd."
     deadline = utc(AT + timedelta(days=90))
-    assert then.lines == (f"Waits for the customer's answer until {deadline}.",)
+    assert last.lines == (f"Waits for the customer's answer until {deadline}.",)
 
 
-async def test_what_only_the_workflow_knows_comes_last(desk: Any, wanted: Any) -> None:
-    run = await desk.open(wanted(), at=AT)
-    await desk.mailed(run, EmailKind.ACTIVATION, at=AT)
+async def test_live_status_adds_queued_emails_and_the_next_step(partner_site: PartnerSite) -> None:
+    run = await partner_site.add_request(pat_request(), at=AT)
+    await partner_site.record_email(run, EmailKind.ACTIVATION, at=AT)
     live = await live_status(
-        desk,
+        partner_site,
         run,
-        emails=(mail(EmailState.SENT), mail(EmailState.QUEUED)),
+        emails=(email(EmailState.SENT), email(EmailState.QUEUED)),
         next_step="Next reminder then.",
     )
-    titles = [(step.title, step.tone.value) for step in await told(desk, run, live)]
+    titles = [(step.title, step.tone.value) for step in await steps_of(partner_site, run, live)]
     assert titles == [
         ("Requested", "done"),
         ("Activation email sent", "done"),
         ("Activation email on its way", "waiting"),
         ("What comes next", "next"),
     ]
-    assert (await told(desk, run, live))[-1].lines == ("Next reminder then.",)
+    assert (await steps_of(partner_site, run, live))[-1].lines == ("Next reminder then.",)
 
 
-def test_an_email_that_the_store_has_is_not_on_its_way() -> None:
-    """The workflow hears a moment later than the store how an email went."""
-    sent, queued = mail(EmailState.SENT), mail(EmailState.QUEUED)
-    assert list(untried([sent], [queued])) == []
-    assert list(untried([queued], [queued])) == []
-    assert list(untried([sent, sent], [sent, queued])) == []
-    assert list(untried([sent], [sent, queued])) == [queued]
-    assert list(untried([sent], [mail(EmailState.QUEUED, "eve@acme.example")])) == [
-        mail(EmailState.QUEUED, "eve@acme.example")
+def test_email_with_a_stored_result_is_not_on_its_way() -> None:
+    """The store knows the result of an email a moment before the workflow."""
+    sent, queued = email(EmailState.SENT), email(EmailState.QUEUED)
+    assert list(unsent([sent], [queued])) == []
+    assert list(unsent([queued], [queued])) == []
+    assert list(unsent([sent, sent], [sent, queued])) == []
+    assert list(unsent([sent], [sent, queued])) == [queued]
+    assert list(unsent([sent], [email(EmailState.QUEUED, "eve@acme.example")])) == [
+        email(EmailState.QUEUED, "eve@acme.example")
     ]
 
 
 @pytest.mark.parametrize(
-    ("state", "answer", "title", "tone"),
+    ("state", "reply", "title", "tone"),
     [
         (EmailState.SENT, None, "Activation email sent", "done"),
         (EmailState.QUEUED, "451 later", "Activation email not accepted yet", "waiting"),
         (EmailState.FAILED, "550 no such user", "Activation email refused", "bad"),
-        (EmailState.BOUNCED, "552 full", "Activation email came back", "bad"),
+        (EmailState.BOUNCED, "552 full", "Activation email bounced", "bad"),
     ],
 )
-async def test_each_email_says_how_far_it_is(
-    desk: Any, wanted: Any, state: EmailState, answer: str | None, title: str, tone: str
+async def test_email_shows_its_state(
+    partner_site: PartnerSite, state: EmailState, reply: str | None, title: str, tone: str
 ) -> None:
-    run = await desk.open(wanted(), at=AT)
-    await desk.mailed(run, EmailKind.ACTIVATION, state, answer=answer)
-    step = (await told(desk, run))[1]
-    assert (step.title, step.tone, step.written) == (title, tone, answer)
+    run = await partner_site.add_request(pat_request(), at=AT)
+    await partner_site.record_email(run, EmailKind.ACTIVATION, state, reply=reply)
+    step = (await steps_of(partner_site, run))[1]
+    assert (step.title, step.tone, step.quote) == (title, tone, reply)
     assert step.lines[0] == "To ada@acme.example"
 
 
-async def test_emails_about_the_access_stand_together(desk: Any, wanted: Any) -> None:
-    run = await desk.open(wanted(), at=AT)
-    for number, who in enumerate(("bo@acme.example", "cy@acme.example"), 1):
-        to = {"to": Addressee.ADDED_USER, "number": number, "recipient": who}
-        await desk.mailed(run, EmailKind.ACCESS_GRANTED, **to)
-    steps = await told(desk, run)
+async def test_emails_about_access_are_one_step(partner_site: PartnerSite) -> None:
+    run = await partner_site.add_request(pat_request(), at=AT)
+    for number, recipient in enumerate(("bo@acme.example", "cy@acme.example"), 1):
+        await partner_site.record_email(
+            run,
+            EmailKind.ACCESS_GRANTED,
+            to=Addressee.ADDED_USER,
+            number=number,
+            recipient=recipient,
+        )
+    steps = await steps_of(partner_site, run)
     assert [step.lines for step in steps if "access" in step.title] == [
         ("To bo@acme.example, cy@acme.example",)
     ]
@@ -120,127 +123,51 @@ async def test_emails_about_the_access_stand_together(desk: Any, wanted: Any) ->
         ({"status": "active", "by": "customer"}, "Accepted", "By ada@acme.example."),
         ({"status": "declined", "by": "customer", "reason": "No."}, "Declined", "By ada@"),
         ({"status": "withdrawn", "by": "requester"}, "Withdrawn", "By Pat Lee, Partner Ltd."),
-        ({"status": "withdrawn", "by": "operator"}, "Withdrawn", "By our operators."),
-        ({"status": "lapsed"}, "Lapsed", "Nobody answered in time."),
+        ({"status": "withdrawn", "by": "operator"}, "Withdrawn", "By an operator."),
+        ({"status": "lapsed"}, "Lapsed", "The customer did not answer in time."),
         ({"status": "undeliverable", "reason": "550"}, "Ended as", "did not reach ada@acme"),
     ],
 )
-async def test_the_end_says_who_and_why(
-    desk: Any, wanted: Any, decision: dict[str, Any], title: str, line: str
+async def test_end_shows_who_decided_and_why(
+    partner_site: PartnerSite, decision: dict[str, Any], title: str, line: str
 ) -> None:
-    run = await desk.open(wanted(), at=AT)
-    await desk.decide(run, Decision(at=NOW, **decision))
-    step = (await told(desk, run))[-1]
+    run = await partner_site.add_request(pat_request(), at=AT)
+    await partner_site.record_decision(run, Decision(at=NOW, **decision))
+    step = (await steps_of(partner_site, run))[-1]
     assert step.title.startswith(title)
     assert line in step.lines[0]
-    assert (step.at, step.written) == (NOW, decision.get("reason"))
+    assert (step.at, step.quote) == (NOW, decision.get("reason"))
 
 
-async def test_a_refused_request_says_why(desk: Any, wanted: Any) -> None:
-    await desk.decide(await desk.open(wanted()), Decision(status=Status.ACTIVE, at=NOW))
-    run = await desk.open(wanted(), at=NOW)
-    [step] = await told(desk, run)
-    assert step.title == "Requested, and rejected by our checks"
+async def test_rejected_request_shows_the_reason(partner_site: PartnerSite) -> None:
+    active = await partner_site.add_request(pat_request())
+    await partner_site.record_decision(active, Decision(status=Status.ACTIVE, at=NOW))
+    run = await partner_site.add_request(pat_request(), at=NOW)
+    [step] = await steps_of(partner_site, run)
+    assert step.title == "Requested and rejected by our checks"
     assert "already has an active Smart Account" in step.lines[1]
 
 
-async def test_an_answer_on_its_way_is_told(desk: Any, wanted: Any) -> None:
-    run = await desk.open(wanted())
-    live = await live_status(desk, run, decided_at=NOW)
-    assert (await told(desk, run, live))[-1].title == "Decided"
-    await desk.store.requests.note_signalled(run, "accepted")
-    assert "acceptance" in (await told(desk, run))[-1].lines[0]
+async def test_answer_is_shown_before_its_effect(partner_site: PartnerSite) -> None:
+    run = await partner_site.add_request(pat_request())
+    live = await live_status(partner_site, run, decided_at=NOW)
+    assert (await steps_of(partner_site, run, live))[-1].title == "Decided"
+    await partner_site.store.requests.note_signalled(run, 1, "accepted")
+    assert "acceptance" in (await steps_of(partner_site, run))[-1].lines[0]
 
 
-# ---- live ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "POLL_SECONDS", 0.05)
-
-
-async def version(desk: Any, run: str) -> str:
-    known = await Snapshot.load(desk.store, run)
-    assert known
-    return known.version
-
-
-async def collect(stream: AsyncIterator[str]) -> str:
-    async with asyncio.timeout(30):
-        return "".join([each async for each in stream])
-
-
-async def test_every_change_is_one_event(desk: Any, wanted: Any, quick: None) -> None:
-    run = await desk.open(wanted())
-    changes: list[Callable[[], Awaitable[None]]] = [
-        lambda: desk.mailed(run, EmailKind.ACTIVATION, EmailState.QUEUED, answer="451 later"),
-        lambda: desk.mailed(run, EmailKind.ACTIVATION),
-        lambda: desk.store.requests.note_signalled(run, "accepted"),
-        lambda: desk.decide(run, Decision(status=Status.ACTIVE, at=NOW)),
-    ]
-    for change in changes:
-        seen = await version(desk, run)
-        stream = events.changes(desk.store, run, seen, desk.app.state.services.closing)
-        listening = asyncio.create_task(collect(stream))
-        await asyncio.sleep(0.15)
-        assert not listening.done()
-        await change()
-        assert (await listening).endswith(f"event: changed\ndata: {await version(desk, run)}\n\n")
-
-
-async def test_a_page_that_is_behind_is_told_at_once(desk: Any, wanted: Any) -> None:
-    run = await desk.open(wanted())
-    answer = await desk.http.get(f"/requests/smart-account-acme.example/events?run={run}&seen=x")
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.headers["cache-control"] == "no-store"
-    assert "event: changed" in answer.text
-
-
-async def test_a_stream_ends_by_itself_and_with_the_service(
-    desk: Any, wanted: Any, quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = await desk.open(wanted())
-    closing = asyncio.Event()
-
-    def listen() -> asyncio.Task[str]:
-        seen = asyncio.create_task(version(desk, run))
-
-        async def listening() -> str:
-            return await collect(events.changes(desk.store, run, await seen, closing))
-
-        return asyncio.create_task(listening())
-
-    first = listen()
-    await asyncio.sleep(0.2)
-    assert not first.done()
-    closing.set()
-    assert "changed" not in await first
-    closing.clear()
-    monkeypatch.setattr(events, "STREAM_SECONDS", 0.2)
-    assert "changed" not in await listen()
-
-
-async def test_a_stream_ends_quietly_when_the_database_is_away(
-    desk: Any, wanted: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fails(_: str) -> None:
-        raise Unavailable("no")
-
-    run = await desk.open(wanted())
-    monkeypatch.setattr(desk.store.requests, "find", fails)
-    stream = events.changes(desk.store, run, "", asyncio.Event())
-    assert await collect(stream) == "retry: 2000\n\n"
-
-
-async def test_an_email_that_will_never_leave_is_not_shown(desk: Any, wanted: Any) -> None:
-    run = await desk.open(wanted(), at=AT)
+async def test_email_that_will_never_be_sent_is_not_shown(partner_site: PartnerSite) -> None:
+    run = await partner_site.add_request(pat_request(), at=AT)
     for number in (1, 2):
-        await desk.mailed(run, EmailKind.REMINDER, EmailState.QUEUED, number=number, at=AT)
+        await partner_site.record_email(
+            run, EmailKind.REMINDER, EmailState.QUEUED, number=number, at=AT
+        )
 
-    async def shown() -> int:
-        return len(await desk.store.emails.statuses(await desk.store.requests.find(run)))
+    async def emails_shown() -> int:
+        request = await partner_site.store.requests.find(run)
+        assert request
+        return len(await partner_site.store.emails.statuses(request))
 
-    assert await shown() == 1  # the newer one took the place of the other
-    await desk.decide(run, Decision(status=Status.ACTIVE, at=AT))
-    assert await shown() == 0
+    assert await emails_shown() == 1  # the newer reminder replaces the older one
+    await partner_site.record_decision(run, Decision(status=Status.ACTIVE, at=AT))
+    assert await emails_shown() == 0

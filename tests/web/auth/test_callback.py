@@ -1,0 +1,130 @@
+"""The callback to which the provider sends the browser back."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from smart_accounts.web.auth import cookies, login_attempt
+from tests.support.identity_provider import NewVisitor, Visitor
+
+
+async def test_state_of_another_browser_is_rejected(
+    visitor: Visitor, new_visitor: NewVisitor
+) -> None:
+    other = await new_visitor()
+    theirs = await other.start_sign_in()
+    visitor.check_rejected(await visitor.open_callback(**theirs), "was not started in this browser")
+    assert visitor.provider.token_requests == []
+
+
+@pytest.mark.parametrize("state", ["", "x", "other", "changed", "é"])
+async def test_unknown_state_is_rejected(visitor: Visitor, state: str) -> None:
+    back = await visitor.start_sign_in()
+    # The cookie is found by the beginning of the state, but all of the state must match.
+    state = back["state"][:-1] + "!" if state == "changed" else state
+    response = await visitor.open_callback(code="good", state=state)
+    visitor.check_rejected(response, "was not started in this browser")
+    assert visitor.provider.token_requests == []
+
+
+async def test_attempt_counts_once(visitor: Visitor) -> None:
+    back = await visitor.start_sign_in()
+    await visitor.open_callback(**back)
+    visitor.http.cookies.delete("session")
+    visitor.check_rejected(await visitor.open_callback(**back), "was already completed")
+
+
+async def test_attempt_expires_after_ten_minutes(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    back = await visitor.start_sign_in()
+    cookies_before = dict(visitor.http.cookies)
+    for seconds, passes in [(595, True), (605, False)]:
+        visitor.http.cookies.update(cookies_before)
+        with monkeypatch.context() as later:
+            later.setattr(cookies, "datetime", clock(now + timedelta(seconds=seconds)))
+            response = await visitor.open_callback(**back)
+        assert response.is_redirect is passes
+        visitor.http.cookies.clear()
+    visitor.check_rejected(response, "ten minutes")
+
+
+def clock(at: datetime) -> SimpleNamespace:
+    return SimpleNamespace(now=lambda _: at)
+
+
+async def test_cookie_of_an_attempt_is_not_a_session(visitor: Visitor) -> None:
+    await visitor.start_sign_in()
+    [value] = visitor.http.cookies.values()
+    visitor.set_session_cookie(value)
+    assert visitor.session is None
+
+
+async def test_two_tabs_sign_in_at_the_same_time(visitor: Visitor) -> None:
+    first = await visitor.start_sign_in("/requests")
+    first_query = visitor.provider.authorization_query
+    second = await visitor.start_sign_in("/requests/new")
+    assert (await visitor.open_callback(**second)).headers["location"] == "/requests/new"
+    visitor.provider.authorization_query = first_query
+    assert (await visitor.open_callback(**first)).headers["location"] == "/requests"
+
+
+async def test_number_of_abandoned_attempts_is_limited(visitor: Visitor) -> None:
+    for _ in range(3 * login_attempt.MAX_AT_ONCE):
+        await visitor.start_sign_in()
+    assert len(visitor.http.cookies) <= login_attempt.MAX_AT_ONCE
+    assert (await visitor.sign_in()).status_code == 303
+
+
+FOREIGN_PAGES = [
+    "https://evil.example/",
+    "//evil.example",
+    "///evil.example",
+    "/\\evil.example",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "\\\\evil.example",
+    "evil.example",
+    "javascript:alert(1)",
+    "/ok\r\nSet-Cookie: a=b",
+    "/" + "x" * 2000,
+    "",
+]
+
+
+@pytest.mark.parametrize("next_page", FOREIGN_PAGES)
+async def test_sign_in_never_redirects_to_another_site(visitor: Visitor, next_page: str) -> None:
+    response = await visitor.sign_in(next_page)
+    assert (response.status_code, response.headers["location"]) == (303, "/")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        ("access_denied", 403, "did not let you in"),
+        ("server_error", 400, "reported a problem: <code>server_error</code>"),
+        ("<script>", 400, "reported a problem: <code>unknown</code>"),
+    ],
+)
+async def test_error_of_the_provider_shows_a_plain_page(
+    visitor: Visitor, error: str, status: int, reason: str
+) -> None:
+    back = await visitor.start_sign_in()
+    response = await visitor.open_callback(
+        state=back["state"], error=error, error_description="call 555"
+    )
+    visitor.check_rejected(response, reason, status)
+    assert "555" not in response.text
+    assert "<script" not in response.text
+
+
+async def test_response_from_another_issuer_is_rejected(visitor: Visitor) -> None:
+    back = await visitor.start_sign_in()
+    response = await visitor.open_callback(**back, iss="https://evil.example")
+    visitor.check_rejected(response, "could not verify")
+    assert visitor.provider.token_requests == []
+    assert (
+        await visitor.open_callback(**await visitor.start_sign_in(), iss=visitor.provider.url)
+    ).is_redirect
