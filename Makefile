@@ -31,7 +31,7 @@ demo: $(READY) ## Show one request that is accepted and one that lapses, on free
 test: tools check ## Run the checks and all tests. Needs Chromium, npm and curl
 	@exec $(BIN)/python -m pytest --numprocesses=4
 
-unit: $(READY) ## Run only the tests without servers and browsers, in seconds
+unit: $(READY) ## Run only the tests without servers and browsers, in half a minute
 	@exec $(BIN)/python -m pytest -m 'not server' --numprocesses=2
 
 faults: $(READY) ## Run the long fault tests: 200 requests, 18 kills. Repeat a run: FAULTS_SEED=…

@@ -1,4 +1,4 @@
-"""Short steps on the account store, run as local activities within the workflow task."""
+"""Short steps on the account store. All are local activities except ``issue_link``."""
 
 from pydantic import ValidationError
 from temporalio import activity

@@ -1,4 +1,7 @@
-"""Send emails: each at least once, side by side, and never again after its outcome is recorded."""
+"""Send emails: each at least once, concurrently, and never again after a final outcome is recorded.
+
+A crash before that sends one more copy with the same Message-ID.
+"""
 
 import asyncio
 import time
@@ -11,8 +14,8 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from smart_accounts.contract.messages import Addressee, Email, EmailKind, EmailState, EmailStatus
-from smart_accounts.contract.steps import EmailOutcome, SendEmails
+from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
+from smart_accounts.contract.steps import Addressee, Email, EmailOutcome, SendEmails
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.bounces import return_path
 from smart_accounts.mail.compose import Composer
@@ -91,10 +94,10 @@ class EmailActivities:
         )
         try:
             outcome = await self._send(message, earlier, clock)
-        except Unreachable:
+        except (Unreachable, SenderMisconfigured):
             if earlier:
-                # An outage of our mail server must not count towards this recipient's five days
-                # of refusals.
+                # An outage of our mail server, or wrong SMTP settings, must not count towards
+                # this recipient's five days of refusals.
                 await self._store.emails.forget_refusals(request.id, email)
             raise
         await self._record(request, email, message["Message-ID"], outcome)

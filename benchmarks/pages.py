@@ -17,15 +17,8 @@ from uuid import uuid4
 import httpx
 from fastapi import Response
 
-from smart_accounts.contract.messages import (
-    Addressee,
-    Email,
-    EmailKind,
-    EmailState,
-    Requester,
-    SmartAccountRequest,
-)
-from smart_accounts.contract.steps import EmailOutcome, OpenRequest
+from smart_accounts.contract.messages import EmailKind, EmailState, Requester, SmartAccountRequest
+from smart_accounts.contract.steps import Addressee, Email, EmailOutcome, OpenRequest
 from smart_accounts.local.configuration import StackConfiguration, configure, free_ports
 from smart_accounts.local.stack import supervise
 from smart_accounts.settings import PREFIX

@@ -18,7 +18,7 @@ def oddities(request: SmartAccountRequest) -> tuple[str, ...]:
     found = []
     customer_domain = request.customer_email.rpartition("@")[2]
     if not _same_or_parent(customer_domain, request.account_domain):
-        found.append("The customer's address is not of the account's domain.")
+        found.append("The customer's address is not at the account's domain.")
     if any(_mixes_scripts(domain) for domain in (customer_domain, request.account_domain)):
         found.append("A domain mixes scripts and may imitate another domain.")
     return tuple(found)

@@ -16,7 +16,8 @@ with workflow.unsafe.imports_passed_through():
         RecordDecision,
     )
 
-# Local activities, because these steps are short and need fewer events that way.
+# For check_and_open and record_decision. They are local activities, because these steps are short
+# and need fewer events that way.
 STORE_OPTIONS = workflow.LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
     # A longer pause between tries becomes a timer. A workflow task that stays open instead adds
@@ -59,7 +60,7 @@ async def issue_link(link: IssueLink) -> Checked:
     )
 
 
-async def record(decided: RecordDecision) -> Decision:
+async def record_decision(decided: RecordDecision) -> Decision:
     """Activate the account and give access, or close it. Returns the decision in the store."""
     status = decided.decision.status
     if status == Status.ACTIVE:

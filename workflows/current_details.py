@@ -36,7 +36,9 @@ def next_step(
 
 def current_details(request: RequestStatus) -> str:
     """Return the details of a request in the Web UI, in Markdown."""
-    since = f" since {utc(request.decided_at)}" if request.decided_at else ""
+    since = ""
+    if request.status.is_final and request.decided_at:
+        since = f" since {utc(request.decided_at)}"
     lines = [f"Smart Account for **{request.account_domain}**: {request.status}{since}."]
     if request.next_step:
         lines.append(request.next_step)

@@ -6,13 +6,8 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.contract.messages import (
-        Addressee,
-        Email,
-        EmailKind,
-        SmartAccountRequest,
-        Status,
-    )
+    from smart_accounts.contract.messages import EmailKind, SmartAccountRequest, Status
+    from smart_accounts.contract.steps import Addressee, Email
 
 EXPIRING_BEFORE = timedelta(days=7)
 

@@ -1,4 +1,4 @@
-"""The activation links of a request: which one is valid, and when another may be issued."""
+"""Count the activation links of a request, and limit new ones."""
 
 from datetime import datetime, timedelta
 
@@ -27,6 +27,13 @@ class Links:
     def newest(self) -> int:
         """The ordinal of the newest link, from 1. Earlier links no longer work."""
         return len(self._issued_at)
+
+    def is_in_force(self, link: int | None) -> bool:
+        """Return whether an answer through this link counts. One without a link always does."""
+        if link in (None, self.newest):
+            return True
+        workflow.logger.warning("Dropped an answer through link %s: it is superseded", link)
+        return False
 
     def add(self, issued_at: datetime) -> None:
         self._issued_at.append(issued_at)

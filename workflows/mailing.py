@@ -10,8 +10,8 @@ from temporalio.exceptions import ActivityError, RetryState, is_cancelled_except
 
 with workflow.unsafe.imports_passed_through():
     from activities.emails import EmailActivities
-    from smart_accounts.contract.messages import CLOSING_TIME, Email, EmailState, EmailStatus
-    from smart_accounts.contract.steps import EmailOutcome, SendEmails
+    from smart_accounts.contract.messages import CLOSING_TIME, EmailState, EmailStatus
+    from smart_accounts.contract.steps import Email, EmailOutcome, SendEmails
     from workflows.emails import latest_of_each_kind
 
 FIRST_RETRY = timedelta(seconds=1)
@@ -32,13 +32,14 @@ EMAIL_OPTIONS = workflow.ActivityConfig(
 
 async def send(
     batch: SendEmails,
-    record: Callable[[Email, EmailOutcome], None],
+    on_outcome: Callable[[Email, EmailOutcome], None],
     is_interrupted: Callable[[], bool] = lambda: False,
 ) -> tuple[Email, ...]:
     """Send a batch of emails, however long it takes. A refused email does not delay the others.
 
     Returns the emails that are still refused temporarily at ``batch.until`` or at an interruption.
-    Cancelling alone cannot interrupt, because an activity that ends at the same time hides it.
+    To interrupt, let ``is_interrupted`` return True and cancel. Cancelling alone is not enough: if
+    the activity ends just as it is cancelled, no CancelledError is raised.
 
     Raises:
         asyncio.CancelledError: The sending was cancelled, and no email is in flight any more.
@@ -46,7 +47,7 @@ async def send(
     while True:
         outcomes = await _try_each(batch)
         for email, outcome in zip(batch.emails, outcomes, strict=True):
-            record(email, outcome)
+            on_outcome(email, outcome)
         unsent = tuple(
             email
             for email, outcome in zip(batch.emails, outcomes, strict=True)
@@ -112,7 +113,7 @@ class Mailing:
                 self._send(batch, self._recipients(batch), is_interrupted)
             )
             await workflow.wait_condition(is_interrupted)
-            sending.cancel()  # an email still unsent may no longer be true
+            sending.cancel()  # what an unsent email says may no longer be true
             await workflow.wait([sending])
             self._due = latest_of_each_kind((*sending.result(), *self._due))
 
@@ -126,13 +127,13 @@ class Mailing:
         recipients: dict[Email, str],
         is_interrupted: Callable[[], bool],
     ) -> tuple[Email, ...]:
-        def record(email: Email, outcome: EmailOutcome) -> None:
-            self._record(email, recipients[email], outcome)
+        def update_status(email: Email, outcome: EmailOutcome) -> None:
+            self._update_status(email, recipients[email], outcome)
 
         for email in batch.emails:
-            record(email, EmailOutcome(state=EmailState.QUEUED, at=workflow.now()))
+            update_status(email, EmailOutcome(state=EmailState.QUEUED, at=workflow.now()))
         try:
-            unsent = await send(batch, record, is_interrupted)
+            unsent = await send(batch, update_status, is_interrupted)
         except asyncio.CancelledError:
             unsent = tuple(email for email in batch.emails if self._is_queued(email))
         if is_interrupted():
@@ -145,7 +146,7 @@ class Mailing:
         status = self._statuses.get(email)
         if status and status.state in (EmailState.SENT, EmailState.QUEUED):
             outcome = EmailOutcome(state=EmailState.BOUNCED, at=workflow.now(), answer=reply)
-            self._record(email, status.recipient, outcome)
+            self._update_status(email, status.recipient, outcome)
 
     def _recipients(self, batch: SendEmails) -> dict[Email, str]:
         return {email: self._recipient_of(email) for email in batch.emails}
@@ -154,7 +155,7 @@ class Mailing:
         status = self._statuses.get(email)
         return status is not None and status.state == EmailState.QUEUED
 
-    def _record(self, email: Email, recipient: str, outcome: EmailOutcome) -> None:
+    def _update_status(self, email: Email, recipient: str, outcome: EmailOutcome) -> None:
         known = self._statuses.get(email)
         if outcome.state == EmailState.DROPPED:
             self._statuses.pop(email, None)

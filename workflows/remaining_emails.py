@@ -6,9 +6,8 @@ from temporalio import workflow
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.contract.messages import Email
     from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, remaining_emails_id
-    from smart_accounts.contract.steps import SendEmails
+    from smart_accounts.contract.steps import Email, SendEmails
     from workflows.mailing import send
 
 

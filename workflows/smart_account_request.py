@@ -9,8 +9,8 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.messages import (
         Acceptance,
+        ActionMessage,
         ActionResult,
-        Bounce,
         Decline,
         NewApprover,
         RequestResult,
@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from smart_accounts.contract.names import WORKFLOW_TYPE
     from smart_accounts.contract.steps import (
+        Bounce,
         Decision,
         IssueLink,
         OpenRequest,
@@ -79,22 +80,25 @@ class SmartAccountRequestWorkflow:
     @workflow.signal
     def accepted(self, acceptance: Acceptance | None = None) -> None:
         """Accept. The customer's address is only recorded."""
-        by = acceptance.accepted_by if acceptance else None
-        self._decide(Status.ACTIVE, by=by or "customer")
+        given = acceptance or Acceptance()
+        if self._links.is_in_force(given.link):
+            self._decide(Status.ACTIVE, by=given.accepted_by or "customer")
 
     @workflow.signal
     def declined(self, decline: Decline | None = None) -> None:
-        self._decide(Status.DECLINED, by="customer", reason=decline.reason if decline else None)
+        given = decline or Decline()
+        if self._links.is_in_force(given.link):
+            self._decide(Status.DECLINED, by="customer", reason=given.reason)
 
     # ---- the requester: updates raise ActionRefused or InvalidRequest --------------------
 
     @workflow.update
     async def resend_activation_email(self) -> ActionResult:
-        """Send the customer a new link. The old link stops working."""
+        """Send the customer a new link. The previous link no longer works."""
         async with self._link_changes:
             self._check_resend()
             await self._issue_link(self._request)
-        return self._done("A new activation email is on its way. The old link no longer works.")
+        return self._done(ActionMessage.RESENT)
 
     @resend_activation_email.validator
     def _check_resend(self) -> None:
@@ -107,9 +111,7 @@ class SmartAccountRequestWorkflow:
         async with self._link_changes:
             self._check_replacement(new)
             await self._issue_link(with_approver(self._request, new))
-        return self._done(
-            "The new approver is sent an activation email. The old link no longer works."
-        )
+        return self._done(ActionMessage.APPROVER_REPLACED)
 
     @replace_approver.validator
     def _check_replacement(self, new: NewApprover) -> None:
@@ -122,7 +124,7 @@ class SmartAccountRequestWorkflow:
         """Withdraw the request. The customer is told."""
         reason = withdrawal.reason if withdrawal else None
         self._decide(Status.WITHDRAWN, by="requester", reason=reason)
-        return self._done("The request is withdrawn. The customer is told.")
+        return self._done(ActionMessage.WITHDRAWN)
 
     @withdraw.validator
     def _check_withdrawal(self, withdrawal: Withdrawal | None = None) -> None:  # noqa: ARG002 - Temporal's signature
@@ -219,7 +221,7 @@ class SmartAccountRequestWorkflow:
             self._decide(Status.UNDELIVERABLE, reason=reply)
 
     def _undeliverable(self) -> str | None:
-        """Return the mail server's reply if it refused the newest activation email permanently."""
+        """Return the mail server's reply if the newest activation email failed or bounced."""
         return self._mailing.failure(activation_email(self._links.newest))
 
     async def _activate_or_close_account(self, decision: Decision) -> Decision:
@@ -230,13 +232,14 @@ class SmartAccountRequestWorkflow:
         """
         if decision.status == Status.REJECTED:
             return decision  # there is no account
-        record = RecordDecision(
+        recorded = RecordDecision(
             request_id=self._request_id, decision=decision, request=self._request
         )
         async with self._link_changes:  # a change of the link that began earlier ends first
             if decision.status == Status.ACTIVE:
                 self._status = Status.ACTIVATING
-            stored = await account_steps.record(record)
+                self._update_details()
+            stored = await account_steps.record_decision(recorded)
         self._decision = stored or decision  # the oldest histories hold no result here
         return self._decision
 
@@ -252,14 +255,11 @@ class SmartAccountRequestWorkflow:
             emails=closing_emails(decision.status, self._request),
             until=workflow.now() + HAND_OVER_AFTER,
         )
-        if unsent := await self._mailing.send(batch):
+        unsent, self._after_end = await self._mailing.send(batch), None
+        if unsent:
             child = await hand_over(self._request_id, unsent, self._request.account_domain)
             self._after_end = f"The workflow {child} sends the remaining emails."
-        else:
-            self._after_end = None
         self._update_details()
-
-    # ---- parts of several steps ----------------------------------------------------------
 
     def _decide(self, status: Status, by: str | None = None, reason: str | None = None) -> Decision:
         """Record a decision unless there is one. Returns the first decision, which counts."""
@@ -270,7 +270,7 @@ class SmartAccountRequestWorkflow:
 
     def _check_undecided(self) -> None:
         if self._decision:
-            raise action_refused(f"Too late: the request is {self._decision.status} already.")
+            raise action_refused(f"Too late: the request is already {self._decision.status}.")
 
     def _check_pending(self) -> None:
         self._check_undecided()

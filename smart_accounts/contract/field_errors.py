@@ -49,7 +49,7 @@ def _field_error(error: ErrorDetails) -> FieldError:
     return FieldError(field=field, message=f"entry {entry} {message}" if entry else message)
 
 
-def described(errors: Sequence[ErrorDetails]) -> list[FieldError]:
+def to_field_errors(errors: Sequence[ErrorDetails]) -> list[FieldError]:
     """Return one plain message per error, in the order of the fields."""
     return [
         _field_error(each)
@@ -63,4 +63,4 @@ def field_errors(error: ValidationError) -> list[FieldError]:
     """Return one plain message per error of a pydantic model."""
     if error.error_count() > MAX_ERRORS:
         return [FieldError(field="request", message=f"has more than {MAX_ERRORS} errors")]
-    return described(error.errors(include_url=False, include_input=False))
+    return to_field_errors(error.errors(include_url=False, include_input=False))

@@ -7,7 +7,7 @@ JSON. The field rules are in ``fields`` and apply wherever a model is built.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,8 @@ from smart_accounts.contract.fields import (
     Printable,
 )
 
+# Do not change these two: open requests that named no window or no reminders read them again at
+# each replay.
 DEFAULT_WINDOW = timedelta(days=90)
 DEFAULT_REMINDERS = tuple(timedelta(days=day) for day in (30, 60, 83, 89))
 MAX_USERS = 50
@@ -101,7 +103,7 @@ def _without_repeats(emails: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(kept.values())
 
 
-class AccountWish(Message):
+class AccountDetails(Message):
     """What a partner fills in: the Smart Account and the people."""
 
     account_name: AccountName
@@ -123,7 +125,7 @@ class AccountWish(Message):
         return values
 
 
-class SmartAccountRequest(AccountWish):
+class SmartAccountRequest(AccountDetails):
     """The start input of the workflow."""
 
     requester: Requester
@@ -152,15 +154,21 @@ class SmartAccountRequest(AccountWish):
         return self.requester.email
 
 
+LinkOrdinal = Annotated[int, Field(ge=1)] | None
+"""The link that an answer came through. An answer without one counts for the link in force."""
+
+
 class Acceptance(Message):
     """Argument of the signal ``accepted``. The address is only recorded."""
 
+    link: LinkOrdinal = None
     accepted_by: Annotated[str, Field(min_length=1, max_length=254), Printable] | None = None
 
 
 class Decline(Message):
     """Argument of the signal ``declined``."""
 
+    link: LinkOrdinal = None
     reason: Note = None
 
 
@@ -197,9 +205,9 @@ class EmailKind(StrEnum):
 class EmailState(StrEnum):
     """The state of an email.
 
-    ``failed`` means that a mail server refused it permanently, ``bounced`` that a mail server took
-    it and sent it back. ``dropped`` means that it was outdated before it was sent. A dropped email
-    is not shown.
+    ``failed`` means that a mail server refused it permanently or for five days, ``bounced`` that
+    a mail server took it and sent it back. ``dropped`` means that it was outdated before it was
+    sent. A dropped email is not shown.
     """
 
     QUEUED = "queued"
@@ -236,6 +244,16 @@ class RequestStatus(OwnMessage):
     """What happens next, in sentences without personal data."""
 
 
+class ActionMessage(StrEnum):
+    """What people read after an action of the requester."""
+
+    RESENT = "A new activation email is on its way. The previous link no longer works."
+    APPROVER_REPLACED = (
+        "An activation email to the new approver is on its way. The previous link no longer works."
+    )
+    WITHDRAWN = "The request is withdrawn. The customer is told."
+
+
 class ActionResult(OwnMessage):
     """Result of the requester's updates. The message has no personal data."""
 
@@ -248,52 +266,3 @@ class RequestResult(OwnMessage):
 
     status: Status
     reason: str | None = None
-
-
-# ---- between the workflow and its activities -----------------------------------------------
-
-
-class Addressee(StrEnum):
-    CUSTOMER = "customer"
-    REQUESTER = "requester"
-    ADDED_USER = "added-user"
-
-
-class RequestAddresses(Protocol):
-    """A request in any form that has the addresses to which its emails go."""
-
-    @property
-    def customer_email(self) -> str: ...
-    @property
-    def requester_email(self) -> str: ...
-    @property
-    def added_users(self) -> tuple[str, ...]: ...
-
-
-class Email(OwnMessage):
-    """Identifies one email of a request, without personal data.
-
-    ``number`` counts from 1. For an activation email it is the ordinal of the link, for a reminder
-    the position in ``reminders``, for an added user's email the position in ``added_users``.
-    """
-
-    kind: EmailKind
-    to: Addressee
-    number: int = 1
-
-    def address_in(self, request: RequestAddresses) -> str:
-        """Return the address of this email's recipient."""
-        match self.to:
-            case Addressee.CUSTOMER:
-                return request.customer_email
-            case Addressee.REQUESTER:
-                return request.requester_email
-            case Addressee.ADDED_USER:
-                return request.added_users[self.number - 1]
-
-
-class Bounce(OwnMessage):
-    """Argument of the signal ``bounced``. ``answer`` is the reply that the bounce report quotes."""
-
-    email: Email
-    answer: Annotated[str, Field(max_length=300), Printable]

@@ -4,6 +4,8 @@ from temporalio.common import SearchAttributeKey
 
 TASK_QUEUE = "smart-account-requests"
 WORKFLOW_TYPE = "SmartAccountRequestWorkflow"
+# This type and the id in `remaining_emails_id` say "mails" where the code says "emails". Both are
+# fixed names.
 REMAINING_EMAILS_TYPE = "SmartAccountRemainingMailsWorkflow"
 
 STATUS = SearchAttributeKey.for_keyword("SmartAccountStatus")

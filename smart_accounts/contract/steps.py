@@ -1,15 +1,66 @@
 """The messages between the workflow and its activities."""
 
 from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Protocol
+
+from pydantic import Field
 
 from smart_accounts.contract.field_errors import FieldError
+from smart_accounts.contract.fields import Printable
 from smart_accounts.contract.messages import (
-    Email,
+    EmailKind,
     EmailState,
     OwnMessage,
     SmartAccountRequest,
     Status,
 )
+
+
+class Addressee(StrEnum):
+    CUSTOMER = "customer"
+    REQUESTER = "requester"
+    ADDED_USER = "added-user"
+
+
+class RequestAddresses(Protocol):
+    """A request in any form that has the addresses to which its emails go."""
+
+    @property
+    def customer_email(self) -> str: ...
+    @property
+    def requester_email(self) -> str: ...
+    @property
+    def added_users(self) -> tuple[str, ...]: ...
+
+
+class Email(OwnMessage):
+    """Identifies one email of a request, without personal data.
+
+    ``number`` counts from 1. For an activation email it is the ordinal of the link, for a reminder
+    the position in ``reminders``, for an added user's email the position in ``added_users``.
+    """
+
+    kind: EmailKind
+    to: Addressee
+    number: int = 1
+
+    def address_in(self, request: RequestAddresses) -> str:
+        """Return the address of this email's recipient."""
+        match self.to:
+            case Addressee.CUSTOMER:
+                return request.customer_email
+            case Addressee.REQUESTER:
+                return request.requester_email
+            case Addressee.ADDED_USER:
+                return request.added_users[self.number - 1]
+
+
+class Bounce(OwnMessage):
+    """Argument of the signal ``bounced``. ``answer`` is the reply that the bounce report quotes."""
+
+    email: Email
+    answer: Annotated[str, Field(max_length=300), Printable]
 
 
 class OpenRequest(OwnMessage):
@@ -25,8 +76,9 @@ class OpenRequest(OwnMessage):
 class Checked(OwnMessage):
     """The result of the checks of a request.
 
-    ``refused`` is the reason if the request is rejected, and then nothing is stored. ``invalid``
-    lists errors of rules that are checked only once, because they change between releases.
+    ``refused`` is the reason if the request or the new link is rejected. A rejected request is
+    stored without an account, a rejected link is not stored. ``invalid`` lists errors of rules that
+    are checked only once, because they change between releases.
     ``needs_attention`` lists what an operator should look at.
     """
 

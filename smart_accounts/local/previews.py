@@ -5,8 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from smart_accounts.contract.messages import (
-    Addressee,
-    Email,
     EmailKind,
     EmailState,
     EmailStatus,
@@ -14,6 +12,7 @@ from smart_accounts.contract.messages import (
     SmartAccountRequest,
     Status,
 )
+from smart_accounts.contract.steps import Addressee, Email
 from smart_accounts.local.mailbox import ReceivedEmail
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.store.records import StoredRequest

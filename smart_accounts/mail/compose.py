@@ -15,7 +15,8 @@ from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from smart_accounts.contract.messages import Email, EmailStatus, Status
+from smart_accounts.contract.messages import EmailStatus, Status
+from smart_accounts.contract.steps import Email
 from smart_accounts.mail.defang import defang
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.text import one_line, printable, time_left, utc

@@ -45,7 +45,10 @@ class Unreachable(MailError):
 
 
 class RefusedTemporarily(MailError):
-    """Try again later. Use the same ``Message-ID``, because the server may have the email."""
+    """The server refused this email for now, or the connection broke.
+
+    Try again later with the same ``Message-ID``, because the server may have the email.
+    """
 
 
 class RefusedPermanently(MailError):
@@ -206,7 +209,9 @@ def _classify(error: Exception) -> MailError:
     """Return the error by what the caller can do about it."""
     if isinstance(error, SMTPResponseException):
         return _classify_reply(error)
-    if isinstance(error, OSError):  # no connection, untrusted certificate, disconnect, timeout
+    # Disconnect or timeout. While connecting, also no connection or an untrusted certificate, which
+    # `_connect` turns into Unreachable.
+    if isinstance(error, OSError):
         return RefusedTemporarily(str(error))
     # STARTTLS or AUTH is not offered, or the host name is malformed.
     return SenderMisconfigured(str(error))

@@ -1,1 +1,1 @@
-"""The account store: accounts, their users, requests, the ledger of emails, partners."""
+"""The database: requests, accounts, links, emails, partners and idempotency keys."""

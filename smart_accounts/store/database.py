@@ -2,8 +2,9 @@
 
 import asyncio
 import functools
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DataError,
     IntegrityError,
@@ -106,10 +108,18 @@ def _config() -> Config:
 def older_revisions() -> frozenset[str]:
     """Return the revisions before the one that this code needs.
 
-    An unknown revision is one of a newer release.
+    An unknown revision belongs to a newer release.
     """
     _, *older = ScriptDirectory.from_config(_config()).walk_revisions()
     return frozenset(each.revision for each in older)
+
+
+def _create_private_file(url: str) -> None:
+    """Create SQLite's file so that other users of the machine cannot read it."""
+    parts = make_url(url)
+    if parts.drivername.startswith("sqlite") and parts.database:
+        with suppress(OSError):  # the connection reports what is wrong
+            os.close(os.open(parts.database, os.O_CREAT, 0o600))
 
 
 def _upgrade(connection: Connection) -> None:
@@ -119,11 +129,12 @@ def _upgrade(connection: Connection) -> None:
 
 
 async def migrate(url: str) -> None:
-    """Migrate the database to the newest revision. Several programs may do it at the same time.
+    """Migrate the database to the newest revision. Several programs may call this at once.
 
     Raises:
         Unavailable: the database does not respond.
     """
+    _create_private_file(url)
     engine = create_engine(url, may_take_long=True)
     try:
         async with transaction(engine, writes=True) as connection:

@@ -6,14 +6,14 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from smart_accounts.contract.messages import Addressee, Email, EmailKind, EmailState, EmailStatus
-from smart_accounts.contract.steps import EmailOutcome
+from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
+from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.records import ReturnedEmail, StoredRequest
 
-# Emails that may come back. A queued one may have left, because the server's reply can be lost.
-_MAY_COME_BACK = (EmailState.SENT, EmailState.QUEUED)
+# Emails that may bounce. A queued email may have been sent, because the reply can be lost.
+_MAY_BOUNCE = (EmailState.SENT, EmailState.QUEUED)
 
 
 class EmailLedger:
@@ -44,7 +44,7 @@ class EmailLedger:
         return_token: str,
         outcome: EmailOutcome,
     ) -> None:
-        """Record the outcome of an email. The first outcome that is not ``queued`` stays."""
+        """Record the outcome of an email. The first outcome that is not ``queued`` is kept."""
         emails = tables.emails
         values = outcome.model_dump() | {
             "recipient": recipient,
@@ -66,7 +66,7 @@ class EmailLedger:
                 )
 
     async def forget_refusals(self, request_id: str, email: Email) -> None:
-        """Forget since when an email has been refused, so that its five days begin again."""
+        """Forget when an email was first refused, so that its five days begin again."""
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
                 delete(tables.emails).where(
@@ -85,7 +85,7 @@ class EmailLedger:
             return [(_email(row), email_status(row)) for row in rows]
 
     async def statuses(self, request: StoredRequest) -> tuple[EmailStatus, ...]:
-        """Return the status of each email of a request, without emails that will never be sent."""
+        """Return the status of each email of a request, except those that will not be sent."""
         emails = await self.of_request(request.id)
         return tuple(
             status
@@ -95,9 +95,9 @@ class EmailLedger:
         )
 
     async def find_returned(self, return_token: str) -> ReturnedEmail | None:
-        """Return the email that left with this return path.
+        """Return the email that was sent with this return path.
 
-        Returns None if there is none, or if it is known already that it came back.
+        Returns None if there is no such email, or if it is already known to have bounced.
         """
         emails, requests = tables.emails.c, tables.requests.c
         async with transaction(self._engine, writes=False) as connection:
@@ -105,7 +105,7 @@ class EmailLedger:
                 await connection.execute(
                     select(tables.emails, requests.workflow_id)
                     .join(tables.requests, requests.id == emails.request_id)
-                    .where(emails.return_token == return_token, emails.state.in_(_MAY_COME_BACK))
+                    .where(emails.return_token == return_token, emails.state.in_(_MAY_BOUNCE))
                 )
             ).one_or_none()
             if row is None:
@@ -115,13 +115,13 @@ class EmailLedger:
             )
 
     async def mark_bounced(self, returned: ReturnedEmail, outcome: EmailOutcome) -> None:
-        """Record that an email came back. The first report stays."""
+        """Record that an email bounced. The first report is kept."""
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
                 update(tables.emails)
                 .where(
                     _is(returned.request_id, returned.email),
-                    tables.emails.c.state.in_(_MAY_COME_BACK),
+                    tables.emails.c.state.in_(_MAY_BOUNCE),
                 )
                 .values(**outcome.model_dump())
             )

@@ -11,7 +11,7 @@ from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.records import StoredRequest, stored_request
 
-KEPT = timedelta(days=100)  # longer than a request is open
+KEPT = timedelta(days=100)  # longer than a request with the default acceptance window is open
 PURGED_AT_ONCE = 10
 
 
@@ -26,14 +26,14 @@ class IdempotencyKeys:
         self._engine = engine
 
     async def call_of(self, key: str) -> str | None:
-        """Return the call that the key was first used for."""
+        """Return the call that the key was first used for, or None."""
         keys = tables.idempotency_keys.c
         async with transaction(self._engine, writes=False) as connection:
             call: str | None = await connection.scalar(select(keys.call).where(keys.key == key))
             return call
 
     async def claim(self, key: str, call: str, at: datetime) -> str:
-        """Reserve the key for a call. Returns the call that has the key, which is the first one."""
+        """Reserve the key for a call. Returns the call that has the key, maybe an earlier one."""
         keys = tables.idempotency_keys
         with suppress(IntegrityError):  # a concurrent call was first
             async with transaction(self._engine, writes=True) as connection:
@@ -42,8 +42,14 @@ class IdempotencyKeys:
                 await connection.execute(delete(keys).where(keys.c.key.in_(expired)))
         return await self.call_of(key) or call
 
+    async def release(self, key: str) -> None:
+        """Forget a key whose call started nothing."""
+        keys = tables.idempotency_keys
+        async with transaction(self._engine, writes=True) as connection:
+            await connection.execute(delete(keys).where(keys.c.key == key))
+
     async def find_request(self, requester_email: str, key: str) -> StoredRequest | None:
-        """Return the request that a requester made under a key."""
+        """Return the request that a requester made with a key."""
         requests = tables.requests.c
         async with transaction(self._engine, writes=False) as connection:
             found = await connection.execute(

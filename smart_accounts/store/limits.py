@@ -30,7 +30,7 @@ class Limits:
 async def reason_to_reject(
     connection: AsyncConnection, request: SmartAccountRequest, at: datetime, limits: Limits
 ) -> str | None:
-    """Return why a request made at that moment is rejected, as a sentence, otherwise None."""
+    """Return why a request made at this moment is rejected, as a sentence, otherwise None."""
     return (
         await _domain_is_taken(connection, request.account_domain)
         or await customer_limit_reached(connection, request, at, limits)
@@ -49,13 +49,13 @@ async def _domain_is_taken(connection: AsyncConnection, domain: str) -> str | No
 
 
 async def lock_people(connection: AsyncConnection, request: SmartAccountRequest) -> None:
-    """Make other transactions wait that would count the requests of the same people.
+    """Make other transactions wait if they would count the requests of the same people.
 
     SQLite has only one writer at a time, so it needs no lock.
     """
     if connection.dialect.name == "postgresql":
         people = {request.customer_email.lower(), request.requester.email.lower()}
-        for email in sorted(people):  # always in the same order, which prevents deadlocks
+        for email in sorted(people):  # always in the same order, to prevent deadlocks
             await connection.execute(
                 select(func.pg_advisory_xact_lock(func.hashtext(f"requests of {email}")))
             )
@@ -69,8 +69,9 @@ async def customer_limit_reached(
         select(func.count()).where(
             func.lower(requests.c.customer_email) == request.customer_email.lower(),
             requests.c.status == Status.PENDING,
-            requests.c.deadline > at,  # a pending row past its deadline was terminated
-            # A request for the same domain is this request, or the start settles it.
+            # A request that is still pending after its deadline was terminated.
+            requests.c.deadline > at,
+            # A request for the same domain is this request itself, or the start rejects this one.
             requests.c.account_domain != request.account_domain,
         )
     )

@@ -25,7 +25,7 @@ class ActivationLinks:
             return found
 
     async def save(self, request_id: str, ordinal: int, token_hash: str) -> None:
-        """Store the hash under which the link is found from now on, replacing any other."""
+        """Store the hash that identifies the link from now on. It replaces an earlier hash."""
         links = tables.activation_links
         async with transaction(self._engine, writes=True) as connection:
             key = (links.c.request_id == request_id, links.c.ordinal == ordinal)

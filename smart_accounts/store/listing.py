@@ -1,4 +1,4 @@
-"""Lists of requests, of one partner or of everybody, page by page."""
+"""Lists of requests, of one partner or of all partners, in pages."""
 
 from dataclasses import dataclass
 
@@ -45,8 +45,8 @@ class RequestListing:
     ) -> Page:
         """Return one page of requests, newest first.
 
-        Without ``requester_email`` the list has everybody's requests. ``search`` is a part of the
-        account's name or domain or of the customer's address; upper and lower case are the same.
+        Without ``requester_email``, the list has the requests of all partners. ``search`` is a part
+        of the account's name or domain or of the customer's address. Case does not matter.
         """
         query = _query(requester_email, status, search)
         requests = tables.requests.c
@@ -70,7 +70,7 @@ class RequestListing:
     async def newest(
         self, workflow_id: str, *, requester_email: str | None, run_id: str | None = None
     ) -> StoredRequest | None:
-        """Return the newest request of a workflow id, or the one of that run."""
+        """Return the newest request with this workflow id, or the one with this run id."""
         requests = tables.requests.c
         query = _query(requester_email, None, "").where(requests.workflow_id == workflow_id)
         if run_id:

@@ -14,8 +14,8 @@ from smart_accounts.store.database import transaction
 class Partners:
     """Each method raises ``Unavailable`` if the database does not respond.
 
-    A partner is the ``subject`` of an ``issuer``. Neither alone is unique, and an email address
-    may pass to another person.
+    A partner is identified by ``issuer`` and ``subject``. Neither is unique by itself, and an email
+    address may later belong to another person.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -32,7 +32,7 @@ class Partners:
             return found
 
     async def keep_company(self, issuer: str, subject: str, company: str) -> str:
-        """Store the company that the partner typed. Returns the first one, which stays."""
+        """Store the company that the partner entered. Returns the first company, which is kept."""
         with suppress(IntegrityError):
             async with transaction(self._engine, writes=True) as connection:
                 await connection.execute(

@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from sqlalchemy import Row
 
-from smart_accounts.contract.messages import Email, EmailKind, SmartAccountRequest, Status
+from smart_accounts.contract.messages import EmailKind, SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id
+from smart_accounts.contract.steps import Email
 
 _ONLY_WHILE_PENDING = {
     EmailKind.ACTIVATION,
@@ -39,10 +40,12 @@ class StoredRequest:
     link_ordinal: int
     """The activation link in force. Links with a lower ordinal are superseded."""
     signalled: str | None
-    """The customer's answer that Temporal has: ``accepted`` or ``declined``.
+    """The customer's answer that Temporal has received: ``accepted`` or ``declined``.
 
-    The page notes it before the workflow records the decision.
+    The page stores it before the workflow records the decision.
     """
+    signalled_link: int | None
+    """The link that this answer came through. None if the first release noted it."""
     decided_at: datetime | None
     decided_by: str | None
     reason: str | None
@@ -77,6 +80,7 @@ class StoredRequest:
             deadline=requested_at + request.acceptance_window,
             link_ordinal=1,
             signalled=None,
+            signalled_link=None,
             decided_at=requested_at if status.is_final else None,
             decided_by=None,
             reason=reason,
@@ -86,13 +90,14 @@ class StoredRequest:
     def answer(self) -> str | None:
         """The customer's answer, ``accepted`` or ``declined``, or None if none is known.
 
-        Temporal has an answer for a moment before it becomes the status.
+        For a moment, Temporal has an answer that is not the status yet.
         """
         if self.status in (Status.ACTIVATING, Status.ACTIVE):
             return "accepted"
         if self.status is Status.DECLINED:
             return "declined"
-        return None if self.status.is_final else self.signalled
+        is_outdated = self.signalled_link not in (None, self.link_ordinal)
+        return None if self.status.is_final or is_outdated else self.signalled
 
     @property
     def awaits_answer(self) -> bool:
@@ -100,7 +105,7 @@ class StoredRequest:
 
     @property
     def current_status(self) -> Status:
-        """The status for people: ``activating`` as soon as Temporal has an acceptance."""
+        """The status to show. It is ``activating`` as soon as Temporal has an acceptance."""
         is_accepted = not self.status.is_final and self.answer == "accepted"
         return Status.ACTIVATING if is_accepted else self.status
 
@@ -126,24 +131,24 @@ class ActivationLink:
     request: StoredRequest
 
     def state(self, now: datetime) -> str:
-        """Return what the link leads to.
+        """Return the state of the link, which decides what its page shows.
 
         Returns:
             ``superseded``, ``received`` (an answer is on its way), ``open``, ``expired``, or the
             final status of the request.
         """
         if self.ordinal < self.request.link_ordinal:
-            return "superseded"  # checked first: its holder may no longer be the approver
+            return "superseded"  # checked first, because its holder may no longer be the approver
         if self.request.status.is_final:
             return self.request.status.value
         if self.request.answer:
-            return "received"  # an answer counts even if the deadline passes meanwhile
+            return "received"  # the answer counts even if the deadline has passed since
         return "open" if now < self.request.deadline else "expired"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReturnedEmail:
-    """An email that came back, and its request."""
+    """An email that bounced, and its request."""
 
     workflow_id: str
     request_id: str

@@ -1,13 +1,13 @@
 """The life of a request in the store.
 
-Every write names the request's id and changes nothing the second time, because an activity may
+Every write names the request's id and changes nothing when it is repeated, because an activity may
 run again after its transaction was committed.
 """
 
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.messages import SmartAccountRequest, Status
@@ -39,7 +39,7 @@ class Requests:
     async def reason_to_reject(
         self, request: SmartAccountRequest, at: datetime, limits: Limits
     ) -> str | None:
-        """Return why a request made at that moment would be rejected, otherwise None."""
+        """Return why a request made at this moment would be rejected, otherwise None."""
         async with transaction(self._engine, writes=False) as connection:
             return await reason_to_reject(connection, request, at, limits)
 
@@ -86,8 +86,8 @@ class Requests:
     ) -> str | None:
         """Put a link and its approver in force.
 
-        Returns the reason if they are rejected, otherwise None. A request that has ended keeps
-        its links, because nobody can use them any more.
+        Returns the reason if the approver is rejected, otherwise None. A request that has ended
+        is not changed, because its links can no longer be used.
         """
         requests, request = tables.requests, link.request
         async with transaction(self._engine, writes=True) as connection:
@@ -110,14 +110,15 @@ class Requests:
             )
             return None
 
-    async def note_signalled(self, request_id: str, answer: str) -> None:
-        """Note that Temporal has the customer's answer. The first answer stays."""
+    async def note_signalled(self, request_id: str, link: int, answer: str) -> None:
+        """Note that Temporal has an answer through a link. The first answer of each link stays."""
         requests = tables.requests
+        newer = func.coalesce(requests.c.signalled_link, 1) < link
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
                 update(requests)
-                .where(requests.c.id == request_id, requests.c.signalled.is_(None))
-                .values(signalled=answer)
+                .where(requests.c.id == request_id, or_(requests.c.signalled.is_(None), newer))
+                .values(signalled=answer, signalled_link=link)
             )
 
     async def activate(self, record: RecordDecision) -> Decision:
@@ -168,10 +169,10 @@ async def _find(connection: AsyncConnection, request_id: str) -> StoredRequest |
 async def _withdraw_terminated(connection: AsyncConnection, new: OpenRequest) -> None:
     """Withdraw older open requests for the same domain.
 
-    The workflow id names the domain, and only one run at a time has it. So an older request that
-    is still open here belongs to a run that was terminated before it could end its row. Newer
-    ones stay: the last activity of a terminated run may come late, when a newer request has the
-    domain.
+    The workflow id names the domain, and only one run at a time can have it. An older request that
+    is still open here therefore belongs to a run that was terminated before it could end its row.
+    Newer requests are not withdrawn, because the last activity of a terminated run may run late,
+    when a newer request already has the domain.
     """
     requests = tables.requests.c
     stale = await connection.scalars(

@@ -41,7 +41,7 @@ class AccountStore:
             await engine.dispose()
 
     async def ping(self) -> None:
-        """Check that the database responds and has the revision that this code needs, or a newer.
+        """Check that the database responds and is migrated as far as this code needs.
 
         Raises:
             Unavailable: the database does not respond, or is not migrated yet.
@@ -49,7 +49,7 @@ class AccountStore:
         try:
             async with transaction(self.engine, writes=False) as connection:
                 found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-        except DBAPIError:  # it responds, but has no such table
+        except DBAPIError:  # the database responds, but has no such table
             found = None
         if found is None or found in older_revisions():
-            raise Unavailable("The database is not migrated yet; the worker does it.")
+            raise Unavailable("The database is not migrated yet. The worker migrates it.")

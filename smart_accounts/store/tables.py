@@ -62,6 +62,7 @@ requests = Table(
     Column("link_ordinal", Integer, nullable=False),
     Column("idempotency_key", String(64), index=True),
     Column("signalled", String(16)),
+    Column("signalled_link", Integer),
     Column("decided_at", UtcDateTime),
     Column("decided_by", String(254)),
     Column("reason", Text),

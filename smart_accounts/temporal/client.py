@@ -20,7 +20,6 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from smart_accounts.contract.messages import (
     Acceptance,
     ActionResult,
-    Bounce,
     Decline,
     NewApprover,
     RequestStatus,
@@ -37,6 +36,7 @@ from smart_accounts.contract.names import (
     WORKFLOW_TYPE,
     workflow_id,
 )
+from smart_accounts.contract.steps import Bounce
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.temporal.connection import connect
 from smart_accounts.temporal.errors import (
@@ -192,16 +192,27 @@ class RequestClient:
                 yield Listed.of(execution)
 
     async def accept(
-        self, workflow_id: str, *, run_id: str | None = None, accepted_by: str | None = None
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        link: int | None = None,
+        accepted_by: str | None = None,
     ) -> None:
-        """Tell a request that the customer accepts."""
-        await self._signal(workflow_id, run_id, "accepted", Acceptance(accepted_by=accepted_by))
+        """Tell a request that the customer accepts, through the link with this ordinal."""
+        acceptance = Acceptance(link=link, accepted_by=accepted_by)
+        await self._signal(workflow_id, run_id, "accepted", acceptance)
 
     async def decline(
-        self, workflow_id: str, *, run_id: str | None = None, reason: str | None = None
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        link: int | None = None,
+        reason: str | None = None,
     ) -> None:
-        """Tell a request that the customer declines."""
-        await self._signal(workflow_id, run_id, "declined", Decline(reason=reason))
+        """Tell a request that the customer declines, through the link with this ordinal."""
+        await self._signal(workflow_id, run_id, "declined", Decline(link=link, reason=reason))
 
     async def report_bounce(self, workflow_id: str, *, run_id: str, bounce: Bounce) -> None:
         """Tell a request that one of its emails bounced."""

@@ -33,9 +33,10 @@ def translate_errors(unavailable: str = _UNAVAILABLE) -> Iterator[None]:
             raise Unavailable(unavailable) from error
         if error.status == RPCStatusCode.NOT_FOUND and not _is_about_the_namespace(error):
             raise NotFound(NOT_OPEN) from None
-        _log.warning("Temporal responded with %s: %s", error.status.name, error.message)
+        _log.warning("Temporal rejected a call with %s: %s", error.status.name, error.message)
         raise Unavailable(
-            f"Temporal responded with {error.status.name}. Try again later."
+            f"Temporal rejected the call with {error.status.name}. Try again later. If it fails"
+            " again, check Temporal's address, namespace, API key and search attributes."
         ) from error
     # A failed connection raises RuntimeError. An update without a response raises the others.
     except (RuntimeError, TimeoutError, RPCTimeoutOrCancelledError) as error:

@@ -21,10 +21,10 @@ from smart_accounts.contract.messages import RequestStatus, Status
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.errors import SmartAccountsError
 from smart_accounts.temporal.client import RequestClient
-from tests.conftest import KEY
+from tests.support.keys import KEY
 from tests.support.patient_client import PatientClient
+from tests.support.ports import FreePort
 from tests.support.programs import Program, stop_process
-from tests.support.service import FreePort
 from tests.support.temporal_server import DevServer, NewDevServer
 
 ROOT = Path(__file__).parents[2]

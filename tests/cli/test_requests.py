@@ -124,7 +124,7 @@ async def test_resend_replace_and_withdraw(starter: Starter) -> None:
         assert words in bad.err
     replaced = await starter("replace-approver", "eight.example", "cy@eight.example")
     assert (replaced.code, replaced.err) == (0, "")
-    assert "The new approver is sent an activation email" in replaced.out
+    assert "An activation email to the new approver is on its way" in replaced.out
     status = await starter.wait_for_status("eight.example", Status.PENDING)
     assert "cy@eight.example" in [mail.recipient for mail in status.emails]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import secrets
 import subprocess
 import sys
 import tomllib
@@ -254,7 +255,7 @@ def test_example_is_complete_once_a_key_is_set(
     tmp_path: Path, clean_settings: pytest.MonkeyPatch
 ) -> None:
     text = (ROOT / ".env.example").read_text()
-    filled = text.replace("SECRET_KEYS=\n", f"SECRET_KEYS={'k' * 32}\n")
+    filled = text.replace("SECRET_KEYS=\n", f"SECRET_KEYS={secrets.token_urlsafe(32)}\n")
     (tmp_path / ".env").write_text(filled)
     clean_settings.chdir(tmp_path)
     assert load_settings().smtp_port == 587

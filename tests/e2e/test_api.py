@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from smart_accounts.store.database import migrate
-from tests.conftest import Issuer
+from tests.support.issuer import Issuer
 from tests.support.service import Service
 
 REQUESTS = "/api/v1/requests"

@@ -19,7 +19,8 @@ from temporalio.exceptions import ApplicationError
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.temporal.records import Started
-from tests.support.service import FreePort, Service
+from tests.support.ports import FreePort
+from tests.support.service import Service
 
 JSON = {"encoding": b"json/plain"}
 
@@ -151,7 +152,7 @@ async def test_bad_starts_fail(service: Service, new_request: dict[str, Any]) ->
         assert cause.type == "InvalidRequest", name
         assert cause.non_retryable
         assert message in cause.message, name
-    assert not service.mail.mails
+    assert not service.mail.emails
 
 
 async def test_bad_fields_fail_with_one_message_per_field_and_no_value(
@@ -196,7 +197,7 @@ async def test_free_mail_domain_fails_and_is_not_indexed(
     assert "free-mail" in cause.message
     described = await service.temporal.get_workflow_handle(workflow_id).describe()
     assert "SmartAccountStatus" not in {pair.key.name for pair in described.typed_search_attributes}
-    assert not service.mail.mails
+    assert not service.mail.emails
 
 
 async def test_start_under_another_id_fails(service: Service, new_request: dict[str, Any]) -> None:
@@ -261,7 +262,9 @@ async def test_cancel_and_terminate_by_another_client(
     await service.wait_for(again, Status.PENDING, sent=2)
 
 
-async def test_web_ui_lists_no_personal_data(service: Service, new_request: dict[str, Any]) -> None:
+async def test_summaries_and_details_hold_no_personal_data(
+    service: Service, new_request: dict[str, Any]
+) -> None:
     await service.start_worker()
     started = await service.start(new_request)
     await service.wait_for(started, Status.PENDING, sent=2)

@@ -41,7 +41,7 @@ async def test_bounced_activation_email_ends_the_request(
     address = await service.start_web()
     started = await service.start(new_request)
     await service.wait_for(started, Status.PENDING, sent=2)
-    paths = {mail["X-Smart-Account-Mail"]: mail["Return-Path"] for mail in service.mail.mails}
+    paths = {mail["X-Smart-Account-Mail"]: mail["Return-Path"] for mail in service.mail.emails}
     assert len(set(paths.values())) == 2
     assert all(path.endswith("@bounces.accounts.example") for path in paths.values())
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +20,7 @@ from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from tests.support.postgres import Postgres
 from tests.support.service import Service
+from tests.support.store import QueryDatabase
 
 
 async def test_limits_hold_for_starts_at_once(
@@ -71,17 +71,17 @@ async def test_characters_that_databases_reject_do_not_block_a_request(
 
 
 async def test_database_is_ready_after_its_migration(
-    any_database_url: str, query_rows: Callable[[str, str], Awaitable[list[dict[str, Any]]]]
+    any_database_url: str, query_database: QueryDatabase
 ) -> None:
     async with AccountStore.open(any_database_url) as store:
         with pytest.raises(Unavailable, match="not migrated"):
             await store.ping()
         await migrate(any_database_url)
         await store.ping()
-        await query_rows(any_database_url, "UPDATE alembic_version SET version_num = '0003'")
+        await query_database(any_database_url, "UPDATE alembic_version SET version_num = '0003'")
         with pytest.raises(Unavailable, match="not migrated"):
             await store.ping()
-        await query_rows(any_database_url, "UPDATE alembic_version SET version_num = '9999'")
+        await query_database(any_database_url, "UPDATE alembic_version SET version_num = '9999'")
         await store.ping()  # the revision of a newer release, on which this release still runs
 
 

@@ -9,13 +9,14 @@ from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.errors import Unavailable
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.connection import connect
-from tests.support.service import FreePort, Service
+from tests.support.ports import FreePort
+from tests.support.service import Service
 
 
 async def test_decision_while_an_email_is_in_flight(
     service: Service, new_request: dict[str, Any]
 ) -> None:
-    service.mail.holds = True
+    service.mail.hold_replies = True
     await service.start_worker()
     started = await service.start(new_request)
     async with asyncio.timeout(40):
@@ -26,7 +27,7 @@ async def test_decision_while_an_email_is_in_flight(
     await asyncio.sleep(
         13
     )  # more than the heartbeat timeout, so that the activity would be lost without heartbeats
-    service.mail.holds = False
+    service.mail.hold_replies = False
     await service.handle(started).result()
     final = await service.requests().status(started.workflow_id)
     states = {mail.kind: mail.state for mail in final.emails}
@@ -59,7 +60,7 @@ async def test_temporal_that_accepts_connections_and_does_not_respond(
 async def test_every_heartbeat_of_an_email_in_flight_reaches_temporal(
     service: Service, new_request: dict[str, Any]
 ) -> None:
-    service.mail.holds = True
+    service.mail.hold_replies = True
     await service.start_worker()
     started = await service.start(new_request)
     beats: set[float] = set()
@@ -70,6 +71,6 @@ async def test_every_heartbeat_of_an_email_in_flight_reaches_temporal(
             if mailing and mailing.HasField("last_heartbeat_time"):
                 beats.add(mailing.last_heartbeat_time.ToMilliseconds() / 1000)
             await asyncio.sleep(0.1)
-    service.mail.holds = False
+    service.mail.hold_replies = False
     first, second, third = sorted(beats)
     assert max(second - first, third - second) < 7, "less than the heartbeat timeout of 10 s"

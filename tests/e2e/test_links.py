@@ -8,7 +8,10 @@ from playwright.async_api import expect
 
 from smart_accounts.contract.messages import Status
 from tests.support.browser import OpenPage
-from tests.support.service import FreePort, LinkIn, Query, Service
+from tests.support.mail_server import LinkIn
+from tests.support.ports import FreePort
+from tests.support.service import Service
+from tests.support.store import Query
 
 
 async def test_scanners_change_nothing_and_a_person_accepts(
@@ -36,7 +39,8 @@ async def test_scanners_change_nothing_and_a_person_accepts(
 
         await page.get_by_role("checkbox").check()
         await page.get_by_role("button", name="Accept").click()
-        await expect(page.get_by_role("heading", name="is activated")).to_be_visible(timeout=40_000)
+        heading = page.get_by_role("heading", name="Smart Account is active")
+        await expect(heading).to_be_visible(timeout=40_000)
     await service.wait_for(started, Status.ACTIVE)
 
 
@@ -54,10 +58,10 @@ async def test_page_shows_received_until_the_account_is_active(
         response = await http.post(link, data={"agree": "yes"})
         assert response.status_code == 200
         assert "We have received your acceptance" in response.text
-        assert "is activated" not in (await http.get(link)).text
+        assert "Smart Account is active" not in (await http.get(link)).text
         await service.start_worker()
         await service.wait_for(started, Status.ACTIVE)
-        assert "is activated" in (await http.get(link)).text
+        assert "Smart Account is active" in (await http.get(link)).text
 
 
 async def test_link_appears_only_in_the_email(

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from smart_accounts.contract.messages import (
+from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
+from smart_accounts.contract.steps import (
     Addressee,
+    Decision,
     Email,
-    EmailKind,
-    EmailState,
-    SmartAccountRequest,
-    Status,
+    EmailOutcome,
+    OpenRequest,
+    RecordDecision,
 )
-from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
 from smart_accounts.store.database import migrate
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.listing import Page, RequestListing

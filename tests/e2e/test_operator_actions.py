@@ -14,7 +14,9 @@ from smart_accounts.contract.names import STATUS, TASK_QUEUE, WORKFLOW_TYPE, wor
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.records import Started
-from tests.support.service import LinkIn, Query, Service
+from tests.support.mail_server import LinkIn
+from tests.support.service import Service
+from tests.support.store import Query
 from tests.support.temporal_server import DevServer, connect
 
 
@@ -60,14 +62,14 @@ async def test_action_reaches_a_reset_request_but_not_the_next_one(
     await service.wait_for(started, Status.PENDING, sent=2)
     await reset(service, started)
     requests: RequestClient = service.requests()
-    run = {"run_id": started.request_id}
-    withdrawn = await requests.withdraw(started.workflow_id, Withdrawal(), **run)
+    run_id = started.request_id
+    withdrawn = await requests.withdraw(started.workflow_id, Withdrawal(), run_id=run_id)
     assert withdrawn.status == Status.WITHDRAWN
     await service.temporal.get_workflow_handle(started.workflow_id).result()
     again = await service.start(new_request)
     await service.wait_for(again, Status.PENDING, sent=2)
     with pytest.raises(NotFound):
-        await requests.accept(started.workflow_id, **run)
+        await requests.accept(started.workflow_id, run_id=run_id)
     assert (await service.handle(again).describe()).status == WorkflowExecutionStatus.RUNNING
 
 
@@ -90,7 +92,7 @@ async def test_rejection_by_temporal_is_unavailable(
 ) -> None:
     await dev_server.cli("operator", "namespace", "create", "without-attributes")
     requests = await client_for_namespace(dev_server, "without-attributes")
-    with pytest.raises(Unavailable, match="Temporal responded with INVALID_ARGUMENT"):
+    with pytest.raises(Unavailable, match="Temporal rejected the call with INVALID_ARGUMENT"):
         await requests.start(SmartAccountRequest.model_validate(new_request))
 
 

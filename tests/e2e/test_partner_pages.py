@@ -8,41 +8,26 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Response
 
-from smart_accounts.settings import Settings
 from smart_accounts.store.database import migrate
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
-from smart_accounts.web.auth.session import Partner
-from tests.conftest import KEY
+from tests.support.keys import KEY
+from tests.support.page_content import hidden_fields
+from tests.support.partners import PAT, session_cookie
 from tests.support.service import Service
-
-PAT = Partner(subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
-
-
-def hidden_fields(page: httpx.Response) -> dict[str, str]:
-    found = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text)
-    return {name: unescape(value) for name, value in found}
+from tests.support.web_settings import web_settings
 
 
 @pytest.fixture
 async def pat(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of a signed-in partner."""
-    settings = Settings(
-        _env_file=None,
-        public_url="http://127.0.0.1",
-        secret_keys=KEY,
-        smtp_hostname="127.0.0.1",
-        mail_from="accounts@service.example",
-    )
+    settings = web_settings("http://127.0.0.1")
     await migrate(service.database_url)
     async with AccountStore.open(service.database_url) as store:
         app = create_app(store, service.requests(), LinkTokens([KEY]), settings)
-        signed_in = Response()
-        app.state.services.sessions.begin(signed_in, PAT)
-        name, _, cookie = signed_in.headers["set-cookie"].partition(";")[0].partition("=")
+        name, cookie = session_cookie(app, PAT)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
             base_url="http://127.0.0.1",
@@ -74,7 +59,7 @@ async def test_from_the_form_to_the_withdrawal(
     review = await pat.post("/requests/review", data=form)
     waiting = await pat.post("/requests", data=hidden_fields(review))
     assert (
-        "We have your request" in waiting.text
+        "We have received your request" in waiting.text
     )  # Temporal has recorded the request, and no worker runs yet
     again = await pat.post("/requests", data=hidden_fields(review))
     assert again.url == waiting.url
@@ -93,7 +78,7 @@ async def test_from_the_form_to_the_withdrawal(
     assert (wrong.status_code, "must differ from the requester" in wrong.text) == (422, True)
     new = token | {"customer_email": f"eve@{domain}"}
     replaced = await pat.post(action.format("replace-approver"), data=new)
-    assert "The new approver is sent an activation email" in replaced.text
+    assert "An activation email to the new approver is on its way" in replaced.text
     await service.mail.wait_for("activation", f"eve@{domain}")
 
     reason = token | {"reason": "Wrong company."}
@@ -103,5 +88,5 @@ async def test_from_the_form_to_the_withdrawal(
     assert "By Pat Lee, Partner Ltd." in page
     assert "<details" not in page
     late = await pat.post(action.format("withdraw"), data=reason)
-    assert (late.status_code, "That was not done" in late.text) == (409, True)
+    assert (late.status_code, "There is a problem" in late.text) == (409, True)
     assert "Withdrawn" in (await pat.get("/requests")).text

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import sqlite3
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import timedelta
 from itertools import chain, repeat
@@ -14,14 +13,16 @@ import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import WorkflowHistory
 
 import worker
 from smart_accounts.contract.messages import Status
 from smart_accounts.settings import Settings
 from smart_accounts.temporal import client
 from smart_accounts.temporal.records import Started
-from tests.support.service import FreePort, LinkIn, Service
+from tests.support.histories import Actions, Keep
+from tests.support.mail_server import LinkIn
+from tests.support.ports import FreePort
+from tests.support.service import Service
 
 
 async def events_of(service: Service, started: Started) -> list[HistoryEvent]:
@@ -40,8 +41,8 @@ async def test_accept_path_and_its_cost(
     service: Service,
     new_request: dict[str, Any],
     link_in: LinkIn,
-    actions: Callable[[Sequence[HistoryEvent]], int],
-    keep: Callable[[str, WorkflowHistory], None],
+    actions: Actions,
+    keep: Keep,
 ) -> None:
     del new_request["user_emails"]
     await service.start_worker()
@@ -58,7 +59,7 @@ async def test_accept_path_and_its_cost(
         assert new_request["account_name"] in (await http.get(link)).text
         assert (await http.post(link, data={"agree": "yes"})).status_code == 200
         active = await service.wait_for(started, Status.ACTIVE, sent=4)
-        assert "is activated" in (await http.get(link)).text
+        assert "Smart Account is active" in (await http.get(link)).text
     assert active.decided_by == new_request["customer_email"]
 
     keep("accepted", await service.handle(started).fetch_history())
@@ -90,7 +91,7 @@ async def test_first_query_does_not_split_the_first_task(
 
 
 async def test_lapse_path_and_its_cost(
-    service: Service, new_request: dict[str, Any], keep: Callable[[str, WorkflowHistory], None]
+    service: Service, new_request: dict[str, Any], keep: Keep
 ) -> None:
     del new_request["user_emails"]
     await service.start_worker()
@@ -107,7 +108,7 @@ async def test_decline_path(
     service: Service,
     new_request: dict[str, Any],
     link_in: LinkIn,
-    keep: Callable[[str, WorkflowHistory], None],
+    keep: Keep,
 ) -> None:
     await service.start_worker()
     address = await service.start_web()
@@ -152,7 +153,7 @@ async def test_mail_server_that_first_refuses_and_then_accepts(
     async with asyncio.timeout(40):
         while service.mail.attempts[new_request["customer_email"]] < 2:
             await asyncio.sleep(0.05)
-    assert not service.mail.mails
+    assert not service.mail.emails
     service.mail.refusals = {}
     await service.wait_for(started, Status.PENDING, sent=2)
     assert sorted(service.mail.kinds()) == ["activation", "request-received"]
@@ -162,11 +163,11 @@ async def test_connection_cut_after_the_final_dot(
     service_on_any_database: Service, new_request: dict[str, Any]
 ) -> None:
     service = service_on_any_database
-    service.mail.cuts = chain(repeat(True, 2), repeat(False))
+    service.mail.disconnect_next = chain(repeat(True, 2), repeat(False))
     await service.start_worker()
     started = await service.start(new_request)
     await service.wait_for(started, Status.PENDING, sent=2)
-    copies = [mail["Message-ID"] for mail in service.mail.mails]
+    copies = [mail["Message-ID"] for mail in service.mail.emails]
     assert len(copies) == 4, "each email was cut off once, so there are two copies of each"
     assert len(set(copies)) == 2
 

@@ -14,7 +14,9 @@ from smart_accounts.contract.messages import Status, Withdrawal
 from smart_accounts.errors import Rejected
 from smart_accounts.temporal.records import Started
 from tests.faults.conftest import RequestFor
-from tests.support.service import LinkIn, Query, Service
+from tests.support.mail_server import LinkIn
+from tests.support.service import Service
+from tests.support.store import Query
 
 
 async def test_fifty_acceptances_at_once(
@@ -29,7 +31,7 @@ async def test_fifty_acceptances_at_once(
     started = await service.start(new_request)
     link = link_in(await service.mail.wait_for("activation"))
     await service.wait_for(started, Status.PENDING, sent=2)
-    service.mail.holds = True  # keeps the request open for the signals after the first
+    service.mail.hold_replies = True  # keeps the request open for the signals after the first
     async with httpx.AsyncClient(base_url=address, timeout=30) as http:
 
         async def accept(number: int) -> int:
@@ -52,7 +54,7 @@ async def test_fifty_acceptances_at_once(
     kinds = [event.event_type for event in history.events]
     signals = kinds.count(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
     assert signals >= 12, "at least one from the page, ten from the client, and the decline"
-    service.mail.holds = False
+    service.mail.hold_replies = False
     assert (await service.handle(started).result())["status"] == Status.ACTIVE
 
     status = await service.requests().status(started.workflow_id)

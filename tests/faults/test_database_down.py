@@ -12,8 +12,9 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from smart_accounts.contract.messages import EmailState, Status
 from tests.faults.conftest import RequestFor
+from tests.support.mail_server import LinkIn
 from tests.support.postgres import Postgres
-from tests.support.service import LinkIn, Service
+from tests.support.service import Service
 
 
 def is_failed_task(event: HistoryEvent) -> bool:
@@ -51,7 +52,7 @@ async def test_database_down(
     waiting = await service.start(request_for("waiting"))
     await service.wait_for(waiting, Status.PENDING, sent=2)
     link = link_in(await service.mail.wait_for("activation"))
-    service.mail.holds = True
+    service.mail.hold_replies = True
     mailing = await service.start(request_for("mailing"))
     address = await service.start_web()
     async with asyncio.timeout(60), httpx.AsyncClient(base_url=address, timeout=30) as http:
@@ -60,7 +61,7 @@ async def test_database_down(
             await asyncio.sleep(0.02)
 
         await postgres.stop(signal.SIGQUIT)
-        service.mail.holds = False
+        service.mail.hold_replies = False
         starting = await service.start(request_for("starting"))
         for each in rng.sample((waiting, starting), 2):
             await requests.accept(each.workflow_id)
@@ -70,7 +71,7 @@ async def test_database_down(
     assert (await requests.status(waiting.workflow_id)).status == Status.ACTIVATING
     assert (await requests.status(mailing.workflow_id)).status == Status.PENDING
     assert (await requests.status(starting.workflow_id)).status == Status.REQUESTED
-    assert len(service.mail.mails) == 4, "the opening emails of two requests, each sent once"
+    assert len(service.mail.emails) == 4, "the opening emails of two requests, each sent once"
 
     await postgres.start()
     await service.wait_for(mailing, Status.PENDING, sent=2)
@@ -83,7 +84,7 @@ async def test_database_down(
         assert kinds >= {"activated", "welcome", "access-granted"}
         history = await service.handle(each).fetch_history()
         assert not any(map(is_failed_task, history.events))
-    copies = Counter((mail["X-Smart-Account-Mail"], mail["To"]) for mail in service.mail.mails)
+    copies = Counter((mail["X-Smart-Account-Mail"], mail["To"]) for mail in service.mail.emails)
     assert set(copies.values()) == {1}
 
     async with httpx.AsyncClient(timeout=30) as http:

@@ -12,7 +12,8 @@ from temporalio.api.enums.v1 import EventType
 from smart_accounts.contract.messages import Status
 from smart_accounts.errors import Unavailable
 from tests.faults.conftest import CommitTraps
-from tests.support.service import Query, Service
+from tests.support.service import Service
+from tests.support.store import Query
 
 
 async def wait_until_past(deadline: datetime) -> None:

@@ -23,7 +23,8 @@ from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.temporal.client import RequestClient
 from tests.faults.conftest import CommitTraps, RequestFor
 from tests.support.programs import Program
-from tests.support.service import Query, Service
+from tests.support.service import Service
+from tests.support.store import Query
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class Killer:
     async def _kill_during_send(self) -> None:
         mail = self._service.mail
         held, lost = mail.held, self.lost.total()
-        mail.holds = True
+        mail.hold_replies = True
         async with asyncio.timeout(60):
             while mail.held == held:
                 await asyncio.sleep(0.01)
@@ -189,12 +190,12 @@ class Killer:
     async def _kill_worker(self) -> None:
         mail = self._service.mail
         await self._service.kill(self._worker)
-        mail.holds = False
-        await mail.hung_up()
+        mail.hold_replies = False
+        await mail.wait_until_disconnected()
         rows = await self._query("SELECT message_id FROM emails WHERE state <> 'queued'")
         in_ledger = {row["message_id"] for row in rows}
-        copies = Counter(map(message_id, mail.mails))
-        copies.subtract(map(message_id, mail.cut))
+        copies = Counter(map(message_id, mail.emails))
+        copies.subtract(map(message_id, mail.unacknowledged))
         self.lost.update(
             {name: copies[name] - self.lost[name] for name in copies if name not in in_ledger}
         )
@@ -221,8 +222,8 @@ async def test_random_kills(
     ]
     killer = Killer(service, query_service, commit_traps, rng, size)
     mail = service.mail
-    mail.turns_away = faults(rng, 6, 20)
-    mail.cuts = faults(rng, 1, 20)
+    mail.refuse_next = faults(rng, 6, 20)
+    mail.disconnect_next = faults(rng, 1, 20)
     await killer.start()
     async with asyncio.TaskGroup() as running:
         for kill in range(len(killer.kills)):
@@ -236,13 +237,13 @@ async def test_random_kills(
         assert result["status"] == scenario.end
     await check_ends(service, query_service, scenarios)
     await check_emails(service, query_service, scenarios, killer.lost)
-    assert mail.turned_away
-    assert mail.cut
-    emails = len(set(map(message_id, mail.mails)))
+    assert mail.refused
+    assert mail.unacknowledged
+    emails = len(set(map(message_id, mail.emails)))
     print(  # noqa: T201 - the figures of the run
         f"{len(scenarios)} requests, kills {size.kills}, {emails} emails, "
-        f"{len(mail.mails) - emails} duplicates, {len(mail.cut)} cut off, "
-        f"{killer.lost.total()} lost with their worker, {mail.turned_away} replies of 451, "
+        f"{len(mail.emails) - emails} duplicates, {len(mail.unacknowledged)} cut off, "
+        f"{killer.lost.total()} lost with their worker, {mail.refused} replies of 451, "
         f"{time.monotonic() - began:.0f} s"
     )
 
@@ -284,14 +285,14 @@ async def check_emails(
         for row in await query("SELECT * FROM emails")
     }
     names = defaultdict(set)
-    for mail in service.mail.mails:
+    for mail in service.mail.emails:
         names[mail["X-Smart-Account-Mail"], mail["To"]].add(message_id(mail))
     assert all(len(each) == 1 for each in names.values())
     allowed = set().union(*(each.opening_emails | each.closing_emails for each in scenarios))
     required = set().union(*(each.closing_emails for each in scenarios))
     assert required <= names.keys() <= allowed
-    copies = Counter(map(message_id, service.mail.mails))
-    reasons = Counter(map(message_id, service.mail.cut)) + lost
+    copies = Counter(map(message_id, service.mail.emails))
+    reasons = Counter(map(message_id, service.mail.unacknowledged)) + lost
     unexplained = {
         name: (copies[name], reasons[name], ledger.get(name))
         for name in copies.keys() | ledger.keys()

@@ -50,9 +50,9 @@ async def test_new_worker_takes_over_emails(
     in_ledger = await service.start(request_for("in-ledger"))
     assert await commit_traps.wait_until_caught() == {"record": in_ledger.request_id}
     async with asyncio.timeout(40):
-        while len(mail.mails) < 2:
+        while len(mail.emails) < 2:
             await asyncio.sleep(0.02)
-        mail.holds = True
+        mail.hold_replies = True
         in_flight = await service.start(request_for("in-flight"))
         outdated = await service.start(request_for("outdated"))
         while mail.held < 4:
@@ -62,12 +62,12 @@ async def test_new_worker_takes_over_emails(
     await service.start_worker()
     await asyncio.sleep(rng.uniform(0, 1))
     await service.kill(worker)
-    mail.holds = False
+    mail.hold_replies = False
     async with asyncio.timeout(60):  # the heartbeat timeout, not the half hour of the activity
         await service.wait_for(in_ledger, Status.PENDING, sent=2)
         await service.wait_for(in_flight, Status.PENDING, sent=2)
         await service.handle(outdated).result()
-    sent = [each["Message-ID"].strip() for each in mail.mails]
+    sent = [each["Message-ID"].strip() for each in mail.emails]
     for started, copies in (in_ledger, [1, 1]), (in_flight, [2, 2]), (outdated, [1] * 5):
         own = Counter(name for name in sent if started.request_id in name)
         assert list(own.values()) == copies

@@ -43,3 +43,14 @@ def test_tests_of_defences_exist() -> None:
         assert file.exists(), path
         for name in re.findall(r"`(\w+)`", names):
             assert f"def {name}(" in file.read_text(), f"{path}: {name}"
+
+
+def test_code_of_defences_exists() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    listed = re.findall(r"^Code: (.*)\.$", text, re.MULTILINE)
+    assert len(listed) == text.count("\n### "), "each defence names its code"
+    for entry in "; ".join(listed).split("; "):
+        path, *names = re.findall(r"`(.+?)`", entry)
+        code = (ROOT / path).read_text()
+        for name in names:
+            assert re.search(rf"(def|class) {name}\b", code), f"{path}: {name}"

@@ -1,8 +1,7 @@
 """The activity ``send_emails``: retries, outages, decisions in the meantime, replaced keys."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -10,9 +9,10 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.emails import EmailActivities
-from smart_accounts.contract.messages import Email, EmailState, SmartAccountRequest, Status
+from smart_accounts.contract.messages import EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Decision,
+    Email,
     EmailOutcome,
     IssueLink,
     OpenRequest,
@@ -26,9 +26,10 @@ from smart_accounts.settings import SmtpTls
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
-from tests.conftest import MailServer
 from tests.support.emails import ACTIVATION, REQUEST_RECEIVED, SITE
 from tests.support.keys import NEW_KEY, OLD_KEY
+from tests.support.mail_server import LinkIn, MailServer
+from tests.support.store import Query
 
 LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -79,7 +80,7 @@ async def test_sent_email_is_not_sent_again(
 ) -> None:
     first = await send(pending, sender, ACTIVATION, REQUEST_RECEIVED)
     assert await send(pending, sender, ACTIVATION, REQUEST_RECEIVED) == first
-    assert len(mail_server.mails) == 2
+    assert len(mail_server.emails) == 2
 
 
 async def test_email_outdated_by_a_decision_is_dropped(
@@ -90,7 +91,7 @@ async def test_email_outdated_by_a_decision_is_dropped(
     )
     outcomes = await send(pending, sender, ACTIVATION, REQUEST_RECEIVED)
     assert {outcome.state for outcome in outcomes} == {EmailState.DROPPED}
-    assert not mail_server.mails
+    assert not mail_server.emails
 
 
 async def test_email_with_an_old_link_is_dropped(
@@ -101,7 +102,7 @@ async def test_email_with_an_old_link_is_dropped(
     await pending.requests.issue_link(link, (), LIMITS)
     [outcome] = await send(pending, sender, ACTIVATION)
     assert outcome.state == EmailState.DROPPED
-    assert not mail_server.mails
+    assert not mail_server.emails
 
 
 async def test_email_is_sent_once_while_the_database_is_down(
@@ -121,24 +122,24 @@ async def test_email_is_sent_once_while_the_database_is_down(
     monkeypatch.setattr(pending.emails, "record", fail_once)
     [outcome] = await send(pending, sender, ACTIVATION)
     assert outcome.state == EmailState.SENT
-    assert len(mail_server.mails) == 1
+    assert len(mail_server.emails) == 1
 
 
 async def test_link_stays_the_same_until_its_key_is_removed(
     pending: AccountStore,
     sender: SmtpSender,
     mail_server: MailServer,
-    link_in: Callable[[EmailMessage], str],
-    ask: Any,
+    link_in: LinkIn,
+    query_store: Query,
 ) -> None:
     links = []
     for keys in ((OLD_KEY,), (NEW_KEY, OLD_KEY), (NEW_KEY,)):
         await send(pending, sender, ACTIVATION, keys=keys)
-        links.append(link_in(mail_server.mails[-1]))
-        await ask("DELETE FROM emails")
+        links.append(link_in(mail_server.emails[-1]))
+        await query_store("DELETE FROM emails")
     assert links[0] == links[1]
     assert links[1] != links[2], "a link does not work without its key"
-    assert len(await ask("SELECT * FROM activation_links")) == 1
+    assert len(await query_store("SELECT * FROM activation_links")) == 1
 
 
 async def test_activity_fails_if_all_emails_are_refused_temporarily(
@@ -158,10 +159,25 @@ async def test_own_outage_does_not_count_as_refusal(
     with pytest.raises(ApplicationError):
         await send(pending, sender, ACTIVATION)
     assert await pending.emails.outcome("one", ACTIVATION)
-    await mail_server.down()
+    await mail_server.stop()
     with pytest.raises(ApplicationError) as caught:
         await send(pending, sender, ACTIVATION)
     assert caught.value.type == "MailServerUnreachable"
+    assert await pending.emails.outcome("one", ACTIVATION) is None
+
+
+async def test_wrong_smtp_settings_do_not_count_as_refusal(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    mail_server.refusals["ada@acme.example"] = "451 greylisted"
+    with pytest.raises(ApplicationError):
+        await send(pending, sender, ACTIVATION)
+    assert await pending.emails.outcome("one", ACTIVATION)
+    wrong_login = sender_to(mail_server, username="us", password="wrong")
+    with pytest.raises(ApplicationError) as caught:
+        await send(pending, wrong_login, ACTIVATION)
+    await wrong_login.aclose()
+    assert caught.value.type == "SenderMisconfigured"
     assert await pending.emails.outcome("one", ACTIVATION) is None
 
 
@@ -173,7 +189,7 @@ async def test_bounce_is_recognised_after_a_new_key(
         await send(pending, sender, ACTIVATION, keys=(OLD_KEY,))
     mail_server.refusals = {}
     await send(pending, sender, ACTIVATION, keys=(NEW_KEY, OLD_KEY))
-    token = mail_server.mails[0]["Return-Path"].removeprefix("bounce-").partition("@")[0]
+    token = mail_server.emails[0]["Return-Path"].removeprefix("bounce-").partition("@")[0]
     returned = await pending.emails.find_returned(token)
     assert returned
     assert returned.email == ACTIVATION

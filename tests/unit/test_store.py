@@ -1,24 +1,28 @@
 """The account store on SQLite: repeated writes, constraints and outages."""
 
+import stat
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from smart_accounts.contract.messages import (
+from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
+from smart_accounts.contract.steps import (
     Addressee,
+    Decision,
     Email,
-    EmailKind,
-    EmailState,
-    SmartAccountRequest,
-    Status,
+    EmailOutcome,
+    IssueLink,
+    OpenRequest,
+    RecordDecision,
 )
-from smart_accounts.contract.steps import Decision, EmailOutcome, OpenRequest, RecordDecision
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.database import migrate
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
+from tests.support.store import Query
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
 LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
@@ -40,15 +44,17 @@ def opening(example: dict[str, Any]) -> Any:
     return named
 
 
-async def test_repeated_writes_change_nothing(store: AccountStore, opening: Any, ask: Any) -> None:
+async def test_repeated_writes_change_nothing(
+    store: AccountStore, opening: Any, query_store: Query
+) -> None:
     for _ in range(2):
         assert await store.requests.open(opening("one"), (), LIMITS) is None
     for _ in range(2):
         assert await store.requests.activate(ACCEPTED_ONE) == ACCEPTED
     assert await store.requests.close(LAPSED_ONE) == ACCEPTED
-    assert await ask("SELECT status FROM requests") == [{"status": "active"}]
-    assert await ask("SELECT state FROM accounts") == [{"state": "active"}]
-    assert len(await ask("SELECT * FROM account_users")) == 2
+    assert await query_store("SELECT status FROM requests") == [{"status": "active"}]
+    assert await query_store("SELECT state FROM accounts") == [{"state": "active"}]
+    assert len(await query_store("SELECT * FROM account_users")) == 2
 
 
 async def test_repeated_rejection_gives_the_same_reason(store: AccountStore, opening: Any) -> None:
@@ -60,14 +66,16 @@ async def test_repeated_rejection_gives_the_same_reason(store: AccountStore, ope
 
 
 async def test_second_open_account_of_a_domain_violates_a_constraint(
-    store: AccountStore, opening: Any, ask: Any
+    store: AccountStore, opening: Any, query_store: Query
 ) -> None:
     await store.requests.open(opening("one"), (), LIMITS)
-    await ask("INSERT INTO requests SELECT 'two', " + ALL_BUT_ID + " FROM requests")
+    await query_store(
+        f"INSERT INTO requests (id, {ALL_BUT_ID}) SELECT 'two', {ALL_BUT_ID} FROM requests"
+    )
     account = "INSERT INTO accounts VALUES ('two', 'acme.example', 'Acme', '{}', NULL)"
     with pytest.raises(IntegrityError):
-        await ask(account.format("provisional"))
-    await ask(account.format("closed"))
+        await query_store(account.format("provisional"))
+    await query_store(account.format("closed"))
 
 
 ALL_BUT_ID = (
@@ -106,11 +114,28 @@ async def test_times_are_returned_in_utc(store: AccountStore, opening: Any) -> N
 
 async def test_first_signal_is_kept(store: AccountStore, opening: Any) -> None:
     await store.requests.open(opening("one"), (), LIMITS)
-    await store.requests.note_signalled("one", "declined")
-    await store.requests.note_signalled("one", "accepted")
+    await store.requests.note_signalled("one", 1, "declined")
+    await store.requests.note_signalled("one", 1, "accepted")
     found = await store.requests.find("one")
     assert found
-    assert found.signalled == "declined"
+    assert (found.signalled, found.answer) == ("declined", "declined")
+
+
+async def test_new_approver_can_answer_after_an_answer_on_its_way(
+    store: AccountStore, opening: Any, example: dict[str, Any]
+) -> None:
+    await store.requests.open(opening("one"), (), LIMITS)
+    await store.requests.note_signalled("one", 1, "accepted")
+    request = SmartAccountRequest.model_validate(example | {"customer_email": "cy@acme.example"})
+    link = IssueLink(request_id="one", request=request, ordinal=2, at=NOW)
+    await store.requests.issue_link(link, (), LIMITS)
+    waiting = await store.requests.find("one")
+    assert waiting
+    assert waiting.awaits_answer
+    await store.requests.note_signalled("one", 2, "declined")
+    answered = await store.requests.find("one")
+    assert answered
+    assert answered.answer == "declined"
 
 
 async def test_second_migration_changes_nothing(database_url: str, store: AccountStore) -> None:
@@ -126,9 +151,9 @@ async def test_database_that_is_down_is_unavailable(free_port: Any) -> None:
 
 
 async def test_errors_do_not_quote_stored_values(
-    store: AccountStore, opening: Any, ask: Any
+    store: AccountStore, opening: Any, query_store: Query
 ) -> None:
-    await ask("DROP TABLE account_users")
+    await query_store("DROP TABLE account_users")
     await store.requests.open(opening("one"), (), LIMITS)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - any error of the database
         await store.requests.activate(ACCEPTED_ONE)
@@ -143,3 +168,12 @@ async def test_idempotency_keys_are_purged(store: AccountStore) -> None:
     await store.idempotency.claim("c" * 64, "call", NOW)
     assert await store.idempotency.call_of(old) is None
     assert await store.idempotency.call_of(young) == "call"
+
+
+async def test_sqlite_file_is_private(tmp_path: Path) -> None:
+    file = tmp_path / "private.db"
+    await migrate(f"sqlite+aiosqlite:///{file}")
+    async with AccountStore.open(f"sqlite+aiosqlite:///{file}") as store:
+        await store.ping()
+        for each in tmp_path.iterdir():  # also the files that SQLite adds
+            assert stat.S_IMODE(each.stat().st_mode) == 0o600, each.name

@@ -28,8 +28,8 @@ FIELDS = {
     messages.SmartAccountRequest: "account_name customer_email account_domain note_to_customer"
     " user_emails note_to_added_users requester acceptance_window reminders",
     messages.Requester: "email name company",
-    messages.Acceptance: "accepted_by",
-    messages.Decline: "reason",
+    messages.Acceptance: "link accepted_by",
+    messages.Decline: "link reason",
     messages.NewApprover: "customer_email",
     messages.Withdrawal: "reason",
     messages.RequestStatus: "status account_name account_domain deadline requested_at emails"
@@ -37,8 +37,8 @@ FIELDS = {
     messages.EmailStatus: "kind recipient state at answer",
     messages.ActionResult: "status message",
     messages.RequestResult: "status reason",
-    messages.Email: "kind to number",
-    messages.Bounce: "email answer",
+    steps.Email: "kind to number",
+    steps.Bounce: "email answer",
     steps.OpenRequest: "request_id request requested_at deadline idempotency_key",
     steps.Checked: "refused invalid needs_attention",
     steps.IssueLink: "request_id request ordinal at",
@@ -55,7 +55,7 @@ VALUES: dict[type[StrEnum], str] = {
     messages.EmailKind: "activation request-received reminder expiring activated welcome"
     " access-granted lapsed declined withdrawn undeliverable rejected",
     messages.EmailState: "queued sent bounced failed dropped",
-    messages.Addressee: "customer requester added-user",
+    steps.Addressee: "customer requester added-user",
 }
 
 SETTINGS = (

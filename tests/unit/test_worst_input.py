@@ -14,13 +14,13 @@ from smart_accounts.cli.csv_import import read_rows
 from smart_accounts.contract import fields
 from smart_accounts.contract.messages import (
     Acceptance,
-    Bounce,
     Decline,
     NewApprover,
     Requester,
     SmartAccountRequest,
     Withdrawal,
 )
+from smart_accounts.contract.steps import Bounce
 from smart_accounts.errors import SmartAccountsError
 from smart_accounts.mail.bounces import read_bounce, return_path
 from smart_accounts.settings import Settings

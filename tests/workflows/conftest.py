@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,15 @@ from smart_accounts.contract.names import DEADLINE, DOMAIN, STATUS
 from smart_accounts.settings import Settings, SmtpTls
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
-from tests.conftest import MailServer
 from tests.support.keys import KEY
+from tests.support.mail_server import MailServer
+from tests.support.ports import FreePort
 from tests.support.scenario import Scenario
 from tests.support.temporal_server import terminate_open_workflows
 
 
 @pytest.fixture
-async def env(free_port: Callable[[], int]) -> AsyncIterator[WorkflowEnvironment]:
+async def env(free_port: FreePort) -> AsyncIterator[WorkflowEnvironment]:
     """A time-skipping server for each test. It starts in 0.2 s.
 
     Tests cannot share one, because a workflow that is terminated while it waits, or a child that

@@ -24,11 +24,12 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from smart_accounts.contract.field_errors import BadInput
-from smart_accounts.contract.messages import Addressee, Email, EmailKind, Status
+from smart_accounts.contract.messages import EmailKind, Status
+from smart_accounts.contract.steps import Addressee, Email
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from tests.support.scenario import DAY, MINUTE, Scenario
-from tests.support.service import Query
+from tests.support.store import Query
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "20"))
@@ -54,9 +55,9 @@ class Run(Protocol):
 
 
 class AnyOrder(RuleBasedStateMachine):
-    def __init__(self, scenario: Scenario, ask: Query, run: Run) -> None:
+    def __init__(self, scenario: Scenario, query_store: Query, run: Run) -> None:
         super().__init__()
-        self.scenario, self.ask, self.run = scenario, ask, run
+        self.scenario, self.query_store, self.run = scenario, query_store, run
         self.domain = f"any-{next(_numbers)}.example"
         self.ended: Status | None = None
         """The model: the first decision, which counts."""
@@ -161,7 +162,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.ended is Status.ACTIVE or not kinds & ONLY_WHEN_ACTIVE
 
     async def _account_state(self) -> str:
-        rows = await self.ask(f"SELECT state FROM accounts WHERE domain = '{self.domain}'")
+        rows = await self.query_store(f"SELECT state FROM accounts WHERE domain = '{self.domain}'")
         return str(rows[0]["state"])
 
     def teardown(self) -> None:
@@ -224,9 +225,10 @@ async def scenario_with_worker(scenario: Scenario) -> AsyncIterator[Scenario]:
 
 
 @pytest.mark.timeout(max(240, 8 * EXAMPLES))
-def test_any_order(scenario_with_worker: Scenario, ask: Query, run: Run) -> None:
+def test_any_order(scenario_with_worker: Scenario, query_store: Query, run: Run) -> None:
     run_state_machine_as_test(
-        lambda: AnyOrder(scenario_with_worker, ask, run),  # type: ignore[arg-type] # any callable
+        # Any callable will do, but Hypothesis declares a class.
+        lambda: AnyOrder(scenario_with_worker, query_store, run),  # type: ignore[arg-type]
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=10,

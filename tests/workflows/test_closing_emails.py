@@ -7,13 +7,14 @@ from temporalio.api.enums.v1 import EventType, ParentClosePolicy
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import RetryPolicy
 
-from smart_accounts.contract.messages import Addressee, Email, EmailKind, Status
+from smart_accounts.contract.messages import EmailKind, Status
 from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, TASK_QUEUE
-from smart_accounts.contract.steps import SendEmails
+from smart_accounts.contract.steps import Addressee, Email, SendEmails
 from smart_accounts.errors import Rejected
-from tests.conftest import MailServer
+from tests.support.histories import Keep
+from tests.support.mail_server import MailServer
 from tests.support.read_model import status_in
-from tests.support.scenario import MINUTE, REQUESTER, Keep, Scenario
+from tests.support.scenario import MINUTE, REQUESTER, Scenario
 from workflows import mailing
 
 

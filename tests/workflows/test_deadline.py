@@ -6,15 +6,15 @@ from datetime import timedelta
 from temporalio.client import WorkflowExecutionStatus
 
 from smart_accounts.contract.messages import Status
-from tests.conftest import MailServer
+from tests.support.mail_server import MailServer
 from tests.support.scenario import CUSTOMER, MINUTE, REQUESTER, Scenario, email_states
-from tests.support.service import Query
+from tests.support.store import Query
 
 SHORTER_THAN_A_REMINDER = "P6D"
 
 
 async def test_request_without_an_answer_lapses(
-    scenario: Scenario, mail_server: MailServer, ask: Query
+    scenario: Scenario, mail_server: MailServer, query_store: Query
 ) -> None:
     async with scenario.worker():
         await scenario.start()
@@ -27,7 +27,7 @@ async def test_request_without_an_answer_lapses(
         lapsed = await scenario.until(Status.LAPSED, sent=9)
         assert lapsed.decided_at
         assert timedelta() <= lapsed.decided_at - lapsed.deadline < timedelta(seconds=10)
-    assert await ask("SELECT state FROM accounts") == [{"state": "closed"}]
+    assert await query_store("SELECT state FROM accounts") == [{"state": "closed"}]
     assert mail_server.kinds(CUSTOMER) == ["activation", *["reminder"] * 4, "lapsed"]
     assert mail_server.kinds(REQUESTER) == ["request-received", "expiring", "lapsed"]
 
@@ -80,13 +80,13 @@ async def test_deadline_while_the_mail_server_is_down(
         pending = await scenario.until(Status.PENDING, sent=2)
         await scenario.sleep_until(pending.deadline - MINUTE)
         await scenario.until(Status.PENDING, sent=7)
-        await mail_server.down()
+        await mail_server.stop()
         await scenario.sleep_until(pending.deadline + timedelta(seconds=1))
         lapsed = await scenario.until(Status.LAPSED)
         assert lapsed.decided_at
         assert lapsed.decided_at - lapsed.deadline < timedelta(seconds=10)
         assert (await scenario.stored()).status == Status.LAPSED
         assert email_states(lapsed)["lapsed", CUSTOMER] == "queued"
-        await mail_server.up()
+        await mail_server.start()
         await scenario.handle.result()
     assert mail_server.kinds(CUSTOMER) == ["activation", *["reminder"] * 4, "lapsed"]

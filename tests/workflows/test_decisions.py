@@ -5,21 +5,15 @@ import asyncio
 from temporalio.client import WorkflowExecutionStatus
 
 from smart_accounts.contract.messages import Status
-from tests.conftest import MailServer
-from tests.support.scenario import (
-    CUSTOMER,
-    DAY,
-    MINUTE,
-    REQUESTER,
-    USER,
-    Keep,
-    Scenario,
-    email_states,
-)
-from tests.support.service import Query
+from tests.support.histories import Keep
+from tests.support.mail_server import MailServer
+from tests.support.scenario import CUSTOMER, DAY, MINUTE, REQUESTER, USER, Scenario, email_states
+from tests.support.store import Query
 
 
-async def test_customer_accepts(scenario: Scenario, mail_server: MailServer, ask: Query) -> None:
+async def test_customer_accepts(
+    scenario: Scenario, mail_server: MailServer, query_store: Query
+) -> None:
     async with scenario.worker():
         await scenario.start()
         pending = await scenario.until(Status.PENDING, sent=2)
@@ -38,15 +32,17 @@ async def test_customer_accepts(scenario: Scenario, mail_server: MailServer, ask
             ("welcome", CUSTOMER): "sent",
             ("access-granted", USER): "sent",
         }
-    assert await ask("SELECT state FROM accounts") == [{"state": "active"}]
-    assert await ask("SELECT email, role FROM account_users ORDER BY email") == [
+    assert await query_store("SELECT state FROM accounts") == [{"state": "active"}]
+    assert await query_store("SELECT email, role FROM account_users ORDER BY email") == [
         {"email": CUSTOMER, "role": "approver and administrator"},
         {"email": USER, "role": "user"},
     ]
     assert sorted(mail_server.kinds()) == sorted(kind for kind, _ in email_states(active))
 
 
-async def test_customer_declines(scenario: Scenario, mail_server: MailServer, ask: Query) -> None:
+async def test_customer_declines(
+    scenario: Scenario, mail_server: MailServer, query_store: Query
+) -> None:
     async with scenario.worker():
         await scenario.start()
         await scenario.until(Status.PENDING, sent=2)
@@ -54,7 +50,7 @@ async def test_customer_declines(scenario: Scenario, mail_server: MailServer, as
         assert (await scenario.handle.result())["status"] == "declined"
         declined = await scenario.status()
         assert (declined.reason, declined.decided_by) == ("Not our partner.", "customer")
-    assert await ask("SELECT state FROM accounts") == [{"state": "closed"}]
+    assert await query_store("SELECT state FROM accounts") == [{"state": "closed"}]
     assert "Not our partner." in str(await mail_server.wait_for("declined", REQUESTER))
 
 
@@ -71,7 +67,7 @@ async def test_first_decision_counts(scenario: Scenario) -> None:
 
 
 async def test_cancelling_is_a_withdrawal_by_the_operator(
-    scenario: Scenario, mail_server: MailServer, ask: Query, keep: Keep
+    scenario: Scenario, mail_server: MailServer, query_store: Query, keep: Keep
 ) -> None:
     async with scenario.worker():
         await scenario.start()
@@ -84,7 +80,7 @@ async def test_cancelling_is_a_withdrawal_by_the_operator(
         assert withdrawn.decided_by == "operator"
         assert (await scenario.handle.describe()).status == WorkflowExecutionStatus.COMPLETED
         await mail_server.wait_for("withdrawn", CUSTOMER)
-        assert await ask("SELECT state FROM accounts") == [{"state": "closed"}]
+        assert await query_store("SELECT state FROM accounts") == [{"state": "closed"}]
         await scenario.start()
         await scenario.until(Status.PENDING)
 
@@ -109,7 +105,7 @@ async def test_cancelling_after_a_decision_changes_nothing(
 async def test_decision_stops_unsent_emails(
     scenario: Scenario, mail_server: MailServer, keep: Keep
 ) -> None:
-    await mail_server.down()
+    await mail_server.stop()
     async with scenario.worker():
         await scenario.start()
         await scenario.until(Status.PENDING)
@@ -119,7 +115,7 @@ async def test_decision_stops_unsent_emails(
         async with asyncio.timeout(40):  # much sooner than the next try, in some minutes
             while len(await scenario.pending_activities()) > 1:
                 await asyncio.sleep(0.02)
-        await mail_server.up()
+        await mail_server.start()
         await scenario.handle.result()
         keep("declined-during-a-mail-outage", await scenario.handle.fetch_history())
     assert mail_server.kinds() == ["declined"]

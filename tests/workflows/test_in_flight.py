@@ -7,11 +7,12 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from smart_accounts.contract.messages import Addressee, Email, EmailKind, EmailState, Status
+from smart_accounts.contract.messages import EmailKind, EmailState, Status
+from smart_accounts.contract.steps import Addressee, Email
 from smart_accounts.errors import Rejected
-from tests.conftest import MailServer
+from tests.support.mail_server import MailServer
 from tests.support.scenario import CUSTOMER, OTHER, REQUESTER, Scenario
-from tests.support.service import Query
+from tests.support.store import Query
 
 
 @pytest.fixture
@@ -21,21 +22,21 @@ def env(dev_server_env: WorkflowEnvironment) -> WorkflowEnvironment:
 
 async def wait_for_emails_in_flight(mail_server: MailServer, count: int) -> None:
     async with asyncio.timeout(40):
-        while mail_server.slow_at < count:
+        while mail_server.slow_attempts < count:
             await asyncio.sleep(0.02)
 
 
 async def test_decision_while_emails_are_refused(
     scenario: Scenario, mail_server: MailServer
 ) -> None:
-    mail_server.slow = {CUSTOMER, REQUESTER}
-    mail_server.refusals = dict.fromkeys(mail_server.slow, "451 later")
+    mail_server.slow_recipients = {CUSTOMER, REQUESTER}
+    mail_server.refusals = dict.fromkeys(mail_server.slow_recipients, "451 later")
     async with scenario.worker():
         await scenario.start()
         await wait_for_emails_in_flight(mail_server, 2)
         await scenario.accept()
         await scenario.until(Status.ACTIVE)
-        mail_server.slow = set()
+        mail_server.slow_recipients = set()
         await asyncio.sleep(0.5)
         mail_server.refusals = {}
         async with asyncio.timeout(60):
@@ -47,13 +48,13 @@ async def test_decision_while_emails_are_refused(
 async def test_new_approver_does_not_wait_for_another_email(
     scenario: Scenario, mail_server: MailServer
 ) -> None:
-    mail_server.slow = {CUSTOMER}
+    mail_server.slow_recipients = {CUSTOMER}
     mail_server.refusals = {REQUESTER: "451 later"}
     async with scenario.worker():
         await scenario.start()
         await wait_for_emails_in_flight(mail_server, 1)
         await scenario.replace_approver(OTHER)
-        mail_server.slow = set()
+        mail_server.slow_recipients = set()
         async with asyncio.timeout(40):
             await mail_server.wait_for("activation", OTHER)
         now = await scenario.until(Status.PENDING, sent=2)
@@ -63,7 +64,7 @@ async def test_new_approver_does_not_wait_for_another_email(
 
 
 async def test_decision_keeps_the_approver_who_was_asked(
-    scenario: Scenario, mail_server: MailServer, ask: Query, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, mail_server: MailServer, query_store: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issue_link = scenario.store.requests.issue_link
     issuing, decided = asyncio.Event(), asyncio.Event()
@@ -84,10 +85,12 @@ async def test_decision_keeps_the_approver_who_was_asked(
             while "is being recorded: active" not in ((await scenario.status()).next_step or ""):
                 await asyncio.sleep(0.02)
         decided.set()
-        with pytest.raises(Rejected, match="Too late: the request is active already"):
+        with pytest.raises(Rejected, match="Too late: the request is already active"):
             await replacing
         assert (await scenario.handle.result())["status"] == "active"
-    assert [row["email"] for row in await ask("SELECT email FROM account_users")] == [CUSTOMER]
+    assert [row["email"] for row in await query_store("SELECT email FROM account_users")] == [
+        CUSTOMER
+    ]
     assert mail_server.kinds(CUSTOMER) == ["activation", "welcome"]
     assert not mail_server.kinds(OTHER)
 
@@ -95,13 +98,13 @@ async def test_decision_keeps_the_approver_who_was_asked(
 async def test_bounce_before_the_outcome_of_its_sending_counts(
     scenario: Scenario, mail_server: MailServer
 ) -> None:
-    mail_server.slow = {CUSTOMER}
+    mail_server.slow_recipients = {CUSTOMER}
     received = Email(kind=EmailKind.REQUEST_RECEIVED, to=Addressee.REQUESTER)
     async with scenario.worker():
         await scenario.start()
         await mail_server.wait_for("request-received")
         await scenario.report_bounce(received, "550 gone")
-        mail_server.slow = set()
+        mail_server.slow_recipients = set()
         now = await scenario.until(Status.PENDING, sent=1)
     assert {email.kind.value: email.state.value for email in now.emails} == {
         "activation": "sent",

@@ -5,7 +5,7 @@ import pytest
 from smart_accounts.contract.messages import Status
 from smart_accounts.errors import Rejected
 from smart_accounts.store.limits import Limits
-from tests.conftest import MailServer
+from tests.support.mail_server import MailServer
 from tests.support.scenario import CUSTOMER, MINUTE, REQUESTER, Scenario
 
 
@@ -16,12 +16,12 @@ async def test_customer_with_too_many_open_requests(
         for number in range(limits.open_per_customer):
             await scenario.start(account_domain=f"acme-{number}.example")
             await scenario.until(Status.PENDING, sent=2)
-        before = len(mail_server.mails)
+        before = len(mail_server.emails)
         await scenario.start(customer_email="ADA@acme.example")
         result = await scenario.handle.result()
         assert result["status"] == "rejected"
         assert "already has 5 open requests" in result["reason"]
-        [rejection] = mail_server.mails[before:]
+        [rejection] = mail_server.emails[before:]
         assert (rejection["X-Smart-Account-Mail"], rejection["To"]) == ("rejected", REQUESTER)
 
         await scenario.client.decline("smart-account-acme-0.example")

@@ -7,14 +7,14 @@ import pytest
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.errors import Unavailable
-from tests.conftest import MailServer
+from tests.support.mail_server import MailServer
 from tests.support.scenario import CUSTOMER, DAY, MINUTE, REQUESTER, USER, Scenario, email_states
 
 
 async def test_mail_server_is_down_for_half_a_day(
     scenario: Scenario, mail_server: MailServer
 ) -> None:
-    await mail_server.down()
+    await mail_server.stop()
     async with scenario.worker():
         await scenario.start()
         await scenario.until(Status.PENDING)
@@ -22,7 +22,7 @@ async def test_mail_server_is_down_for_half_a_day(
         waiting = await scenario.status()
         assert waiting.status == Status.PENDING
         assert set(email_states(waiting).values()) == {"queued"}
-        await mail_server.up()
+        await mail_server.start()
         await scenario.env.sleep(11 * MINUTE)
         await scenario.until(Status.PENDING, sent=2)
     assert sorted(mail_server.kinds()) == ["activation", "request-received"]
@@ -49,6 +49,30 @@ async def test_refused_email_does_not_delay_the_others(
         final = email_states(await scenario.status())
     assert ("request-received", REQUESTER) not in final
     assert mail_server.kinds(REQUESTER) == ["activated"]
+
+
+async def test_details_during_the_activation(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: Any) -> Any:
+        raise Unavailable("The database does not answer.")
+
+    async def details() -> str:
+        metadata = await scenario.handle.query("__temporal_workflow_metadata")
+        return str(metadata.current_details)
+
+    async with scenario.worker():
+        await scenario.start()
+        await scenario.until(Status.PENDING, sent=2)
+        with monkeypatch.context() as outage:
+            outage.setattr(scenario.store.requests, "activate", unavailable)
+            await scenario.accept()
+            await scenario.until(Status.ACTIVATING)
+            first, *others = (await details()).split("\n\n")
+            assert first.endswith(": activating."), "the decision is not the end"
+            assert others == ["The decision is being recorded: active."]
+        await scenario.until(Status.ACTIVE)
+        assert ": active since " in await details()
 
 
 async def test_database_outage_adds_few_events(

@@ -8,9 +8,9 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from smart_accounts.contract.messages import EmailKind, Status
-from tests.conftest import MailServer
-from tests.support.scenario import CUSTOMER, DAY, REQUESTER, Actions, Keep, Scenario, text_of
-from tests.support.service import LinkIn
+from tests.support.histories import Actions, Keep
+from tests.support.mail_server import LinkIn, MailServer
+from tests.support.scenario import CUSTOMER, DAY, REQUESTER, Scenario, text_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ async def test_ninety_days_without_an_answer(
         for email in sorted(lapsed.emails, key=lambda email: (email.at.date(), email.recipient))
     ]
     assert "\n".join(days) in (ROOT / "docs" / "timeline.md").read_text()
-    [activation, *reminders, _] = [email for email in mail_server.mails if email["To"] == CUSTOMER]
+    [activation, *reminders, _] = [email for email in mail_server.emails if email["To"] == CUSTOMER]
     assert {link_in(email) for email in reminders} == {link_in(activation)}
     times_left = ["60 days left", "30 days left", "7 days left", "24 hours left"]
     for email, time_left in zip(reminders, times_left, strict=True):
@@ -89,7 +89,7 @@ async def test_only_the_latest_reminder_is_sent_after_an_outage(
         assert [email.kind for email in now.emails].count(EmailKind.REMINDER) == 1
         await scenario.env.sleep(timedelta(hours=2))
         await scenario.until(Status.PENDING, sent=4)
-    third, fourth = [email for email in mail_server.mails if "reminder" in email["Message-ID"]]
+    third, fourth = [email for email in mail_server.emails if "reminder" in email["Message-ID"]]
     assert "reminder.customer.3@" in third["Message-ID"]
     assert "reminder.customer.4@" in fourth["Message-ID"]
 
@@ -100,26 +100,26 @@ async def test_mail_server_outage_over_two_reminders_leaves_one(
     async with scenario.worker():
         await scenario.start(reminders=["PT1H", "PT2H"], acceptance_window="P6D")
         await scenario.until(Status.PENDING, sent=2)
-        await mail_server.down()
+        await mail_server.stop()
         await scenario.env.sleep(timedelta(hours=3))
         waiting = await scenario.status()
         assert [email.state for email in waiting.emails if email.kind == "reminder"] == ["queued"]
-        await mail_server.up()
+        await mail_server.start()
         await scenario.env.sleep(timedelta(minutes=11))
         await scenario.until(Status.PENDING, sent=3)
-    [reminder] = [email for email in mail_server.mails if "reminder" in email["Message-ID"]]
+    [reminder] = [email for email in mail_server.emails if "reminder" in email["Message-ID"]]
     assert "reminder.customer.2@" in reminder["Message-ID"]
 
 
 async def test_unsent_activation_email_replaces_the_reminder(
     scenario: Scenario, mail_server: MailServer
 ) -> None:
-    await mail_server.down()
+    await mail_server.stop()
     async with scenario.worker():
         await scenario.start(reminders=["PT1H"], acceptance_window="P6D")
         await scenario.until(Status.PENDING)
         await scenario.env.sleep(timedelta(hours=2))
-        await mail_server.up()
+        await mail_server.start()
         await scenario.env.sleep(timedelta(minutes=11))
         await scenario.until(Status.PENDING, sent=2)
         await scenario.env.sleep(timedelta(hours=1))

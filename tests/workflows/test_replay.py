@@ -35,6 +35,7 @@ def test_there_are_histories() -> None:
         "remaining-mails",
         "resent",
         "started-under-older-rules",  # accepted.json with an input that new rules reject
+        "started-with-defaults",  # lapsed-with-reminders.json with an input that names neither
         "undeliverable",
         "withdrawn",
     }

@@ -14,9 +14,10 @@ from smart_accounts.contract.field_errors import BadInput
 from smart_accounts.contract.messages import ActionResult, Status
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.tokens import token_hash
-from tests.conftest import MailServer
-from tests.support.scenario import CUSTOMER, DAY, MINUTE, OTHER, REQUESTER, USER, Keep, Scenario
-from tests.support.service import LinkIn, Query
+from tests.support.histories import Keep
+from tests.support.mail_server import LinkIn, MailServer
+from tests.support.scenario import CUSTOMER, DAY, MINUTE, OTHER, REQUESTER, USER, Scenario
+from tests.support.store import Query
 
 
 async def is_superseded(scenario: Scenario, email: EmailMessage, link_in: LinkIn) -> bool:
@@ -37,7 +38,7 @@ async def test_resend_replaces_the_link(
         assert "new activation email is on its way" in result.message
         after = await scenario.until(Status.PENDING, sent=3)
     assert after.deadline == before.deadline
-    first, second = [email for email in mail_server.mails if email["To"] == CUSTOMER]
+    first, second = [email for email in mail_server.emails if email["To"] == CUSTOMER]
     assert first["Message-ID"] != second["Message-ID"]
     assert await is_superseded(scenario, first, link_in)
     assert not await is_superseded(scenario, second, link_in)
@@ -91,22 +92,36 @@ async def test_two_resends_at_once_send_one_email(
 async def test_resend_replaces_an_unsent_activation_email(
     scenario: Scenario, mail_server: MailServer, keep: Keep
 ) -> None:
-    await mail_server.down()
+    await mail_server.stop()
     async with scenario.worker():
         await scenario.start()
         await scenario.until(Status.PENDING)
         await scenario.env.sleep(6 * MINUTE)
         await scenario.resend()
-        await mail_server.up()
+        await mail_server.start()
         await scenario.until(Status.PENDING, sent=2)
         keep("resent", await scenario.handle.fetch_history())
     assert sorted(mail_server.kinds()) == ["activation", "request-received"]
-    [activation] = [email for email in mail_server.mails if email["To"] == CUSTOMER]
+    [activation] = [email for email in mail_server.emails if email["To"] == CUSTOMER]
     assert "activation.customer.2@" in activation["Message-ID"]
 
 
+async def test_answers_through_a_superseded_link_do_not_count(scenario: Scenario) -> None:
+    async with scenario.worker():
+        await scenario.start()
+        await scenario.until(Status.PENDING, sent=2)
+        await scenario.replace_approver(OTHER)
+        id_ = scenario.started.workflow_id
+        await scenario.client.accept(id_, link=1, accepted_by=CUSTOMER)
+        await scenario.client.decline(id_, link=1)
+        assert (await scenario.status()).decided_at is None
+        await scenario.client.accept(id_, link=2, accepted_by=OTHER)
+        await scenario.handle.result()
+        assert (await scenario.status()).decided_by == OTHER
+
+
 async def test_new_approver_gets_a_link_and_accepts(
-    scenario: Scenario, mail_server: MailServer, link_in: LinkIn, ask: Query, keep: Keep
+    scenario: Scenario, mail_server: MailServer, link_in: LinkIn, query_store: Query, keep: Keep
 ) -> None:
     async with scenario.worker():
         await scenario.start(user_emails=[USER, OTHER])
@@ -124,7 +139,7 @@ async def test_new_approver_gets_a_link_and_accepts(
         await scenario.accept(OTHER)
         await scenario.handle.result()
         keep("accepted-by-a-new-approver", await scenario.handle.fetch_history())
-    assert await ask("SELECT email, role FROM account_users ORDER BY email") == [
+    assert await query_store("SELECT email, role FROM account_users ORDER BY email") == [
         {"email": USER, "role": "user"},
         {"email": OTHER, "role": "approver and administrator"},
     ]
@@ -162,7 +177,7 @@ async def test_new_approver_who_breaks_a_rule_is_rejected(
         with pytest.raises((Rejected, BadInput), match=message):
             await scenario.replace_approver(address)
         assert (await scenario.stored()).link_ordinal == 1
-    assert len(mail_server.mails) == 2
+    assert len(mail_server.emails) == 2
 
 
 async def test_new_approver_at_another_domain_needs_attention(scenario: Scenario) -> None:
@@ -205,7 +220,7 @@ async def test_bad_argument_is_rejected(
 
 
 async def test_withdrawal(
-    scenario: Scenario, mail_server: MailServer, ask: Query, keep: Keep
+    scenario: Scenario, mail_server: MailServer, query_store: Query, keep: Keep
 ) -> None:
     async with scenario.worker():
         await scenario.start()
@@ -221,7 +236,7 @@ async def test_withdrawal(
         assert "went elsewhere" not in str(email)
         with pytest.raises(NotFound):
             await scenario.withdraw()
-        assert await ask("SELECT state FROM accounts") == [{"state": "closed"}]
+        assert await query_store("SELECT state FROM accounts") == [{"state": "closed"}]
         await scenario.start()
         await scenario.until(Status.PENDING)
 
@@ -241,7 +256,7 @@ async def test_action_after_a_decision_is_rejected(
         mail_server.refusals = dict.fromkeys((CUSTOMER, REQUESTER), "451 later")
         await scenario.accept()
         await scenario.until(Status.ACTIVE)
-        with pytest.raises(Rejected, match="Too late: the request is active already"):
+        with pytest.raises(Rejected, match="Too late: the request is already active"):
             await actions[action]()
         mail_server.refusals = {}
         assert (await scenario.handle.result())["status"] == "active"

@@ -4,9 +4,10 @@ import pytest
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound, Rejected
-from tests.conftest import MailServer
-from tests.support.scenario import MINUTE, REQUESTER, Keep, Scenario
-from tests.support.service import Query
+from tests.support.histories import Keep
+from tests.support.mail_server import MailServer
+from tests.support.scenario import MINUTE, REQUESTER, Scenario
+from tests.support.store import Query
 
 
 async def test_second_request_while_one_is_pending(
@@ -19,7 +20,7 @@ async def test_second_request_while_one_is_pending(
         with pytest.raises(Rejected, match="already under way"):
             await scenario.start()
         assert scenario.started == first
-        assert len(mail_server.mails) == 2
+        assert len(mail_server.emails) == 2
 
 
 async def test_second_request_after_a_lapse(scenario: Scenario, mail_server: MailServer) -> None:
@@ -36,31 +37,31 @@ async def test_second_request_after_a_lapse(scenario: Scenario, mail_server: Mai
         await scenario.handle.result()
         old = await scenario.client.status(first.workflow_id, run_id=first.request_id)
     assert old.status == Status.LAPSED
-    ids = [email["Message-ID"] for email in mail_server.mails]
+    ids = [email["Message-ID"] for email in mail_server.emails]
     assert len(set(ids)) == len(ids)
 
 
 async def test_domain_that_has_an_active_account(
-    scenario: Scenario, mail_server: MailServer, ask: Query, keep: Keep
+    scenario: Scenario, mail_server: MailServer, query_store: Query, keep: Keep
 ) -> None:
     async with scenario.worker():
         await scenario.start()
         await scenario.until(Status.PENDING, sent=2)
         await scenario.accept()
         await scenario.handle.result()
-        before = len(mail_server.mails)
+        before = len(mail_server.emails)
         await scenario.start()
         result = await scenario.handle.result()
         assert result["status"] == "rejected"
         keep("rejected", await scenario.handle.fetch_history())
         assert "already has an active" in result["reason"]
         assert (await scenario.status()).reason == result["reason"]
-    [rejection] = mail_server.mails[before:]
+    [rejection] = mail_server.emails[before:]
     assert (rejection["X-Smart-Account-Mail"], rejection["To"]) == ("rejected", REQUESTER)
-    assert await ask("SELECT state FROM accounts") == [{"state": "active"}]
+    assert await query_store("SELECT state FROM accounts") == [{"state": "active"}]
 
 
-async def test_next_start_settles_a_terminated_run(scenario: Scenario, ask: Query) -> None:
+async def test_next_start_settles_a_terminated_run(scenario: Scenario, query_store: Query) -> None:
     async with scenario.worker():
         await scenario.start()
         await scenario.until(Status.PENDING, sent=2)
@@ -70,7 +71,7 @@ async def test_next_start_settles_a_terminated_run(scenario: Scenario, ask: Quer
         await scenario.until(Status.PENDING, sent=2)
         with pytest.raises(NotFound):
             await scenario.client.accept(terminated.workflow_id, run_id=terminated.request_id)
-    assert await ask("SELECT status, decided_by FROM requests ORDER BY requested_at") == [
+    assert await query_store("SELECT status, decided_by FROM requests ORDER BY requested_at") == [
         {"status": "withdrawn", "decided_by": "operator"},
         {"status": "pending", "decided_by": None},
     ]
@@ -80,4 +81,4 @@ async def test_customer_at_another_domain_needs_attention(scenario: Scenario) ->
     async with scenario.worker():
         await scenario.start(customer_email="ada@other.example")
         pending = await scenario.until(Status.PENDING)
-    assert pending.needs_attention == ("The customer's address is not of the account's domain.",)
+    assert pending.needs_attention == ("The customer's address is not at the account's domain.",)

@@ -5,20 +5,21 @@ from datetime import timedelta
 import pytest
 from temporalio.common import RetryPolicy
 
-from smart_accounts.contract.messages import Addressee, Email, EmailKind, Status
-from tests.conftest import MailServer
+from smart_accounts.contract.messages import EmailKind, Status
+from smart_accounts.contract.steps import Addressee, Email
+from tests.support.histories import Keep
+from tests.support.mail_server import MailServer
 from tests.support.scenario import (
     CUSTOMER,
     DAY,
     OTHER,
     REQUESTER,
     USER,
-    Keep,
     Scenario,
     email_states,
     text_of,
 )
-from tests.support.service import Query
+from tests.support.store import Query
 from workflows import mailing
 
 ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
@@ -26,7 +27,7 @@ REPLY = "550 5.1.1 unknown"
 
 
 async def test_refused_activation_email_ends_the_request(
-    scenario: Scenario, mail_server: MailServer, ask: Query, keep: Keep
+    scenario: Scenario, mail_server: MailServer, query_store: Query, keep: Keep
 ) -> None:
     mail_server.refusals[CUSTOMER] = "550 5.1.1 no such user"
     async with scenario.worker():
@@ -39,7 +40,7 @@ async def test_refused_activation_email_ends_the_request(
         assert CUSTOMER in text
         assert "no such user" in text
         keep("undeliverable", await scenario.handle.fetch_history())
-        assert await ask("SELECT state FROM accounts") == [{"state": "closed"}]
+        assert await query_store("SELECT state FROM accounts") == [{"state": "closed"}]
         mail_server.refusals = {}
         await scenario.start()
         await scenario.until(Status.PENDING, sent=2)
@@ -82,7 +83,7 @@ async def test_temporary_refusal_is_permanent_after_five_days(
 async def test_outage_of_our_mail_server_fails_no_email(
     scenario: Scenario, mail_server: MailServer, rare_retries: None
 ) -> None:
-    await mail_server.down()
+    await mail_server.stop()
     async with scenario.worker():
         await scenario.start()
         await scenario.until(Status.PENDING)
@@ -92,7 +93,7 @@ async def test_outage_of_our_mail_server_fails_no_email(
         assert {email.state for email in waiting.emails} == {"queued"}
         [activity] = await scenario.pending_activities()
         assert "The mail server takes no emails from us" in activity.last_failure.message
-        await mail_server.up()
+        await mail_server.start()
         await scenario.env.sleep(DAY / 2)
         await scenario.until(Status.PENDING, sent=2)
     assert sorted(mail_server.kinds()) == ["activation", "request-received"]

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection that ``migrate`` hands in."""
+"""Alembic's entry point. Runs the revisions on the connection that ``migrate`` passes."""
 
 from alembic import context
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from smart_accounts.contract.messages import Email
+from smart_accounts.contract.steps import Email
 from smart_accounts.mail.compose import message_id
 from tests.support.emails import (
     ACTIVATION,

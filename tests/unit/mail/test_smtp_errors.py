@@ -1,7 +1,6 @@
 """Each reply of a mail server becomes an error that says what the caller can do."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from email.headerregistry import Address
 from typing import Any
@@ -17,6 +16,7 @@ from smart_accounts.mail.smtp import (
     Unreachable,
 )
 from smart_accounts.settings import SmtpTls
+from tests.support.ports import FreePort
 from tests.support.scripted_smtp_server import (
     DISCONNECT,
     SILENT,
@@ -103,7 +103,7 @@ async def test_no_way_to_reach_the_server(
     assert not server.recipients()
 
 
-async def test_no_server_listens(free_port: Callable[[], int]) -> None:
+async def test_no_server_listens(free_port: FreePort) -> None:
     async with open_sender(free_port()) as sender:
         with pytest.raises(Unreachable, match="Error connecting"):
             await sender.send(example_email())

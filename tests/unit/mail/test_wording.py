@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from smart_accounts.contract.messages import Email, EmailKind, EmailState, EmailStatus
+from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
+from smart_accounts.contract.steps import Email
 from tests.support.emails import (
     ACTIVATED,
     ACTIVATION,

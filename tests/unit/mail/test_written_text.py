@@ -8,7 +8,8 @@ from email import policy
 
 import pytest
 
-from smart_accounts.contract.messages import Email, Status
+from smart_accounts.contract.messages import Status
+from smart_accounts.contract.steps import Email
 from tests.support.emails import (
     ACTIVATION,
     DECLINED,

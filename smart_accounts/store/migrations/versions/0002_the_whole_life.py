@@ -1,4 +1,4 @@
-"""What the rest of a request's life needs: return paths, idempotency keys, look-ups for lists."""
+"""Return paths and idempotency keys, and indexes for lists and limits."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Which call an idempotency key was first used for."""
+"""A table with the call that each idempotency key was first used for."""
 
 import sqlalchemy as sa
 from alembic import op
