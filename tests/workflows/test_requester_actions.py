@@ -111,6 +111,7 @@ async def test_answers_through_a_superseded_link_do_not_count(scenario: Scenario
         await scenario.start()
         await scenario.until(Status.PENDING, sent=2)
         await scenario.replace_approver(OTHER)
+        await scenario.until(Status.PENDING, sent=3)
         id_ = scenario.started.workflow_id
         await scenario.client.accept(id_, link=1, accepted_by=CUSTOMER)
         await scenario.client.decline(id_, link=1)
