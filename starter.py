@@ -124,7 +124,9 @@ async def list_requests(
     status: Annotated[
         Status | None,
         typer.Option(
-            metavar="STATUS", help=f"Only requests with this status: {', '.join(Status)}."
+            "--status",  # by default, Typer 0.27 makes --STATUS of this metavar
+            metavar="STATUS",
+            help=f"Only requests with this status: {', '.join(Status)}.",
         ),
     ] = None,
     as_json: Json = False,

@@ -20,6 +20,7 @@ from smart_accounts.settings import Settings
 from smart_accounts.temporal import client
 from smart_accounts.temporal.records import Started
 from tests.support.histories import Actions, Keep
+from tests.support.keys import KEY
 from tests.support.mail_server import LinkIn
 from tests.support.ports import FreePort
 from tests.support.service import Service
@@ -238,7 +239,7 @@ async def test_waiting_for_services_does_not_leak_tasks(
     settings = Settings(
         _env_file=None,
         public_url="https://accounts.example",
-        secret_keys="k" * 32,
+        secret_keys=KEY,
         smtp_hostname="127.0.0.1",
         mail_from="no-reply@accounts.example",
         database_url=nowhere,

@@ -170,6 +170,7 @@ async def test_keyboard_alone_with_a_visible_focus(
     served_partner_site: PartnerSite, new_page: OpenPage
 ) -> None:
     async def tab_to(name: str) -> None:
+        await page.wait_for_load_state()  # the stylesheet sets the outline
         for _ in range(30):
             await page.keyboard.press("Tab")
             focused = page.locator(":focus")
