@@ -1,5 +1,6 @@
 """Reading and listing requests through the API."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -34,6 +35,26 @@ async def test_foreign_request_is_not_found(api: Api) -> None:
     listed = (await api.http.get(REQUESTS, headers=api.issuer.headers(**OPERATOR_CLAIMS))).json()
     assert listed["total"] == 1
     assert not api.temporal.actions
+
+
+async def test_foreign_request_costs_the_same_queries_as_none(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.http.post(REQUESTS, json=api.body)
+    newest, queries = api.store.listing.newest, []
+
+    async def counted(*args: Any, **filters: Any) -> Any:
+        queries.append(filters)
+        return await newest(*args, **filters)
+
+    monkeypatch.setattr(api.store.listing, "newest", counted)
+    counts = []
+    for path in (f"{REQUESTS}/smart-account-unknown.example", ACME_REQUEST):
+        queries.clear()
+        response = await api.http.get(path, headers=api.issuer.headers(**KIM_CLAIMS))
+        assert response.status_code == 404
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("name", ["smart-account-", "x", "smart-account-%00", "smart-account-A b"])

@@ -50,7 +50,15 @@ async def test_endless_body_is_not_read_to_its_end(api: Api) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/", "/api/v2/requests", f"{REQUESTS}/", f"{ACME_REQUEST}/accept", "/api/openapi.json"],
+    [
+        "/api/",
+        "/api/v2/requests",
+        f"{REQUESTS}/",
+        f"{ACME_REQUEST}/accept",
+        "/api/openapi.json",
+        "/api/v1/%0arequests",
+        "/api/%0a",
+    ],
 )
 async def test_unknown_paths(api: Api, path: str) -> None:
     for method in ("GET", "POST"):
