@@ -25,7 +25,7 @@ from tests.support.keys import KEY
 from tests.support.patient_client import PatientClient
 from tests.support.ports import FreePort
 from tests.support.programs import Program, stop_process
-from tests.support.temporal_server import DevServer, NewDevServer
+from tests.support.temporal_server import NewDevServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,12 +164,17 @@ async def running_worker(directory: Path, address: str, mail_port: int) -> Async
 
 @pytest.fixture(scope="session")
 async def starter(
-    dev_server: DevServer, mail_port: int, tmp_path_factory: pytest.TempPathFactory
+    new_dev_server: NewDevServer, mail_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Starter]:
-    """A ``Starter`` whose Temporal server has a worker."""
-    folder = tmp_path_factory.mktemp("worker")
-    async with running_worker(folder, dev_server.address, mail_port):
-        yield Starter(dev_server.address, folder)
+    """A ``Starter`` whose Temporal server has a worker.
+
+    The server is not shared, because this worker would run the requests of other tests.
+    """
+    server, folder = new_dev_server(), tmp_path_factory.mktemp("worker")
+    await server.start()
+    async with running_worker(folder, server.address, mail_port):
+        yield Starter(server.address, folder)
+    await server.stop()
 
 
 @pytest.fixture
