@@ -83,10 +83,8 @@ async def test_bad_signals_before_an_acceptance(
     for payloads in (Payloads(), payloads_of(None), payloads_of("null"), payloads_of("{}")):
         await send(service, started, "bounced", payloads)
     await send(service, started, "declined", payloads_of('{"reason": "\\u202e"}'))
-    await asyncio.sleep(0.5)
     still = await service.wait_for(started, Status.PENDING)
     assert still.decided_at is None
-    assert await failed_tasks(service, started) == 0
     assert service.log.count("Dropped signal accepted") == len(BAD_SIGNALS)
     assert service.log.count("Dropped signal declined") == len(BAD_SIGNALS) + 1
     assert "Traceback" not in service.log

@@ -1,7 +1,7 @@
 """Many requests while workers and the Temporal server are killed and the mail server misbehaves.
 
-No request is lost and every request ends in the right status. Each duplicate email has a reason:
-the mail server's reply was cut off, or the worker was killed before it recorded the email.
+No request is lost, and each ends in the right status. An email is sent twice only if the mail
+server's reply was cut off, or if the worker was killed before it recorded the email.
 """
 
 import asyncio
@@ -48,10 +48,7 @@ def faults(rng: Random, bad: int, of: int) -> Iterator[bool]:
 
 
 async def retry(call: Callable[[], Awaitable[object]]) -> None:
-    """Repeat a call until Temporal responds.
-
-    A rejection after a call without a response means that Temporal had received that call.
-    """
+    """Repeat a call until Temporal responds. A later rejection means that it received the first."""
     timed_out = False
     while True:
         try:

@@ -12,6 +12,7 @@ from temporalio.api.common.v1 import Payload
 
 from smart_accounts.cli.csv_import import read_rows
 from smart_accounts.contract import fields
+from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.messages import (
     Acceptance,
     Decline,
@@ -142,7 +143,6 @@ def test_temporal_payloads(pattern: str) -> None:
     ids=lambda data: data[:20],
 )
 def test_structures_in_temporal_payloads(data: str) -> None:
-    assert len(data) < MAX_PAYLOAD
     payload = Payload(metadata={"encoding": b"json/plain"}, data=data.encode())
     converter = TolerantPayloadConverter()
     [found] = converter.from_payloads([payload], [SmartAccountRequest])
@@ -199,3 +199,10 @@ def test_bounce_reports(shape: str) -> None:
         for fill in (filled(pattern, MAX_REPORT), filled(";", MAX_REPORT)):
             raw = REPORTS[shape](fill).encode("utf-8", "replace")[:MAX_REPORT]
             assert cpu_seconds(lambda: read_bounce(raw, DOMAIN)) < CALL_SECONDS  # noqa: B023
+
+
+def test_payload_over_the_limit_is_not_read() -> None:
+    data = b" " * MAX_PAYLOAD + b"null"
+    payload = Payload(metadata={"encoding": b"json/plain"}, data=data)
+    [found] = TolerantPayloadConverter().from_payloads([payload], [SmartAccountRequest])
+    assert found == Unreadable((FieldError(field="request", message="is too large"),))

@@ -1,0 +1,38 @@
+"""Files and functions stay short. Each exception has its reason."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("activities", "benchmarks", "smart_accounts", "tests", "workflows")
+FILES = [
+    *ROOT.glob("*.py"),
+    *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")),
+]
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 45
+LONG_FUNCTIONS = {
+    "upgrade": "migration 0001 lists all tables, and migrations are never changed",
+    "request": "starter.py declares one option per field",
+    "test_request_until_withdrawn_and_the_next_one": "the story of one request over the API",
+    "test_fifty_acceptances_at_once": "one story: set-up, crowd and what everybody sees",
+    "test_database_down": "the story of one outage, from before it until after it",
+    "test_another_workflow_sends_emails_left_after_an_hour": "the story of one mail outage",
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_file_is_short(file: Path) -> None:
+    text = file.read_text()
+    assert text.count("\n") <= LONGEST_FILE
+    for name, lines in functions(text):
+        assert lines <= LONGEST_FUNCTION or name in LONG_FUNCTIONS, name
+
+
+def functions(text: str) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or 0) - node.lineno + 1
