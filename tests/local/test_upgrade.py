@@ -1,11 +1,11 @@
 """The first release's data with an open request in it: this code goes on with it.
 
-``data/local-0004.tar.xz`` is the folder ``.local`` of ``make run`` at the first release, whose
+``data/local-0004.zip`` is the folder ``.local`` of ``make run`` at the first release, whose
 database has revision 0004. Its one request was started on 2026-11-26 and is open for 365 days.
 """
 
 import asyncio
-import tarfile
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tests.support.patient_client import PatientClient
 
 pytestmark = pytest.mark.server
 
-SNAPSHOT = Path(__file__).parent / "data" / "local-0004.tar.xz"
+SNAPSHOT = Path(__file__).parent / "data" / "local-0004.zip"
 WORKFLOW_ID = "smart-account-acme.example"
 RUN_ID = "01a21756-d020-7066-bf0e-fd2080c9ec91"
 DEADLINE = datetime(2027, 11, 26, 10, 11, 35, 72028, UTC)
@@ -29,8 +29,8 @@ DEADLINE = datetime(2027, 11, 26, 10, 11, 35, 72028, UTC)
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    with tarfile.open(SNAPSHOT) as archive:
-        archive.extractall(tmp_path, filter="data")
+    with zipfile.ZipFile(SNAPSHOT) as archive:
+        archive.extractall(tmp_path)
     return tmp_path
 
 
