@@ -109,8 +109,7 @@ class _Subject(UniqueUnstructuredHeader):
 
 
 _HEADERS = HeaderRegistry()
-# The registry adds the base class that the type asks for.
-_HEADERS.map_to_type("subject", _Subject)  # type: ignore[arg-type]
+_HEADERS.map_to_type("subject", _Subject)  # type: ignore[arg-type]  # the registry adds the base class
 _POLICY = EmailPolicy(header_factory=_HEADERS)
 
 
