@@ -158,7 +158,7 @@ class EmailActivities:
         token = next((each for each in candidates if token_hash(each) == issued), None)
         if token is None:
             token = candidates[0]
-            # Save the link before the email is sent, so that every link that arrives is known.
+            # Save the link first: the customer may open it as soon as the email arrives.
             await self._store.links.save(request.id, ordinal, token_hash(token))
         return f"{self._base_url}/activate/{token}"
 

@@ -119,7 +119,7 @@ class SmtpSender:
     async def send(self, message: EmailMessage, return_path: str | None = None) -> None:
         """Send to the one recipient in ``To``. Returns once the server has taken the email.
 
-        Bounces go to ``return_path``, or to the sender in ``From`` if there is none.
+        Bounces go to ``return_path``. Without it they go to the sender in ``From``.
 
         Raises:
             MailError: the subclass says what the caller can do.
