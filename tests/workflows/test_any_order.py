@@ -160,6 +160,8 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.run(self._account_state()) == ACCOUNTS.get(status, "closed")
         kinds = {email.kind for email in now.emails}
         assert self.ended is Status.ACTIVE or not kinds & ONLY_WHEN_ACTIVE
+        if self.ended is None:
+            self.run(self.scenario.until_all_sent())
 
     async def _account_state(self) -> str:
         rows = await self.query_store(f"SELECT state FROM accounts WHERE domain = '{self.domain}'")
