@@ -103,6 +103,7 @@ def session(stack: StackConfiguration, *, is_operator: bool = False) -> dict[str
     url = stack.environment[f"{PREFIX}PUBLIC_URL"]
     keys, issuer = (stack.environment[f"{PREFIX}{name}"] for name in ("SECRET_KEYS", "OIDC_ISSUER"))
     partner = Partner(
+        issuer=issuer,
         subject="pat",
         email="pat-1@partner.example",
         name="Pat Lee",

@@ -5,9 +5,23 @@ from fastapi import FastAPI, Response
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services
 
-PAT = Partner(subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
-KIM = Partner(subject="kim", email="kim@reseller.example", name="Kim Roy", company="Reseller GmbH")
+ISSUER = "https://login.example"
+PAT = Partner(
+    issuer=ISSUER,
+    subject="pat",
+    email="pat@partner.example",
+    name="Pat Lee",
+    company="Partner Ltd",
+)
+KIM = Partner(
+    issuer=ISSUER,
+    subject="kim",
+    email="kim@reseller.example",
+    name="Kim Roy",
+    company="Reseller GmbH",
+)
 OPERATOR = Partner(
+    issuer=ISSUER,
     subject="opal",
     email="opal@service.example",
     name="Opal Ray",

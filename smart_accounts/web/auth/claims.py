@@ -60,6 +60,7 @@ def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
         # An address that is not verified may belong to somebody else.
         raise SignInFailed("email", "the address is not verified")
     return Partner(
+        issuer=claims["iss"],  # verified before, and always there
         subject=person.subject,
         email=person.email,
         name=person.name,

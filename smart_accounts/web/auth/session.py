@@ -18,10 +18,12 @@ COOKIE = "session"
 class Partner:
     """A signed-in person. The fields follow the rules of ``Requester``.
 
-    ``subject`` is the identity provider's id of the person. ``company`` is empty if the
-    provider does not name it and the person has not entered it yet.
+    ``issuer`` and ``subject`` together identify the person: the identity provider and its id of
+    the person. The other fields may change. ``company`` is empty if the provider does not name it
+    and the person has not entered it yet.
     """
 
+    issuer: str
     subject: str
     email: str
     name: str

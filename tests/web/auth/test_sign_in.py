@@ -28,7 +28,11 @@ async def test_sign_in_leads_to_the_requested_page(
     response = await visitor.sign_in("/requests/new?from=mail")
     assert (response.status_code, response.headers["location"]) == (303, "/requests/new?from=mail")
     assert visitor.partner == Partner(
-        subject="pat", email="pat@partner.example", name="Pat Lee", company="Partner Ltd"
+        issuer=visitor.provider.url,
+        subject="pat",
+        email="pat@partner.example",
+        name="Pat Lee",
+        company="Partner Ltd",
     )
     assert visitor.partner.requester.company == "Partner Ltd"
     assert [name for name in visitor.http.cookies if name.startswith("sign-in")] == []
