@@ -13,17 +13,22 @@ from smart_accounts.cli import output
 from smart_accounts.cli.arguments import Json, WorkflowId
 from smart_accounts.cli.csv_import import read_rows, start_all
 from smart_accounts.cli.exit_codes import ExitCode, exit_code_of, failure_of
+from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.messages import (
     ActionResult,
     NewApprover,
+    Review,
+    ReviewDecision,
     SmartAccountRequest,
     Status,
     Withdrawal,
 )
 from smart_accounts.errors import Rejected, Unavailable
+from smart_accounts.settings import RuleSettings
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.process_exit import exit_process
 
+NOT_DECIDED = (Status.REQUESTED, Status.PENDING)
 NOT_PROCESSED_YET = "No worker has processed it yet. It continues as soon as a worker runs."
 
 app = typer.Typer(
@@ -184,7 +189,7 @@ async def _show_decision(
     except Unavailable:
         status = None  # Temporal has recorded the signal, but no worker runs
     # Temporal also accepts a signal that follows another decision, and it changes nothing.
-    if status is not None and status.status not in (*expected, Status.REQUESTED, Status.PENDING):
+    if status is not None and status.status not in (*expected, *NOT_DECIDED):
         raise Rejected(f"Another decision was made before. The request is {status.status}.")
     if as_json:
         output.show_json({"workflow_id": workflow_id, "status": output.status_json(status)})
@@ -232,6 +237,23 @@ async def withdraw(
     _show_action(workflow_id, await client.withdraw(workflow_id, withdrawal), as_json=as_json)
 
 
+@app.command()
+@asynchronous
+async def review(
+    workflow_id: WorkflowId,
+    decision: Annotated[ReviewDecision, typer.Argument(help="What to do with the request.")],
+    reason: Annotated[
+        str | None, typer.Option(help="Required to reject. The requester is told the reason.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Who decides. It is only recorded.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Approve or reject a request in review, as an operator."""
+    given = Review.model_validate({"decision": decision, "reason": reason, "by": by})
+    client = await RequestClient.connect()
+    _show_action(workflow_id, await client.review(workflow_id, given), as_json=as_json)
+
+
 def _show_action(workflow_id: str, result: ActionResult, *, as_json: bool) -> None:
     if as_json:
         output.show_json({"workflow_id": workflow_id} | result.model_dump(mode="json"))
@@ -274,6 +296,7 @@ async def import_file(
 
 def main() -> int:
     """Run the command of ``sys.argv`` and return its exit code."""
+    allow_free_mail(RuleSettings().free_mail_exceptions)
     # Typer reports a usage error before it has parsed the options, so look for --json here.
     as_json = "--json" in sys.argv[1:]
     try:

@@ -14,6 +14,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.accounts import AccountActivities
 from activities.emails import HEARTBEAT_EVERY, EmailActivities
+from activities.reviews import ReviewActivities
+from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.errors import BadSetting, Unavailable
 from smart_accounts.mail.compose import Composer, Site
@@ -65,6 +67,7 @@ async def run_worker(
     max_cached_requests: int = 1000,  # Temporal's default
 ) -> AsyncIterator[Worker]:
     """Run a worker. At the end it stops, within ``SHUTDOWN_GRACE``."""
+    allow_free_mail(settings.free_mail_exceptions)
     sender = _sender(settings)
     worker = Worker(
         client,
@@ -138,15 +141,19 @@ def _activities(
     )
     tokens = LinkTokens(settings.signing_keys)
     accounts = AccountActivities(store, Limits.of(settings))
+    composer = Composer(site)
     emails = EmailActivities(
-        store, Composer(site), sender, tokens, settings.base_url, settings.bounce_domain
+        store, composer, sender, tokens, settings.base_url, settings.bounce_domain
     )
+    reviews = ReviewActivities(store, composer, sender, settings.review_email)
     return [
         accounts.open_request,
+        accounts.approve_request,
         accounts.issue_link,
         accounts.activate_account,
         accounts.close_request,
         emails.send_emails,
+        reviews.tell_operators,
     ]
 
 

@@ -3,10 +3,17 @@
 from pydantic import ValidationError
 from temporalio import activity
 
-from smart_accounts.checks import oddities
+from smart_accounts.checks import reasons_for_review
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.messages import SmartAccountRequest
-from smart_accounts.contract.steps import Checked, Decision, IssueLink, OpenRequest, RecordDecision
+from smart_accounts.contract.steps import (
+    Approve,
+    Checked,
+    Decision,
+    IssueLink,
+    OpenRequest,
+    RecordDecision,
+)
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 
@@ -25,16 +32,18 @@ class AccountActivities:
             SmartAccountRequest.model_validate(new.request.model_dump())
         except ValidationError as error:
             return Checked(invalid=tuple(field_errors(error)))
-        found = oddities(new.request)
-        reason = await self._store.requests.open(new, found, self._limits)
-        return Checked(refused=reason, needs_attention=found)
+        return await self._store.requests.open(new, reasons_for_review(new.request), self._limits)
+
+    @activity.defn
+    async def approve_request(self, approval: Approve) -> None:
+        await self._store.requests.approve(approval)
 
     @activity.defn
     async def issue_link(self, link: IssueLink) -> Checked:
         """Run the checks again, because the approver may be new, then issue the link."""
-        found = oddities(link.request)
-        reason = await self._store.requests.issue_link(link, found, self._limits)
-        return Checked(refused=reason, needs_attention=found)
+        return await self._store.requests.issue_link(
+            link, reasons_for_review(link.request), self._limits
+        )
 
     @activity.defn
     async def activate_account(self, record: RecordDecision) -> Decision:

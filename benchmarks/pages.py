@@ -36,7 +36,13 @@ RATE = 50  # requests per second
 SECONDS = 20
 WARM_UP = 20
 
-NO_LIMITS = Limits(open_per_customer=REQUESTS, starts_per_requester_per_hour=REQUESTS)
+NO_LIMITS = Limits(
+    open_per_customer=REQUESTS,
+    open_per_requester=REQUESTS,
+    starts_per_requester_per_hour=REQUESTS,
+    emails_per_mailbox_per_day=REQUESTS,
+    emails_per_requester_per_day=REQUESTS,
+)
 
 
 async def main() -> None:

@@ -4,7 +4,11 @@ import unicodedata
 
 import idna
 
+from smart_accounts.contract.domains import is_on_long_list, is_public_suffix
 from smart_accounts.contract.messages import SmartAccountRequest
+
+REPORTED = "A customer reported an earlier request of this requester."
+"""A reason for a review that only the store knows."""
 
 _SCRIPTS_OF_ONE_LANGUAGE = (
     # Japanese. KATAKANA-HIRAGANA is the prolonged sound mark, IDEOGRAPHIC the iteration mark.
@@ -13,19 +17,28 @@ _SCRIPTS_OF_ONE_LANGUAGE = (
 )
 
 
-def oddities(request: SmartAccountRequest) -> tuple[str, ...]:
-    """Return what the requester and an operator should look at. The request stays valid."""
+def reasons_for_review(request: SmartAccountRequest) -> tuple[str, ...]:
+    """Return why an operator must approve the request first. The request stays valid."""
     found = []
     customer_domain = request.customer_email.rpartition("@")[2]
-    if not _same_or_parent(customer_domain, request.account_domain):
+    if not _vouches_for(customer_domain, request.account_domain):
         found.append("The customer's address is not at the account's domain.")
     if any(_mixes_scripts(domain) for domain in (customer_domain, request.account_domain)):
         found.append("A domain mixes scripts and may imitate another domain.")
+    if is_on_long_list(request.account_domain):
+        found.append("The account's domain gives email addresses to everybody.")
     return tuple(found)
 
 
-def _same_or_parent(one: str, other: str) -> bool:
-    return f".{one}".endswith(f".{other}") or f".{other}".endswith(f".{one}")
+def _vouches_for(customer_domain: str, account_domain: str) -> bool:
+    """Return True if the customer's address is at the account's domain or at a parent of it.
+
+    Somebody at a subdomain may be anybody, for example a customer of a hosting company.
+    """
+    if customer_domain == account_domain:
+        return True
+    is_parent = account_domain.endswith(f".{customer_domain}")
+    return is_parent and not is_public_suffix(customer_domain)
 
 
 def _mixes_scripts(domain: str) -> bool:

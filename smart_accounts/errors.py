@@ -1,12 +1,21 @@
 """Errors that tell the caller what to do: correct the input, try again later, or give up."""
 
+from datetime import datetime
+
 
 class SmartAccountsError(Exception):
     """Base of the errors that are shown to people. The message is one plain sentence."""
 
 
 class Rejected(SmartAccountsError):
-    """The service rejected a valid call, for example because another decision was made."""
+    """The service rejected a valid call, for example because another decision was made.
+
+    ``retry_at`` is set if a limit was reached.
+    """
+
+    def __init__(self, message: str, retry_at: datetime | None = None) -> None:
+        super().__init__(message)
+        self.retry_at = retry_at
 
 
 class NotFound(Rejected):

@@ -27,12 +27,24 @@ class SmtpTls(StrEnum):
     TLS = "tls"
 
 
-class Settings(BaseSettings):
-    """The settings of worker and web. Temporal has its own variables, ``TEMPORAL_*``."""
+class RuleSettings(BaseSettings):
+    """The settings that field rules depend on, for every program."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
     )
+
+    free_mail_exceptions: Annotated[frozenset[str], NoDecode] = frozenset()
+
+    @field_validator("free_mail_exceptions", mode="before")
+    @classmethod
+    def _split_domains(cls, value: str | frozenset[str]) -> frozenset[str]:
+        domains = value.split(",") if isinstance(value, str) else value  # or the default
+        return frozenset(domain.strip().lower() for domain in domains if domain.strip())
+
+
+class Settings(RuleSettings):
+    """The settings of worker and web. Temporal has its own variables, ``TEMPORAL_*``."""
 
     public_url: AnyHttpUrl
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode]
@@ -45,8 +57,12 @@ class Settings(BaseSettings):
     smtp_tls: SmtpTls = SmtpTls.STARTTLS
     mail_from: EmailAddress
     bounce_domain: AccountDomain | None = None
+    review_email: EmailAddress | None = None
     max_open_per_customer: Annotated[int, Field(gt=0)] = 5
+    max_open_per_requester: Annotated[int, Field(gt=0)] = 2000
     max_starts_per_requester_per_hour: Annotated[int, Field(gt=0)] = 500
+    max_emails_per_mailbox_per_day: Annotated[int, Field(gt=0)] = 10
+    max_emails_per_requester_per_day: Annotated[int, Field(gt=0)] = 1000
     organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
     support_url: AnyHttpUrl | None = None
     oidc_issuer: Annotated[str, Field(max_length=255)] | None = None
@@ -116,6 +132,7 @@ class Settings(BaseSettings):
         "oidc_client_secret",
         "oidc_audience",
         "metrics_address",
+        "review_email",
         mode="before",
     )
     @classmethod

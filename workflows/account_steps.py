@@ -1,6 +1,6 @@
 """The steps of a request on the account store."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -9,6 +9,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.accounts import AccountActivities
     from smart_accounts.contract.messages import Status
     from smart_accounts.contract.steps import (
+        Approve,
         Checked,
         Decision,
         IssueLink,
@@ -42,6 +43,15 @@ async def check_and_open(new: OpenRequest) -> Checked:
         AccountActivities.open_request,
         new,
         **(STORE_OPTIONS | {"summary": "System checks, provisional account"}),
+    )
+
+
+async def approve(request_id: str, at: datetime) -> None:
+    """Record that an operator approved the request."""
+    await workflow.execute_local_activity_method(
+        AccountActivities.approve_request,
+        Approve(request_id=request_id, at=at),
+        **(STORE_OPTIONS | {"summary": "Record the approval"}),
     )
 
 

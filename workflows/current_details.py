@@ -19,8 +19,8 @@ def next_step(
 ) -> str | None:
     """Return what happens next in a request, or ``None`` if nothing does.
 
-    ``waiting_until`` is the next reminder or the deadline. ``after_end`` is what still happens
-    once the request has ended.
+    ``waiting_until`` is the end of the review, the next reminder or the deadline. ``after_end`` is
+    what still happens once the request has ended.
     """
     if decision and not status.is_final:
         return f"The decision is being recorded: {decision.status}."
@@ -29,6 +29,8 @@ def next_step(
         if waiting_until and waiting_until < deadline:
             step += f" Next reminder {utc(waiting_until)}."
         return step
+    if status == Status.IN_REVIEW and waiting_until:
+        return f"Waits for an operator's review until {utc(waiting_until)}."
     if status == Status.REQUESTED:
         return "The system checks are under way."
     return after_end

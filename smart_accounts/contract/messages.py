@@ -15,10 +15,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.fields import (
     AcceptanceWindow,
     AccountDomain,
@@ -28,6 +30,7 @@ from smart_accounts.contract.fields import (
     Name,
     Note,
     Printable,
+    is_new,
 )
 
 # Do not change these two: open requests that named no window or no reminders read them again at
@@ -36,14 +39,20 @@ DEFAULT_WINDOW = timedelta(days=90)
 DEFAULT_REMINDERS = tuple(timedelta(days=day) for day in (30, 60, 83, 89))
 MAX_USERS = 50
 MAX_REMINDERS = 10
+MAX_SUBJECT = 255  # of a person's id at the identity provider (OpenID Connect Core 1.0 §2)
 CLOSING_TIME = timedelta(hours=1)
 """How long after the end of a request its run may still send its closing emails."""
+
+
+REVIEW_TIME = timedelta(days=14)
+"""How long a request waits for an operator's review before it lapses."""
 
 
 class Status(StrEnum):
     """The status of a request. The last six are final."""
 
     REQUESTED = "requested"
+    IN_REVIEW = "in_review"
     PENDING = "pending"
     ACTIVATING = "activating"
     ACTIVE = "active"
@@ -55,7 +64,10 @@ class Status(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self not in (Status.REQUESTED, Status.PENDING, Status.ACTIVATING)
+        return self not in _NOT_FINAL
+
+
+_NOT_FINAL = (Status.REQUESTED, Status.IN_REVIEW, Status.PENDING, Status.ACTIVATING)
 
 
 class Message(BaseModel):
@@ -98,8 +110,15 @@ def _at_most_50(value: Any) -> Any:
 
 def _without_repeats(emails: tuple[str, ...]) -> tuple[str, ...]:
     kept: dict[str, str] = {}
-    for email in emails:
-        kept.setdefault(email.casefold(), email)
+    entries: dict[str, int] = {}
+    for number, email in enumerate(emails, 1):
+        if email.casefold() in kept:
+            continue
+        kept[email.casefold()] = email
+        earlier = entries.setdefault(mailbox(email), number)
+        if earlier != number and is_new():
+            message = f"entries {earlier} and {number} are the same mailbox"
+            raise PydanticCustomError("same_mailbox", message)
     return tuple(kept.values())
 
 
@@ -132,16 +151,24 @@ class SmartAccountRequest(AccountDetails):
     acceptance_window: AcceptanceWindow = DEFAULT_WINDOW
     reminders: Annotated[tuple[Duration, ...], Field(max_length=MAX_REMINDERS)] = DEFAULT_REMINDERS
 
-    @model_validator(mode="after")
-    def _customer_is_not_the_requester(self) -> Self:
-        if self.customer_email.casefold() == self.requester.email.casefold():
+    @model_validator(mode="wrap")
+    @classmethod
+    def _customer_is_not_the_requester(
+        cls, value: Any, handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        request = handler(value)
+        if isinstance(value, cls):
+            return request  # part of another message: it was checked before, maybe by older rules
+        customer, requester = request.customer_email, request.requester.email
+        is_same = customer.casefold() == requester.casefold()
+        if is_same or (is_new() and mailbox(customer) == mailbox(requester)):
             # A partner must not accept an account on behalf of a customer.
             raise PydanticCustomError(
                 "customer_is_requester",
                 "must differ from the requester's address",
                 {"field": "customer_email"},  # pydantic names no field for a rule on two
             )
-        return self
+        return request
 
     @property
     def added_users(self) -> tuple[str, ...]:
@@ -166,22 +193,62 @@ class Acceptance(Message):
 
 
 class Decline(Message):
-    """Argument of the signal ``declined``."""
+    """Argument of the signal ``declined``. ``report`` tells operators about the requester."""
 
     link: LinkOrdinal = None
     reason: Note = None
+    report: bool = False
+
+
+class Role(StrEnum):
+    REQUESTER = "requester"
+    OPERATOR = "operator"
+
+
+class Actor(Message):
+    """Who makes an update. Pages and the API take it from the sign-in. Others state it."""
+
+    role: Role
+    subject: Annotated[str, Field(max_length=MAX_SUBJECT), Printable] | None = None
+
+
+class Resend(Message):
+    """Argument of the update ``resend_activation_email``."""
+
+    by: Actor | None = None
 
 
 class NewApprover(Message):
     """Argument of the update ``replace_approver``."""
 
     customer_email: EmailAddress
+    by: Actor | None = None
 
 
 class Withdrawal(Message):
     """Argument of the update ``withdraw``. The customer is not told the reason."""
 
     reason: Note = None
+    by: Actor | None = None
+
+
+class ReviewDecision(StrEnum):
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class Review(Message):
+    """Argument of the update ``review``. The requester is told the reason of a rejection."""
+
+    decision: ReviewDecision
+    reason: Note = None
+    by: Annotated[str, Field(max_length=MAX_SUBJECT), Printable] | None = None
+
+    @model_validator(mode="after")
+    def _rejection_has_a_reason(self) -> Self:
+        if self.decision is ReviewDecision.REJECT and not self.reason:
+            raise PydanticCustomError("no_reason", "is required to reject", {"field": "reason"})
+        return self
 
 
 # ---- from the workflow to clients ----------------------------------------------------------
@@ -200,6 +267,7 @@ class EmailKind(StrEnum):
     WITHDRAWN = "withdrawn"
     UNDELIVERABLE = "undeliverable"
     REJECTED = "rejected"
+    REVIEW_NEEDED = "review-needed"
 
 
 class EmailState(StrEnum):
@@ -240,6 +308,8 @@ class RequestStatus(OwnMessage):
     reason: str | None = None
     decided_by: str | None = None
     decided_at: datetime | None = None
+    retry_at: datetime | None = None
+    """When to try again, if a limit rejected the request."""
     next_step: str | None = None
     """What happens next, in sentences without personal data."""
 
@@ -252,17 +322,21 @@ class ActionMessage(StrEnum):
         "An activation email to the new approver is on its way. The previous link no longer works."
     )
     WITHDRAWN = "The request is withdrawn. The customer is told."
+    WITHDRAWN_UNASKED = "The request is withdrawn. The customer was not asked."
+    REVIEW_APPROVED = "The request is approved. The customer gets the activation email."
+    REVIEW_REJECTED = "The request is rejected. The requester is told the reason."
 
 
 class ActionResult(OwnMessage):
-    """Result of the requester's updates. The message has no personal data."""
+    """Result of an update. The message has no personal data."""
 
     status: Status
     message: str
 
 
 class RequestResult(OwnMessage):
-    """The result of the workflow."""
+    """The result of the workflow. ``retry_at`` is set if a limit rejected the request."""
 
     status: Status
     reason: str | None = None
+    retry_at: datetime | None = None

@@ -77,14 +77,17 @@ class Checked(OwnMessage):
     """The result of the checks of a request.
 
     ``refused`` is the reason if the request or the new link is rejected. A rejected request is
-    stored without an account, a rejected link is not stored. ``invalid`` lists errors of rules that
-    are checked only once, because they change between releases.
-    ``needs_attention`` lists what an operator should look at.
+    stored without an account, a rejected link is not stored. ``retry_at`` is set if a limit rejects
+    it. ``invalid`` lists errors of rules that are checked only once, because they change between
+    releases. ``needs_attention`` lists what an operator should look at. ``in_review`` means that an
+    operator must approve the request first. It is absent in histories of the first release.
     """
 
     refused: str | None = None
+    retry_at: datetime | None = None
     invalid: tuple[FieldError, ...] = ()
     needs_attention: tuple[str, ...] = ()
+    in_review: bool = False
 
 
 class IssueLink(OwnMessage):
@@ -106,6 +109,15 @@ class Decision(OwnMessage):
     at: datetime
     by: str | None = None
     reason: str | None = None
+    is_report: bool = False
+    """The customer declined and reported the requester."""
+
+
+class Approve(OwnMessage):
+    """Record that an operator approved a request in review."""
+
+    request_id: str
+    at: datetime
 
 
 class RecordDecision(OwnMessage):

@@ -37,10 +37,12 @@ _REQUEST = SmartAccountRequest(
 )
 _DECLINED = "We do not know this partner."
 _REFUSED = "550 5.1.1 <ada@harbour.example>: no such user here"
+_ODD = "The customer's address is not at the account's domain."
 _TAKEN = "The domain already has an active Smart Account."
 _EXAMPLES = {
     Email(kind=EmailKind.ACTIVATION, to=_CUSTOMER): (Status.PENDING, 0, None),
     Email(kind=EmailKind.REQUEST_RECEIVED, to=_REQUESTER): (Status.PENDING, 0, None),
+    Email(kind=EmailKind.REQUEST_RECEIVED, to=_REQUESTER, number=2): (Status.IN_REVIEW, 0, None),
     Email(kind=EmailKind.REMINDER, to=_CUSTOMER): (Status.PENDING, 60, None),
     Email(kind=EmailKind.EXPIRING, to=_REQUESTER): (Status.PENDING, 83, None),
     Email(kind=EmailKind.ACTIVATED, to=_REQUESTER): (Status.ACTIVE, 3, None),
@@ -67,6 +69,7 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
         requested_at = now - day * _DAY
         request = replace(
             StoredRequest.new("preview", _REQUEST, requested_at, status=status, reason=reason),
+            needs_attention=(_ODD,) if status is Status.IN_REVIEW else (),
             decided_at=now if status.is_final else None,
             decided_by="customer" if status is Status.ACTIVE else None,
         )
@@ -80,4 +83,22 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
         link = f"{_SITE.base_url}/activate/preview" if email.to == _CUSTOMER else None
         composed = composer.compose(email, request, link, now=now, undelivered=[bounced])
         name = f"{email.kind}-{email.to}"
+        if email.number > 1:
+            name += f"-{email.number}"
         yield name, ReceivedEmail(name, now, (email.address_in(request),), composed.as_bytes())
+    yield from _operators_email(composer, now)
+
+
+def _operators_email(composer: Composer, now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
+    waiting = [
+        StoredRequest.new("preview", each, now, status=Status.IN_REVIEW, needs_attention=(_ODD,))
+        for each in (
+            _REQUEST.model_copy(update={"customer_email": "ada@consultants.example"}),
+            _REQUEST.model_copy(
+                update={"account_name": "Hill Farm", "account_domain": "telstra.com"}
+            ),
+        )
+    ]
+    to = "operators@smart-accounts.example"
+    composed = composer.compose_review_needed("preview", waiting, to=to)
+    yield "review-needed", ReceivedEmail("review-needed", now, (to,), composed.as_bytes())

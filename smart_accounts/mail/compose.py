@@ -15,7 +15,7 @@ from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from smart_accounts.contract.messages import EmailStatus, Status
+from smart_accounts.contract.messages import EmailKind, EmailStatus, Status
 from smart_accounts.contract.steps import Email
 from smart_accounts.mail.defang import defang
 from smart_accounts.store.records import StoredRequest
@@ -153,19 +153,37 @@ class Composer:
                 for status in undelivered
             ],
         }
+        to, own_id = email.address_in(request), message_id(email, request.id, self._site.mail_from)
+        return self._message(email.kind, context, to=to, own_id=own_id)
+
+    def compose_review_needed(
+        self, request_id: str, waiting: Sequence[StoredRequest], *, to: str
+    ) -> EmailMessage:
+        """Return the email that tells the operators which requests wait for a review.
+
+        ``request_id`` is the request that the email is sent for. It makes the ``Message-ID``.
+        """
+        kind = EmailKind.REVIEW_NEEDED
+        context = {"requests": [_defanged(each) for each in waiting]}
+        own_id = f"<{request_id}.{kind}@{self._site.mail_from.rpartition('@')[2]}>"
+        return self._message(kind, context, to=to, own_id=own_id)
+
+    def _message(
+        self, kind: EmailKind, context: dict[str, Any], *, to: str, own_id: str
+    ) -> EmailMessage:
         # The content is plain text. Only layout.html escapes, and it escapes everything.
-        content: Any = self._templates.get_template(f"{email.kind}.jinja").make_module(context)
+        content: Any = self._templates.get_template(f"{kind}.jinja").make_module(context)
         text = self._templates.get_template("layout.txt").render(context, content=content)
         html = self._templates.get_template("layout.html").render(context, content=content)
 
         message = EmailMessage(_POLICY)
         # Address objects, because an address given as text could contain a second one.
         message["From"] = Address(self._site.organisation_name, addr_spec=self._site.mail_from)
-        message["To"] = Address(addr_spec=email.address_in(request))
+        message["To"] = Address(addr_spec=to)
         message["Subject"] = content.subject
         message["Date"] = datetime.now(UTC)  # this machine's clock; ``now`` is Temporal's
-        message["Message-ID"] = message_id(email, request.id, self._site.mail_from)
-        message["X-Smart-Account-Mail"] = str(email.kind)
+        message["Message-ID"] = own_id
+        message["X-Smart-Account-Mail"] = str(kind)
         message["Auto-Submitted"] = "auto-generated"
         # Quoted-printable gives short ASCII lines, which every mail server accepts.
         message.set_content(_wrapped(text), cte="quoted-printable")

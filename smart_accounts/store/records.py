@@ -6,7 +6,12 @@ from typing import Any, Self
 
 from sqlalchemy import Row
 
-from smart_accounts.contract.messages import EmailKind, SmartAccountRequest, Status
+from smart_accounts.contract.messages import (
+    REVIEW_TIME,
+    EmailKind,
+    SmartAccountRequest,
+    Status,
+)
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.contract.steps import Email
 
@@ -49,6 +54,15 @@ class StoredRequest:
     decided_at: datetime | None
     decided_by: str | None
     reason: str | None
+    retry_at: datetime | None = None
+    """When to try again, if a limit rejected the request."""
+    needs_review: bool = False
+    """An operator must approve the request, or has approved it at ``approved_at``."""
+    approved_at: datetime | None = None
+    is_reported: bool = False
+    """The customer declined and reported the requester. Only operators see it."""
+    contested_at: datetime | None = None
+    """When another requester last asked for the domain. Only operators see it."""
 
     @classmethod
     def new(
@@ -60,6 +74,7 @@ class StoredRequest:
         status: Status,
         needs_attention: tuple[str, ...] = (),
         reason: str | None = None,
+        retry_at: datetime | None = None,
     ) -> Self:
         """Return the record of a request as it was made, with its first link in force."""
         return cls(
@@ -84,6 +99,8 @@ class StoredRequest:
             decided_at=requested_at if status.is_final else None,
             decided_by=None,
             reason=reason,
+            retry_at=retry_at,
+            needs_review=status is Status.IN_REVIEW,
         )
 
     @property
@@ -100,6 +117,17 @@ class StoredRequest:
         return None if self.status.is_final or is_outdated else self.signalled
 
     @property
+    def customer_was_asked(self) -> bool:
+        """Whether the customer got, or will get, an activation email."""
+        is_approved = not self.needs_review or self.approved_at is not None
+        return is_approved and self.status is not Status.REJECTED
+
+    @property
+    def review_ends_at(self) -> datetime:
+        """When the request lapses if no operator reviews it."""
+        return min(self.requested_at + REVIEW_TIME, self.deadline)
+
+    @property
     def awaits_answer(self) -> bool:
         return self.status is Status.PENDING and self.answer is None
 
@@ -113,6 +141,8 @@ class StoredRequest:
         """Return True if this unsent email is outdated and must be dropped."""
         if email.kind == EmailKind.ACTIVATION and email.number != self.link_ordinal:
             return True  # its link no longer works
+        if email.kind == EmailKind.REQUEST_RECEIVED and self.status == Status.IN_REVIEW:
+            return False
         return email.kind in _ONLY_WHILE_PENDING and self.status != Status.PENDING
 
 

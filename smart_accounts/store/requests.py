@@ -10,18 +10,31 @@ from datetime import datetime
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from smart_accounts.checks import REPORTED
+from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.messages import SmartAccountRequest, Status
-from smart_accounts.contract.steps import Decision, IssueLink, OpenRequest, RecordDecision
+from smart_accounts.contract.steps import (
+    Approve,
+    Checked,
+    Decision,
+    IssueLink,
+    OpenRequest,
+    RecordDecision,
+)
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.limits import (
+    OPEN,
     Limits,
-    customer_limit_reached,
-    lock_people,
+    Rejection,
+    Usage,
+    by_requester,
+    lock_requester,
     reason_to_reject,
 )
 from smart_accounts.store.records import StoredRequest, stored_request
 
+WITHDRAW_INSTEAD = "Withdraw the request and make a new one, which an operator reviews."
 APPROVER = "approver and administrator"
 USER = "user"
 
@@ -38,39 +51,40 @@ class Requests:
 
     async def reason_to_reject(
         self, request: SmartAccountRequest, at: datetime, limits: Limits
-    ) -> str | None:
+    ) -> Rejection | None:
         """Return why a request made at this moment would be rejected, otherwise None."""
         async with transaction(self._engine, writes=False) as connection:
             return await reason_to_reject(connection, request, at, limits)
 
-    async def open(
-        self, new: OpenRequest, needs_attention: tuple[str, ...], limits: Limits
-    ) -> str | None:
+    async def open(self, new: OpenRequest, odd: tuple[str, ...], limits: Limits) -> Checked:
         """Store the request with its provisional account.
 
-        Returns the reason if the request is rejected, otherwise None. A rejected request is
+        ``odd`` are the reasons for a review that the request itself gives. A rejected request is
         stored too, without an account.
         """
         async with transaction(self._engine, writes=True) as connection:
             if known := await _find(connection, new.request_id):
-                return known.reason if known.status == Status.REJECTED else None
-            await lock_people(connection, new.request)
+                return _checked(known)
+            await lock_requester(connection, new.request)
             await _withdraw_terminated(connection, new)
-            rejected = await reason_to_reject(connection, new.request, new.requested_at, limits)
+            rejection = await reason_to_reject(connection, new.request, new.requested_at, limits)
+            if await _was_reported(connection, new.request):
+                odd += (REPORTED,)
             record = StoredRequest.new(
                 new.request_id,
                 new.request,
                 new.requested_at,
-                status=Status.REJECTED if rejected else Status.PENDING,
-                needs_attention=needs_attention,
-                reason=rejected,
+                status=_first_status(rejection, odd),
+                needs_attention=odd,
+                reason=rejection.reason if rejection else None,
+                retry_at=rejection.retry_at if rejection else None,
             )
             await connection.execute(
                 insert(tables.requests).values(
                     asdict(record) | {"idempotency_key": new.idempotency_key}
                 )
             )
-            if not rejected:
+            if not rejection:
                 await connection.execute(
                     insert(tables.accounts).values(
                         id=record.id,
@@ -79,25 +93,44 @@ class Requests:
                         state="provisional",
                     )
                 )
-            return rejected
+            return _checked(record)
 
-    async def issue_link(
-        self, link: IssueLink, needs_attention: tuple[str, ...], limits: Limits
-    ) -> str | None:
+    async def approve(self, approval: Approve) -> None:
+        """Record that an operator approved the request, so that the customer can be asked."""
+        requests = tables.requests
+        async with transaction(self._engine, writes=True) as connection:
+            await connection.execute(
+                update(requests)
+                .where(requests.c.id == approval.request_id, requests.c.status == Status.IN_REVIEW)
+                .values(status=Status.PENDING, approved_at=approval.at)
+            )
+
+    async def issue_link(self, link: IssueLink, odd: tuple[str, ...], limits: Limits) -> Checked:
         """Put a link and its approver in force.
 
-        Returns the reason if the approver is rejected, otherwise None. A request that has ended
-        is not changed, because its links can no longer be used.
+        ``odd`` are reasons for a review, which reject a new approver. A request that has ended is
+        not changed, because its links can no longer be used.
         """
         requests, request = tables.requests, link.request
         async with transaction(self._engine, writes=True) as connection:
             known = await _find(connection, link.request_id)
             if known is None or known.status.is_final or known.link_ordinal > link.ordinal:
-                return None
-            if known.customer_email != request.customer_email:
-                await lock_people(connection, request)
-                if rejected := await customer_limit_reached(connection, request, link.at, limits):
-                    return rejected
+                return Checked()
+            is_new_approver = known.customer_email != request.customer_email
+            if is_new_approver and mailbox(request.customer_email) == mailbox(
+                request.requester.email
+            ):
+                return Checked(refused="The approver's address must differ from the requester's.")
+            if is_new_approver and odd:
+                return Checked(refused=f"{odd[0]} {WITHDRAW_INSTEAD}")
+            await lock_requester(connection, request)
+            usage = await Usage.load(connection, request, link.at)
+            rejection = (usage.customer_limit(limits) if is_new_approver else None) or (
+                usage.mailbox_limit(limits, request.customer_email) or usage.emails_limit(limits)
+            )
+            if rejection:
+                return Checked(refused=rejection.reason, retry_at=rejection.retry_at)
+            needs_attention = () if is_new_approver else known.needs_attention
             await connection.execute(
                 update(requests)
                 .where(requests.c.id == link.request_id)
@@ -108,7 +141,21 @@ class Requests:
                     link_ordinal=link.ordinal,
                 )
             )
-            return None
+            return Checked(needs_attention=needs_attention)
+
+    async def note_contested(self, domain: str, requester_email: str, at: datetime) -> None:
+        """Note that another requester asked for the domain of an open request."""
+        requests = tables.requests
+        async with transaction(self._engine, writes=True) as connection:
+            await connection.execute(
+                update(requests)
+                .where(
+                    requests.c.account_domain == domain,
+                    requests.c.status.in_(OPEN),
+                    func.lower(requests.c.requester_email) != requester_email.lower(),
+                )
+                .values(contested_at=at)
+            )
 
     async def note_signalled(self, request_id: str, link: int, answer: str) -> None:
         """Note that Temporal has an answer through a link. The first answer of each link stays."""
@@ -166,6 +213,30 @@ async def _find(connection: AsyncConnection, request_id: str) -> StoredRequest |
     return stored_request(row) if row else None
 
 
+def _first_status(rejection: Rejection | None, odd: tuple[str, ...]) -> Status:
+    if rejection:
+        return Status.REJECTED
+    return Status.IN_REVIEW if odd else Status.PENDING
+
+
+def _checked(request: StoredRequest) -> Checked:
+    """Return the result of the checks of a request that is stored."""
+    return Checked(
+        refused=request.reason if request.status == Status.REJECTED else None,
+        retry_at=request.retry_at,
+        needs_attention=request.needs_attention,
+        in_review=request.status == Status.IN_REVIEW,
+    )
+
+
+async def _was_reported(connection: AsyncConnection, request: SmartAccountRequest) -> bool:
+    """Return True if a customer reported an earlier request of the same requester."""
+    reported = select(tables.requests.c.id).where(
+        by_requester(request), tables.requests.c.is_reported
+    )
+    return await connection.scalar(reported.limit(1)) is not None
+
+
 async def _withdraw_terminated(connection: AsyncConnection, new: OpenRequest) -> None:
     """Withdraw older open requests for the same domain.
 
@@ -178,7 +249,7 @@ async def _withdraw_terminated(connection: AsyncConnection, new: OpenRequest) ->
     stale = await connection.scalars(
         select(requests.id).where(
             requests.account_domain == new.request.account_domain,
-            requests.status == Status.PENDING,
+            requests.status.in_(OPEN),
             requests.requested_at < new.requested_at,
         )
     )
@@ -201,13 +272,14 @@ async def _decide(connection: AsyncConnection, record: RecordDecision) -> Stored
         "decided_at": decision.at,
         "decided_by": decision.by,
         "reason": decision.reason,
+        "is_reported": decision.is_report,
     }
     if request:
         changes |= {"customer_email": request.customer_email, "added_users": request.added_users}
     requests = tables.requests
     changed = await connection.execute(
         update(requests)
-        .where(requests.c.id == record.request_id, requests.c.status == Status.PENDING)
+        .where(requests.c.id == record.request_id, requests.c.status.in_(OPEN))
         .values(changes)
     )
     return await _find(connection, record.request_id) if changed.rowcount else None

@@ -16,6 +16,7 @@ from smart_accounts.store.links import ActivationLinks
 from smart_accounts.store.listing import RequestListing
 from smart_accounts.store.partners import Partners
 from smart_accounts.store.requests import Requests
+from smart_accounts.store.reviews import Reviews
 
 
 class AccountStore:
@@ -24,6 +25,7 @@ class AccountStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.requests = Requests(engine)
+        self.reviews = Reviews(engine)
         self.links = ActivationLinks(engine)
         self.emails = EmailLedger(engine)
         self.listing = RequestListing(engine)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     func,
 )
 
@@ -66,9 +68,15 @@ requests = Table(
     Column("decided_at", UtcDateTime),
     Column("decided_by", String(254)),
     Column("reason", Text),
+    Column("retry_at", UtcDateTime),
+    Column("needs_review", Boolean, nullable=False, server_default=false()),
+    Column("approved_at", UtcDateTime),
+    Column("is_announced", Boolean, nullable=False, server_default=false()),
+    Column("is_reported", Boolean, nullable=False, server_default=false()),
+    Column("contested_at", UtcDateTime),
 )
 
-Index("ix_requests_customer", func.lower(requests.c.customer_email))
+Index("ix_requests_status", requests.c.status, requests.c.requested_at)
 Index("ix_requests_requester", func.lower(requests.c.requester_email), requests.c.requested_at)
 
 accounts = Table(
@@ -120,6 +128,13 @@ emails = Table(
     Column("return_token", String(32)),
 )
 Index("uq_emails_return_token", emails.c.return_token, unique=True)
+
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("kind", String(32), primary_key=True),  # of the email to operators
+    Column("at", UtcDateTime, nullable=False),  # when it was last sent
+)
 
 partners = Table(
     "partners",

@@ -20,9 +20,12 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from smart_accounts.contract.messages import (
     Acceptance,
     ActionResult,
+    Actor,
     Decline,
     NewApprover,
     RequestStatus,
+    Resend,
+    Review,
     SmartAccountRequest,
     Status,
     Withdrawal,
@@ -210,21 +213,25 @@ class RequestClient:
         run_id: str | None = None,
         link: int | None = None,
         reason: str | None = None,
+        report: bool = False,
     ) -> None:
         """Tell a request that the customer declines, through the link with this ordinal."""
-        await self._signal(workflow_id, run_id, "declined", Decline(link=link, reason=reason))
+        decline = Decline(link=link, reason=reason, report=report)
+        await self._signal(workflow_id, run_id, "declined", decline)
 
     async def report_bounce(self, workflow_id: str, *, run_id: str, bounce: Bounce) -> None:
         """Tell a request that one of its emails bounced."""
         await self._signal(workflow_id, run_id, "bounced", bounce)
 
-    async def resend(self, workflow_id: str, *, run_id: str | None = None) -> ActionResult:
+    async def resend(
+        self, workflow_id: str, *, run_id: str | None = None, by: Actor | None = None
+    ) -> ActionResult:
         """Send the activation email again, with a new link.
 
         Raises:
             Rejected: The request does not allow this now. The other actions raise this too.
         """
-        return await self._update(workflow_id, run_id, "resend_activation_email", [])
+        return await self._update(workflow_id, run_id, "resend_activation_email", [Resend(by=by)])
 
     async def replace_approver(
         self, workflow_id: str, new: NewApprover, *, run_id: str | None = None
@@ -239,8 +246,14 @@ class RequestClient:
     async def withdraw(
         self, workflow_id: str, withdrawal: Withdrawal, *, run_id: str | None = None
     ) -> ActionResult:
-        """Withdraw the request for the requester."""
+        """Withdraw the request for the requester or an operator."""
         return await self._update(workflow_id, run_id, "withdraw", [withdrawal])
+
+    async def review(
+        self, workflow_id: str, review: Review, *, run_id: str | None = None
+    ) -> ActionResult:
+        """Approve or reject a request in review, as an operator."""
+        return await self._update(workflow_id, run_id, "review", [review])
 
     async def _update(
         self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]

@@ -48,7 +48,7 @@ class OpenedLink:
         *,
         status: int | None = None,
         errors: dict[str, str] | None = None,
-        reason: str = "",
+        form: dict[str, str] | None = None,
     ) -> Response:
         """Return the page for the state of the link. Each state has a template."""
         now = datetime.now(UTC)
@@ -62,7 +62,7 @@ class OpenedLink:
             answer=request.answer,
             remaining=request.deadline - now,
             errors=errors or {},
-            reason=reason,
+            typed=form or {},
         )
 
     def response_unless_open(self, answer: str) -> Response | None:
@@ -140,15 +140,18 @@ async def accept(form: AnswerForm, opened: Opened, web: Web) -> Response:
 async def decline(form: AnswerForm, opened: Opened, web: Web) -> Response:
     if response := opened.response_unless_open("declined"):
         return response
-    reason = form.get("reason", "")
     try:
-        given = Decline(reason=reason)
+        given = Decline(reason=form.get("reason", ""), report=form.get("report") == "yes")
     except ValidationError as error:
         message = f"The reason {field_errors(error)[0].message}."
-        return opened.page(status=422, errors={"reason": message}, reason=reason)
+        return opened.page(status=422, errors={"reason": message}, form=form)
     request = opened.link.request
     signal = web.client.decline(
-        request.workflow_id, run_id=request.id, link=opened.link.ordinal, reason=given.reason
+        request.workflow_id,
+        run_id=request.id,
+        link=opened.link.ordinal,
+        reason=given.reason,
+        report=given.report,
     )
     return await _send(web, opened, "declined", signal)
 

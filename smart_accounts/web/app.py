@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.settings import Settings
 from smart_accounts.store.limits import Limits
@@ -56,6 +57,7 @@ def create_app(
 
     Without a ``provider`` nobody can sign in.
     """
+    allow_free_mail(settings.free_mail_exceptions)
     pages = Pages(settings)
     cookies = SignedCookies(settings.signing_keys, settings.base_url, settings.oidc_issuer)
     services = Services(

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from smart_accounts.contract.messages import Status
+from smart_accounts.contract.messages import Role, Status
 from smart_accounts.settings import Settings
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
@@ -20,7 +20,7 @@ from smart_accounts.web.auth.provider import Provider
 from smart_accounts.web.auth.session import NotSignedIn, Partner, Session, Sessions
 from smart_accounts.web.http.forms import read_form
 from smart_accounts.web.http.origins import is_cross_origin
-from smart_accounts.web.lookup import find_request
+from smart_accounts.web.lookup import actor, find_request
 from smart_accounts.web.rendering import Pages
 from smart_accounts.web.submission import Submission
 
@@ -119,3 +119,13 @@ async def _checked_request(request: VisibleRequest) -> StoredRequest:
 
 CheckedRequest = Annotated[StoredRequest, Depends(_checked_request)]
 """The request in the path, or 404 while only Temporal has it."""
+
+
+async def _other_operator(partner: SignedIn, request: CheckedRequest) -> Partner:
+    if actor(partner, request).role is not Role.OPERATOR:
+        raise HTTPException(403)
+    return partner
+
+
+OtherOperator = Annotated[Partner, Depends(_other_operator)]
+"""An operator who is not the requester of the request in the path. Others get 403."""

@@ -2,7 +2,7 @@
 
 import re
 
-from smart_accounts.contract.messages import Status
+from smart_accounts.contract.messages import Actor, Role, Status
 from smart_accounts.errors import NotFound
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
@@ -66,6 +66,13 @@ def requester_filter(partner: Partner) -> str | None:
     Returns None for an operator, who may see all.
     """
     return None if partner.is_operator else partner.email
+
+
+def actor(partner: Partner, request: StoredRequest) -> Actor:
+    """Return as whom the partner acts on a request. An operator's own request is a partner's."""
+    is_own = _is_of(request, partner.email)
+    role = Role.OPERATOR if partner.is_operator and not is_own else Role.REQUESTER
+    return Actor(role=role, subject=partner.subject)
 
 
 def _is_of(request: StoredRequest, email: str | None) -> bool:

@@ -39,18 +39,22 @@ class Submission:
             if known := await self._find(request, call):
                 return known
         now = datetime.now(UTC)
-        if reason := await self._store.requests.reason_to_reject(request, now, self._limits):
+        if rejection := await self._store.requests.reason_to_reject(request, now, self._limits):
             # A concurrent call with this key may have stored the request, which then counts
             # against its own limits.
             if known := await self._find(request, call):
                 return known
-            raise Rejected(reason)
+            raise Rejected(rejection.reason, rejection.retry_at)
         # Claim the key before the start, because two concurrent calls may use it for two domains.
         _check_same(call, await self._store.idempotency.claim(requester_key, call, now))
         try:
             return await self._client.start(request, key=call)
         except Rejected:
             await self._store.idempotency.release(requester_key)
+            # Operators see that two requesters want the same domain.
+            await self._store.requests.note_contested(
+                request.account_domain, request.requester.email, now
+            )
             raise
 
     async def _find(self, request: SmartAccountRequest, call: str) -> Started | None:

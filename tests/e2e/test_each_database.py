@@ -12,12 +12,12 @@ from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 
 from smart_accounts.contract.messages import SmartAccountRequest, Status
-from smart_accounts.contract.steps import OpenRequest
+from smart_accounts.contract.steps import Checked, OpenRequest
 from smart_accounts.errors import Unavailable
 from smart_accounts.store import database
 from smart_accounts.store.database import create_engine, migrate
-from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
+from tests.support.limits import new_limits
 from tests.support.postgres import Postgres
 from tests.support.service import Service
 from tests.support.store import QueryDatabase
@@ -39,11 +39,11 @@ async def test_limits_hold_for_starts_at_once(
         )
 
     async with AccountStore.open(any_database_url) as store:
-        limits = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
-        reasons = await asyncio.gather(
+        limits = new_limits()
+        results = await asyncio.gather(
             *(store.requests.open(opening(number), (), limits) for number in range(12))
         )
-    assert reasons.count(None) == 5
+    assert [result.refused for result in results].count(None) == 5
 
 
 @pytest.mark.parametrize("by", ["a\u0000b", "\ud800"], ids=["NUL", "lone surrogate"])
@@ -86,7 +86,7 @@ async def test_database_is_ready_after_its_migration(
 
 
 NOW = datetime.now(UTC)
-LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
+LIMITS = new_limits()
 
 
 def opened(request_id: str, at: datetime, example: dict[str, Any]) -> OpenRequest:
@@ -100,7 +100,7 @@ async def test_late_step_of_a_terminated_run_does_not_change_the_newer_request(
 ) -> None:
     await migrate(any_database_url)
     async with AccountStore.open(any_database_url) as store:
-        assert await store.requests.open(opened("newer", NOW, example), (), LIMITS) is None
+        assert await store.requests.open(opened("newer", NOW, example), (), LIMITS) == Checked()
         late = opened("terminated", NOW - timedelta(seconds=1), example)
         with pytest.raises(IntegrityError):  # one open account per domain
             await store.requests.open(late, (), LIMITS)
@@ -114,26 +114,26 @@ async def test_terminated_request_does_not_count_against_the_limit(
     any_database_url: str, example: dict[str, Any]
 ) -> None:
     await migrate(any_database_url)
-    limits = Limits(open_per_customer=1, starts_per_requester_per_hour=500)
+    limits = new_limits(open_per_customer=1)
     async with AccountStore.open(any_database_url) as store:
         terminated = opened("terminated", NOW - timedelta(days=1), example)
-        assert await store.requests.open(terminated, (), limits) is None
+        assert await store.requests.open(terminated, (), limits) == Checked()
         again = opened("again", NOW, example)
         assert await store.requests.reason_to_reject(again.request, NOW, limits) is None
         other = opened("other", NOW, example | {"account_domain": "other.example"})
         assert "which is the limit" in str(
             await store.requests.reason_to_reject(other.request, NOW, limits)
         )
-        assert await store.requests.open(again, (), limits) is None
+        assert await store.requests.open(again, (), limits) == Checked()
 
 
 async def test_late_check_ignores_requests_that_came_later(
     any_database_url: str, example: dict[str, Any]
 ) -> None:
     await migrate(any_database_url)
-    limits = Limits(open_per_customer=5, starts_per_requester_per_hour=1)
+    limits = new_limits(starts_per_requester_per_hour=1)
     async with AccountStore.open(any_database_url) as store:
-        assert await store.requests.open(opened("newer", NOW, example), (), limits) is None
+        assert await store.requests.open(opened("newer", NOW, example), (), limits) == Checked()
         other = example | {"account_domain": "other.example"}
         request = opened("older", NOW, other).request
         assert (

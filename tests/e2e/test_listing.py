@@ -16,12 +16,12 @@ from smart_accounts.contract.steps import (
     RecordDecision,
 )
 from smart_accounts.store.database import migrate
-from smart_accounts.store.limits import Limits
 from smart_accounts.store.listing import Page, RequestListing
 from smart_accounts.store.store import AccountStore
+from tests.support.limits import new_limits
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-LIMITS = Limits(open_per_customer=100, starts_per_requester_per_hour=500)
+LIMITS = new_limits(open_per_customer=100)
 PAT, KIM = "Pat@partner.example", "kim@reseller.example"
 # Name, domain and requester, the oldest first.
 MADE = [

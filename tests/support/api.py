@@ -10,7 +10,6 @@ import httpx
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision, OpenRequest, RecordDecision
-from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.tokens import LinkTokens
@@ -19,12 +18,13 @@ from smart_accounts.web.auth.provider import open_provider
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.issuer import Issuer
 from tests.support.keys import KEY
+from tests.support.limits import new_limits
 from tests.support.web_settings import web_settings
 
 REQUESTS = "/api/v1/requests"
 ACME = "smart-account-acme.example"
 ACME_REQUEST = f"{REQUESTS}/{ACME}"
-LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
+LIMITS = new_limits()
 
 
 @dataclass

@@ -6,8 +6,10 @@ from uuid import uuid4
 
 from smart_accounts.contract.messages import (
     ActionResult,
+    Actor,
     NewApprover,
     RequestStatus,
+    Review,
     SmartAccountRequest,
     Status,
     Withdrawal,
@@ -29,6 +31,8 @@ class FakeTemporal(RequestClient):
         self.bounces: list[tuple[str, str, Bounce]] = []
         self.actions: list[tuple[str, str | None, str, str | None]] = []
         """The name of each action, its argument, the workflow id and the run id."""
+        self.actors: list[Actor | None] = []
+        """Who did each of the requester's actions."""
         self.error: Exception | None = None
         """Raised by every call."""
         self.action_error: Exception | None = None
@@ -73,18 +77,28 @@ class FakeTemporal(RequestClient):
         await self.check()
         self.bounces.append((workflow_id, run_id, bounce))
 
-    async def resend(self, workflow_id: str, *, run_id: str | None = None) -> ActionResult:
+    async def resend(
+        self, workflow_id: str, *, run_id: str | None = None, by: Actor | None = None
+    ) -> ActionResult:
+        self.actors.append(by)
         return await self._act("resend", None, workflow_id, run_id)
 
     async def replace_approver(
         self, workflow_id: str, new: NewApprover, *, run_id: str | None = None
     ) -> ActionResult:
+        self.actors.append(new.by)
         return await self._act("replace-approver", new.customer_email, workflow_id, run_id)
 
     async def withdraw(
         self, workflow_id: str, withdrawal: Withdrawal, *, run_id: str | None = None
     ) -> ActionResult:
+        self.actors.append(withdrawal.by)
         return await self._act("withdraw", withdrawal.reason, workflow_id, run_id)
+
+    async def review(
+        self, workflow_id: str, review: Review, *, run_id: str | None = None
+    ) -> ActionResult:
+        return await self._act(review.decision, review.reason, workflow_id, run_id)
 
     async def _send(self, name: str, **sent: Any) -> None:
         await self.check()

@@ -4,7 +4,7 @@ import re
 import socket
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -14,20 +14,22 @@ from starlette.types import Receive, Scope, Send
 from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Addressee,
+    Approve,
     Decision,
     Email,
     EmailOutcome,
     OpenRequest,
     RecordDecision,
 )
-from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services
 from tests.support.fake_temporal import FakeTemporal
+from tests.support.limits import new_limits
 from tests.support.partners import PAT, services_of, session_cookie
 
-LIMITS = Limits(open_per_customer=500, starts_per_requester_per_hour=500)
+LIMITS = new_limits(open_per_customer=500, emails_per_mailbox_per_day=5000)
+HOUR = timedelta(hours=1)
 ACME_PAGE = "/requests/smart-account-acme.example"
 """The page of the request that ``FORM`` makes."""
 FORM = {
@@ -102,8 +104,9 @@ class PartnerSite:
         key: str | None = None,
         at: datetime | None = None,
         needs_attention: tuple[str, ...] = (),
+        is_approved: bool = True,
     ) -> str:
-        """Store a request and return its id."""
+        """Store a request and return its id. One that needs attention needs a review first."""
         run, at = run or str(uuid.uuid4()), at or datetime.now(UTC)
         new = OpenRequest(
             request_id=run,
@@ -113,6 +116,8 @@ class PartnerSite:
             idempotency_key=key,
         )
         await self.store.requests.open(new, needs_attention, LIMITS)
+        if needs_attention and is_approved:
+            await self.store.requests.approve(Approve(request_id=run, at=at + HOUR))
         return run
 
     async def record_decision(self, run: str, decision: Decision) -> None:

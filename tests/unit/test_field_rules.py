@@ -3,15 +3,19 @@
 import json
 import sys
 import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from smart_accounts.checks import oddities
+from smart_accounts.checks import reasons_for_review
 from smart_accounts.contract import fields
+from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.field_errors import FieldError, field_errors
 from smart_accounts.contract.messages import ActionResult, SmartAccountRequest
+from smart_accounts.contract.steps import IssueLink
 
 
 def test_unknown_fields_of_a_newer_release_are_ignored() -> None:
@@ -206,7 +210,66 @@ def test_domain_that_mixes_scripts_is_flagged(
     changes = {"account_domain": domain, "customer_email": f"ada@{domain}"}
     request = SmartAccountRequest.model_validate(example | changes)
     warning = ("A domain mixes scripts and may imitate another domain.",)
-    assert oddities(request) == (warning if flagged else ())
+    assert reasons_for_review(request) == (warning if flagged else ())
+
+
+NOT_THERE = "The customer's address is not at the account's domain."
+FOR_EVERYBODY = "The account's domain gives email addresses to everybody."
+
+
+@pytest.mark.parametrize(
+    ("customer_domain", "account_domain", "reasons"),
+    [
+        ("acme.example", "acme.example", ()),
+        ("acme.example", "eu.acme.example", ()),
+        ("eu.acme.example", "acme.example", (NOT_THERE,)),
+        ("notacme.example", "acme.example", (NOT_THERE,)),
+        ("gmail.com", "acme.example", (NOT_THERE,)),
+        ("co.uk", "acme.co.uk", (NOT_THERE,)),
+        ("github.io", "acme.github.io", (NOT_THERE,)),
+        ("telstra.com", "telstra.com", (FOR_EVERYBODY,)),
+        ("telstra.com", "mail.telstra.com", (FOR_EVERYBODY,)),
+    ],
+)
+def test_reasons_for_review(
+    example: dict[str, Any], customer_domain: str, account_domain: str, reasons: tuple[str, ...]
+) -> None:
+    changes = {"customer_email": f"ada@{customer_domain}", "account_domain": account_domain}
+    assert reasons_for_review(SmartAccountRequest.model_validate(example | changes)) == reasons
+
+
+@pytest.fixture
+def gmail_is_allowed() -> Iterator[None]:
+    allow_free_mail(["gmail.com"])
+    yield
+    allow_free_mail([])
+
+
+def test_exception_for_a_free_mail_domain_goes_to_review(
+    example: dict[str, Any], gmail_is_allowed: None
+) -> None:
+    changes = {"customer_email": "ada@gmail.com", "account_domain": "gmail.com"}
+    request = SmartAccountRequest.model_validate(example | changes)
+    assert reasons_for_review(request) == (FOR_EVERYBODY,)
+
+
+@pytest.mark.parametrize("email", ["pat+x@partner.example", "PAT+y@Partner.example"])
+def test_customer_is_not_another_address_of_the_requester(
+    example: dict[str, Any], email: str
+) -> None:
+    with pytest.raises(ValidationError, match="must differ from the requester's address"):
+        SmartAccountRequest.model_validate(example | {"customer_email": email})
+    with fields.rules_of_open_requests():
+        request = SmartAccountRequest.model_validate(example | {"customer_email": email})
+    IssueLink(request_id="one", request=request, ordinal=2, at=datetime.now(UTC))
+
+
+def test_two_users_with_one_mailbox_are_one_error(example: dict[str, Any]) -> None:
+    users = {"user_emails": ["bo@acme.example", "cy@acme.example", "BO+1@acme.example"]}
+    with pytest.raises(ValidationError, match="entries 1 and 3 are the same mailbox"):
+        SmartAccountRequest.model_validate(example | users)
+    with fields.rules_of_open_requests():
+        SmartAccountRequest.model_validate(example | users)
 
 
 def test_hidden_characters_are_those_of_unicode() -> None:

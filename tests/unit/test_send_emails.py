@@ -23,15 +23,15 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import SmtpTls
-from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from tests.support.emails import ACTIVATION, REQUEST_RECEIVED, SITE
 from tests.support.keys import NEW_KEY, OLD_KEY
+from tests.support.limits import new_limits
 from tests.support.mail_server import LinkIn, MailServer
 from tests.support.store import Query
 
-LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
+LIMITS = new_limits()
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 

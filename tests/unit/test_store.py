@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Addressee,
+    Checked,
     Decision,
     Email,
     EmailOutcome,
@@ -20,12 +21,12 @@ from smart_accounts.contract.steps import (
 )
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.database import migrate
-from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
+from tests.support.limits import new_limits
 from tests.support.store import Query
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
-LIMITS = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
+LIMITS = new_limits()
 ACCEPTED = Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example")
 ACCEPTED_ONE = RecordDecision(request_id="one", decision=ACCEPTED)
 LAPSED_ONE = RecordDecision(request_id="one", decision=Decision(status=Status.LAPSED, at=NOW))
@@ -48,7 +49,7 @@ async def test_repeated_writes_change_nothing(
     store: AccountStore, opening: Any, query_store: Query
 ) -> None:
     for _ in range(2):
-        assert await store.requests.open(opening("one"), (), LIMITS) is None
+        assert await store.requests.open(opening("one"), (), LIMITS) == Checked()
     for _ in range(2):
         assert await store.requests.activate(ACCEPTED_ONE) == ACCEPTED
     assert await store.requests.close(LAPSED_ONE) == ACCEPTED
@@ -61,7 +62,7 @@ async def test_repeated_rejection_gives_the_same_reason(store: AccountStore, ope
     await store.requests.open(opening("one"), (), LIMITS)
     await store.requests.activate(ACCEPTED_ONE)
     first = await store.requests.open(opening("two"), (), LIMITS)
-    assert first
+    assert first.refused
     assert await store.requests.open(opening("two"), (), LIMITS) == first
 
 

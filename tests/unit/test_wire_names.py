@@ -11,6 +11,7 @@ from temporalio import activity, workflow
 
 from activities.accounts import AccountActivities
 from activities.emails import EmailActivities
+from activities.reviews import ReviewActivities
 from smart_accounts.contract import messages, names, steps
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
@@ -29,20 +30,24 @@ FIELDS = {
     " user_emails note_to_added_users requester acceptance_window reminders",
     messages.Requester: "email name company",
     messages.Acceptance: "link accepted_by",
-    messages.Decline: "link reason",
-    messages.NewApprover: "customer_email",
-    messages.Withdrawal: "reason",
+    messages.Decline: "link reason report",
+    messages.Actor: "role subject",
+    messages.Resend: "by",
+    messages.NewApprover: "customer_email by",
+    messages.Withdrawal: "reason by",
+    messages.Review: "decision reason by",
     messages.RequestStatus: "status account_name account_domain deadline requested_at emails"
-    " needs_attention reason decided_by decided_at next_step",
+    " needs_attention reason decided_by decided_at retry_at next_step",
     messages.EmailStatus: "kind recipient state at answer",
     messages.ActionResult: "status message",
-    messages.RequestResult: "status reason",
+    messages.RequestResult: "status reason retry_at",
     steps.Email: "kind to number",
     steps.Bounce: "email answer",
     steps.OpenRequest: "request_id request requested_at deadline idempotency_key",
-    steps.Checked: "refused invalid needs_attention",
+    steps.Checked: "refused retry_at invalid needs_attention in_review",
     steps.IssueLink: "request_id request ordinal at",
-    steps.Decision: "status at by reason",
+    steps.Decision: "status at by reason is_report",
+    steps.Approve: "request_id at",
     steps.RecordDecision: "request_id decision request",
     steps.SendEmails: "request_id emails until",
     steps.EmailOutcome: "state at answer",
@@ -50,18 +55,23 @@ FIELDS = {
 }
 
 VALUES: dict[type[StrEnum], str] = {
-    messages.Status: "requested pending activating active lapsed declined withdrawn undeliverable"
-    " rejected",
+    messages.Status: "requested in_review pending activating active lapsed declined withdrawn"
+    " undeliverable rejected",
     messages.EmailKind: "activation request-received reminder expiring activated welcome"
-    " access-granted lapsed declined withdrawn undeliverable rejected",
+    " access-granted lapsed declined withdrawn undeliverable rejected review-needed",
+    messages.Role: "requester operator",
+    messages.ReviewDecision: "approve reject",
     messages.EmailState: "queued sent bounced failed dropped",
     steps.Addressee: "customer requester added-user",
 }
 
 SETTINGS = (
-    "PUBLIC_URL SECRET_KEYS PAYLOAD_KEYS DATABASE_URL SMTP_HOSTNAME SMTP_PORT SMTP_USERNAME"
-    " SMTP_PASSWORD SMTP_TLS MAIL_FROM BOUNCE_DOMAIN MAX_OPEN_PER_CUSTOMER"
-    " MAX_STARTS_PER_REQUESTER_PER_HOUR ORGANISATION_NAME SUPPORT_URL OIDC_ISSUER OIDC_CLIENT_ID"
+    "FREE_MAIL_EXCEPTIONS PUBLIC_URL"
+    " SECRET_KEYS PAYLOAD_KEYS DATABASE_URL SMTP_HOSTNAME SMTP_PORT SMTP_USERNAME"
+    " SMTP_PASSWORD SMTP_TLS MAIL_FROM BOUNCE_DOMAIN REVIEW_EMAIL"
+    " MAX_OPEN_PER_CUSTOMER MAX_OPEN_PER_REQUESTER MAX_STARTS_PER_REQUESTER_PER_HOUR"
+    " MAX_EMAILS_PER_MAILBOX_PER_DAY MAX_EMAILS_PER_REQUESTER_PER_DAY"
+    " ORGANISATION_NAME SUPPORT_URL OIDC_ISSUER OIDC_CLIENT_ID"
     " OIDC_CLIENT_SECRET OIDC_AUDIENCE OIDC_COMPANY_CLAIM OIDC_OPERATOR_CLAIM OIDC_OPERATOR_ROLE"
     " TEMPORAL_UI_URL METRICS_ADDRESS WEB_HOST WEB_PORT"
 )
@@ -79,6 +89,8 @@ ROUTES = [
     "POST /api/v1/requests/{workflow_id}/resend",
     "POST /api/v1/requests/{workflow_id}/replace-approver",
     "POST /api/v1/requests/{workflow_id}/withdraw",
+    "POST /requests/{workflow_id}/approve POST /requests/{workflow_id}/reject",
+    "POST /api/v1/requests/{workflow_id}/approve POST /api/v1/requests/{workflow_id}/reject",
 ]
 
 
@@ -104,6 +116,7 @@ def test_workflow_names() -> None:
         "resend_activation_email",
         "replace_approver",
         "withdraw",
+        "review",
     }
     remaining = workflow._Definition.must_from_class(RemainingEmailsWorkflow)
     assert remaining.name == "SmartAccountRemainingMailsWorkflow"
@@ -112,7 +125,7 @@ def test_workflow_names() -> None:
 def test_activity_names() -> None:
     methods = [
         method
-        for each in (AccountActivities, EmailActivities)
+        for each in (AccountActivities, EmailActivities, ReviewActivities)
         for _, method in inspect.getmembers(each, inspect.isfunction)
     ]
     found = {
@@ -123,7 +136,9 @@ def test_activity_names() -> None:
         "issue_link",
         "activate_account",
         "close_request",
+        "approve_request",
         "send_emails",
+        "tell_operators",
     }
 
 

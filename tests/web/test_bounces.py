@@ -18,13 +18,13 @@ from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccount
 from smart_accounts.contract.steps import Addressee, Bounce, Email, EmailOutcome, OpenRequest
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.mail.bounces import return_path
-from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import bounces
 from smart_accounts.web.app import create_app
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.keys import KEY
+from tests.support.limits import new_limits
 from tests.support.web_settings import web_settings
 
 DOMAIN = "bounces.service.example"
@@ -75,7 +75,7 @@ async def hook(store: AccountStore, example: dict[str, Any]) -> AsyncIterator[Bo
         requested_at=NOW,
         deadline=NOW + timedelta(days=90),
     )
-    limits = Limits(open_per_customer=5, starts_per_requester_per_hour=500)
+    limits = new_limits()
     assert await store.requests.open(opened, (), limits) is None
     sent = EmailOutcome(state=EmailState.SENT, at=NOW)
     await store.emails.record(

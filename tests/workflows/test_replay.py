@@ -10,7 +10,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from smart_accounts.contract import fields
+from smart_accounts.contract import domains, fields
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from workflows.remaining_emails import RemainingEmailsWorkflow
@@ -59,7 +59,7 @@ async def test_workflow_code_passes_the_sandbox(name: str) -> None:
 async def test_history_replays_after_its_domain_is_listed(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(fields, "FREE_MAIL_DOMAINS", {"acme.example"})
+    monkeypatch.setattr(domains, "FREE_MAIL", {"acme.example"})
     with pytest.raises(ValueError, match="free-mail"):
         NewRequest(account_domain="acme.example")
     await replay(HISTORY_FOLDER / f"{name}.json")

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from smart_accounts.contract import messages
+from smart_accounts.contract.fields import EmailAddress, Note
 from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
 from smart_accounts.store.listing import Listed
 from smart_accounts.store.records import StoredRequest
@@ -71,16 +72,30 @@ class NewRequest(messages.AccountDetails):
     model_config = ConfigDict(json_schema_extra=_describe)
 
 
-class NewApprover(messages.NewApprover):
+class NewApprover(messages.Message):
     """The new approver. The rules of a new request apply."""
+
+    customer_email: EmailAddress
 
     model_config = ConfigDict(
         json_schema_extra={"properties": {"customer_email": _FIELDS["customer_email"]}}
     )
 
 
-class Withdrawal(messages.Withdrawal):
+class Rejection(messages.Message):
+    """Why an operator rejects the request. The requester is told the reason."""
+
+    reason: Annotated[Note, Field(min_length=1)]
+
+    model_config = ConfigDict(
+        json_schema_extra={"properties": {"reason": _NOTE | {"type": "string", "minLength": 1}}}
+    )
+
+
+class Withdrawal(messages.Message):
     """Why the request is withdrawn, for the record. The customer is not told the reason."""
+
+    reason: Note = None
 
     model_config = ConfigDict(json_schema_extra={"properties": {"reason": _NOTE}})
 
@@ -166,6 +181,8 @@ class RequestFields(ResponseBody):
     reason: str | None
     decided_by: str | None
     decided_at: datetime | None
+    retry_at: datetime | None
+    """When to try again, if a limit rejected the request."""
 
     @classmethod
     def _of(cls, stored: StoredRequest, **more: Any) -> Self:

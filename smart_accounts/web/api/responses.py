@@ -72,7 +72,7 @@ _RATE_LIMITED: Responses = {
         {"Retry-After": "Seconds to wait."},
     )
 }
-_BAD_BODY: Responses = {
+BAD_BODY: Responses = {
     400: _problem(400, "The body is not JSON.", detail="The body is not valid JSON."),
     415: _problem(
         415,
@@ -101,6 +101,14 @@ _DOMAIN_TAKEN: Responses = {
         detail="The domain already has an active Smart Account.",
     )
 }
+_OPERATORS_ONLY: Responses = {
+    403: _problem(
+        403,
+        "The caller is not an operator, or made the request. Or the token lacks what every call"
+        " needs.",
+        detail="Only an operator who did not make the request may review it.",
+    )
+}
 _DONE: Responses = {200: {"description": "The action was done."}}
 _CREATED: Responses = {
     201: {
@@ -115,8 +123,9 @@ _CREATED: Responses = {
     }
 }
 
-CREATE = _ALL | _RATE_LIMITED | _BAD_BODY | _DOMAIN_TAKEN | _CREATED
+CREATE = _ALL | _RATE_LIMITED | BAD_BODY | _DOMAIN_TAKEN | _CREATED
 LIST = _ALL | {200: {"description": "One page of the list."}}
 GET = _ALL | _NOT_FOUND | {200: {"description": "The request and its emails."}}
 ACT_WITHOUT_BODY = _ALL | _RATE_LIMITED | _NOT_FOUND | _REJECTED | _DONE
-ACT = ACT_WITHOUT_BODY | _BAD_BODY
+ACT = ACT_WITHOUT_BODY | BAD_BODY
+ACT_AS_OPERATOR = ACT_WITHOUT_BODY | _OPERATORS_ONLY

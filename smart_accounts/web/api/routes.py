@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Response
 from pydantic import ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from smart_accounts.contract import messages
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
-from smart_accounts.contract.messages import SmartAccountRequest, Status
+from smart_accounts.contract.messages import (
+    Review,
+    ReviewDecision,
+    Role,
+    SmartAccountRequest,
+    Status,
+)
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.api import responses
@@ -25,6 +31,7 @@ from smart_accounts.web.api.models import (
     ListQuery,
     NewApprover,
     NewRequest,
+    Rejection,
     RequestDetail,
     RequestPage,
     RequestSummary,
@@ -33,7 +40,7 @@ from smart_accounts.web.api.models import (
 )
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services, Web
-from smart_accounts.web.lookup import find_request, requester_filter
+from smart_accounts.web.lookup import actor, find_request, requester_filter
 
 START_SECONDS = 1.8  # so that the response comes within two seconds while Temporal is down
 
@@ -156,7 +163,9 @@ async def get_request(lookup: Lookup, web: Web) -> RequestDetail:
 async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
     """Send the customer a new activation email. The previous link no longer works."""
     request = await _find_open(lookup)
-    return await _result(request, web.client.resend(request.workflow_id, run_id=request.id))
+    by = actor(lookup.partner, request)
+    action = web.client.resend(request.workflow_id, run_id=request.id, by=by)
+    return await _result(request, action)
 
 
 @router.post(
@@ -165,7 +174,10 @@ async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
 async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> ActionResult:
     """Ask another person at the customer instead. The deadline does not change."""
     request = await _find_open(lookup)
-    action = web.client.replace_approver(request.workflow_id, new, run_id=request.id)
+    given = messages.NewApprover(
+        customer_email=new.customer_email, by=actor(lookup.partner, request)
+    )
+    action = web.client.replace_approver(request.workflow_id, given, run_id=request.id)
     return await _result(request, action)
 
 
@@ -177,10 +189,41 @@ async def withdraw_request(
 ) -> ActionResult:
     """Withdraw the request. The customer is told, but not the reason."""
     request = await _find_open(lookup)
-    given = withdrawal or Withdrawal()
-    return await _result(
-        request, web.client.withdraw(request.workflow_id, given, run_id=request.id)
+    given = messages.Withdrawal(
+        reason=withdrawal.reason if withdrawal else None, by=actor(lookup.partner, request)
     )
+    action = web.client.withdraw(request.workflow_id, given, run_id=request.id)
+    return await _result(request, action)
+
+
+@router.post(
+    "/{workflow_id}/approve", summary="Approve a request", responses=responses.ACT_AS_OPERATOR
+)
+async def approve_request(lookup: Lookup, web: Web) -> ActionResult:
+    """Approve a request in review, as an operator who did not make it."""
+    return await _review(lookup, web, ReviewDecision.APPROVE, None)
+
+
+@router.post(
+    "/{workflow_id}/reject",
+    summary="Reject a request",
+    responses=responses.ACT_AS_OPERATOR | responses.BAD_BODY,
+)
+async def reject_request(lookup: Lookup, rejection: Rejection, web: Web) -> ActionResult:
+    """Reject a request in review, as an operator who did not make it."""
+    return await _review(lookup, web, ReviewDecision.REJECT, rejection.reason)
+
+
+async def _review(
+    lookup: RequestLookup, web: Services, decision: ReviewDecision, reason: str | None
+) -> ActionResult:
+    request = await lookup.find()
+    if actor(lookup.partner, request).role is not Role.OPERATOR:
+        raise HTTPException(403, "Only an operator who did not make the request may review it.")
+    review = Review(decision=decision, reason=reason, by=lookup.partner.subject)
+    request = await _find_open(lookup)
+    action = web.client.review(request.workflow_id, review, run_id=request.id)
+    return await _result(request, action)
 
 
 def _path(web: Services) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -37,6 +38,7 @@ class Problem(BaseModel):
     status: int
     detail: str | None = None
     errors: list[WrongField] | None = None
+    retry_at: datetime | None = Field(None, description="When to try again, after a limit.")
 
 
 def problem(
@@ -44,6 +46,7 @@ def problem(
     detail: str | None = None,
     errors: Sequence[FieldError] | None = None,
     headers: Mapping[str, str] | None = None,
+    retry_at: datetime | None = None,
 ) -> Response:
     title = HTTPStatus(status).phrase
     body = Problem(
@@ -52,8 +55,9 @@ def problem(
         status=status,
         detail=None if detail == title else detail,
         errors=[WrongField(**each.model_dump()) for each in errors] if errors else None,
+        retry_at=retry_at,
     )
-    content = body.model_dump(exclude_none=True)
+    content = body.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
 
 
@@ -99,7 +103,7 @@ def _add_own_errors(api: FastAPI) -> None:
 
     @api.exception_handler(Rejected)
     async def rejected(_: Request, error: Rejected) -> Response:
-        return problem(409, str(error))
+        return problem(409, str(error), retry_at=error.retry_at)
 
     @api.exception_handler(Unavailable)
     async def unavailable(_: Request, error: Unavailable) -> Response:

@@ -1,4 +1,4 @@
-"""The requester's actions on a request. The page of the request shows the result."""
+"""Actions on a request, of its requester and of operators. Its page shows the result."""
 
 from collections.abc import Awaitable
 
@@ -7,10 +7,22 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import BadInput, field_errors
-from smart_accounts.contract.messages import ActionResult, NewApprover, Withdrawal
+from smart_accounts.contract.messages import (
+    ActionResult,
+    NewApprover,
+    Review,
+    ReviewDecision,
+    Withdrawal,
+)
 from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.web.dependencies import CheckedRequest, SessionForm, SignedIn
+from smart_accounts.web.dependencies import (
+    CheckedRequest,
+    OtherOperator,
+    SessionForm,
+    SignedIn,
+)
+from smart_accounts.web.lookup import actor
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 from smart_accounts.web.requests.detail import (
     DONE_COOKIE,
@@ -26,17 +38,20 @@ router = APIRouter(prefix="/requests/{workflow_id}", include_in_schema=False)
 
 
 @router.post("/resend")
-async def resend(_: SignedIn, __: SessionForm, request: CheckedRequest, detail: Detail) -> Response:
-    action = detail.web.client.resend(request.workflow_id, run_id=request.id)
+async def resend(
+    partner: SignedIn, _: SessionForm, request: CheckedRequest, detail: Detail
+) -> Response:
+    by = actor(partner, request)
+    action = detail.web.client.resend(request.workflow_id, run_id=request.id, by=by)
     return await _act(detail, request, "resend", action)
 
 
 @router.post("/replace-approver")
 async def replace_approver(
-    _: SignedIn, form: SessionForm, request: CheckedRequest, detail: Detail
+    partner: SignedIn, form: SessionForm, request: CheckedRequest, detail: Detail
 ) -> Response:
     try:
-        new = NewApprover(customer_email=form.get("customer_email", ""))
+        new = NewApprover(customer_email=form.get("customer_email", ""), by=actor(partner, request))
     except ValidationError as error:
         return await _show_problem(
             detail, request, "replace-approver", BadInput(field_errors(error))
@@ -47,14 +62,41 @@ async def replace_approver(
 
 @router.post("/withdraw")
 async def withdraw(
-    _: SignedIn, form: SessionForm, request: CheckedRequest, detail: Detail
+    partner: SignedIn, form: SessionForm, request: CheckedRequest, detail: Detail
 ) -> Response:
     try:
-        withdrawal = Withdrawal(reason=form.get("reason") or None)
+        withdrawal = Withdrawal(reason=form.get("reason") or None, by=actor(partner, request))
     except ValidationError as error:
         return await _show_problem(detail, request, "withdraw", BadInput(field_errors(error)))
     action = detail.web.client.withdraw(request.workflow_id, withdrawal, run_id=request.id)
     return await _act(detail, request, "withdraw", action)
+
+
+@router.post("/approve")
+async def approve(
+    _: OtherOperator, __: SessionForm, request: CheckedRequest, detail: Detail
+) -> Response:
+    return await _review(detail, request, "approve", None)
+
+
+@router.post("/reject")
+async def reject(
+    _: OtherOperator, form: SessionForm, request: CheckedRequest, detail: Detail
+) -> Response:
+    return await _review(detail, request, "reject", form.get("reason"))
+
+
+async def _review(
+    detail: DetailPage, request: StoredRequest, name: str, reason: str | None
+) -> Response:
+    try:
+        review = Review(
+            decision=ReviewDecision(name), reason=reason or None, by=detail.partner.subject
+        )
+    except ValidationError as error:
+        return await _show_problem(detail, request, name, BadInput(field_errors(error)))
+    action = detail.web.client.review(request.workflow_id, review, run_id=request.id)
+    return await _act(detail, request, name, action)
 
 
 async def _act(
@@ -84,7 +126,7 @@ async def _show_problem(
     """Show the page again, with the error next to the action and with the typed values."""
     message, status, headers = str(error), 409, {}
     if isinstance(error, BadInput):
-        label = "The reason" if name == "withdraw" else "New approver's email"
+        label = "New approver's email" if name == "replace-approver" else "The reason"
         message, status = f"{label} {error.errors[0].message}.", 422
     elif isinstance(error, Unavailable):
         status, headers = 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}

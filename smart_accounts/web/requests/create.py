@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from smart_accounts.checks import oddities
+from smart_accounts.checks import reasons_for_review
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id as workflow_id_of
@@ -78,7 +78,7 @@ async def complete(
         request = await find_request(
             web.store, web.client, partner, request.workflow_id, request.id
         )
-    if request.status is not Status.PENDING:
+    if request.status not in (Status.PENDING, Status.IN_REVIEW):
         return RedirectResponse(web.pages.root + request_path(request), 303)
     return page("requests/complete", request=request)
 
@@ -121,7 +121,7 @@ def _review_page(
         request=request,
         form=RequestForm.from_request(request, form_id),
         deadline=datetime.now(UTC) + request.acceptance_window,
-        warnings=oddities(request),
+        warnings=reasons_for_review(request),
         is_outage=is_outage,
     )
 

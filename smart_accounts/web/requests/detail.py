@@ -8,10 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
-from smart_accounts.contract.messages import ActionMessage, RequestStatus, Status
+from smart_accounts.contract.messages import ActionMessage, RequestStatus, Role, Status
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import CheckedRequest, SignedIn, VisibleRequest, Web
+from smart_accounts.web.lookup import actor
 from smart_accounts.web.requests.events import changes
 from smart_accounts.web.requests.templating import RequestPage, starting_page
 from smart_accounts.web.requests.timeline import Snapshot, timeline
@@ -23,7 +24,9 @@ DONE_COOKIE = "news"
 DONE = {
     "resend": ActionMessage.RESENT,
     "replace-approver": ActionMessage.APPROVER_REPLACED,
-    "withdraw": ActionMessage.WITHDRAWN,
+    "withdraw": "The request is withdrawn.",
+    "approve": ActionMessage.REVIEW_APPROVED,
+    "reject": ActionMessage.REVIEW_REJECTED,
 }
 
 router = APIRouter(prefix="/requests/{workflow_id}", include_in_schema=False)
@@ -53,6 +56,8 @@ class DetailPage:
         is_settled = snapshot.is_settled(now)
         workflow_status = None if is_settled else await self._workflow_status(request)
         is_decided = workflow_status is not None and workflow_status.decided_at is not None
+        is_in_review = snapshot.request.status is Status.IN_REVIEW and not is_decided
+        role = actor(self.partner, request).role
         return self.page(
             "requests/detail",
             status,
@@ -62,6 +67,8 @@ class DetailPage:
             timeline=timeline(snapshot, workflow_status),
             is_settled=is_settled,
             can_act=snapshot.request.awaits_answer and not is_decided,
+            can_withdraw=is_in_review,
+            can_review=is_in_review and role is Role.OPERATOR,
             remaining=request.deadline - now,
             done=done,
             problem=problem,

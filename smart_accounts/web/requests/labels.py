@@ -5,6 +5,7 @@ from smart_accounts.store.records import StoredRequest
 
 STATUS_LABELS = {
     Status.REQUESTED: "Requested",
+    Status.IN_REVIEW: "In review",
     Status.PENDING: "Pending",
     Status.ACTIVATING: "Being activated",
     Status.ACTIVE: "Active",
@@ -16,6 +17,7 @@ STATUS_LABELS = {
 }
 STATUS_TONES = {
     Status.REQUESTED: "open",
+    Status.IN_REVIEW: "waiting",
     Status.PENDING: "open",
     Status.ACTIVATING: "waiting",
     Status.ACTIVE: "good",
@@ -25,7 +27,7 @@ STATUS_TONES = {
 STATUS_FILTERS = {
     status: label
     for status, label in STATUS_LABELS.items()
-    if status is Status.PENDING or status.is_final
+    if status in (Status.IN_REVIEW, Status.PENDING) or status.is_final
 }
 """The statuses that the store can hold. Only these can be searched for."""
 
@@ -42,6 +44,7 @@ EMAIL_LABELS = {
     EmailKind.WITHDRAWN: "Notice of the withdrawal",
     EmailKind.UNDELIVERABLE: "Notice that the email was undeliverable",
     EmailKind.REJECTED: "Notice that the request was rejected",
+    EmailKind.REVIEW_NEEDED: "Notice to the operators",
 }
 DELIVERY_LABELS = {
     EmailState.QUEUED: "waiting",

@@ -34,6 +34,8 @@ async def list_requests(
         limit=PAGE_SIZE,
     )
 
+    waiting = await web.store.reviews.count() if partner.is_operator else 0
+
     def page_url(number: int) -> str:
         fields = {
             "status": selected_status or "",
@@ -47,6 +49,7 @@ async def list_requests(
         "requests/listing",
         items=found.items,
         total=found.total,
+        waiting_for_review=waiting,
         selected_status=selected_status,
         search=search,
         filters=STATUS_FILTERS,

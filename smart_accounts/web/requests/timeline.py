@@ -91,7 +91,9 @@ def timeline(snapshot: Snapshot, workflow_status: RequestStatus | None) -> list[
     """Return the steps, oldest first. Steps without a time come last."""
     request = snapshot.request
     past = [_requested(request), *_email_steps(snapshot.emails)]
-    if request.decided_at and request.status != Status.REJECTED:
+    if request.approved_at:
+        past.append(Step(title="Approved by an operator", tone=Tone.DONE, at=request.approved_at))
+    if request.decided_at and (request.status != Status.REJECTED or request.needs_review):
         past.append(_decision(request, request.decided_at))
     past.sort(key=lambda step: step.at or request.requested_at)
     in_workflow = workflow_status.emails if workflow_status else ()
@@ -114,6 +116,13 @@ def unsent(
 
 def _requested(request: StoredRequest) -> Step:
     by = f"By {request.requester_name}, {request.requester_company}."
+    if request.needs_review:
+        return Step(
+            title="Requested",
+            tone=Tone.DONE,
+            at=request.requested_at,
+            lines=(by, "It is unusual, so an operator had to review it first."),
+        )
     if request.status == Status.REJECTED:
         return Step(
             title="Requested and rejected by our checks",
@@ -169,8 +178,11 @@ def _decision(request: StoredRequest, at: datetime) -> Step:
         Status.LAPSED: (
             "Lapsed",
             Tone.BAD,
-            "The customer did not answer in time. No account was opened.",
+            "The customer did not answer in time. No account was opened."
+            if request.customer_was_asked
+            else "No account was opened.",
         ),
+        Status.REJECTED: ("Rejected", Tone.BAD, f"By {by}. No account was opened."),
         Status.UNDELIVERABLE: (
             "Ended as undeliverable",
             Tone.BAD,
@@ -191,6 +203,9 @@ def _next(request: StoredRequest, workflow_status: RequestStatus | None) -> Iter
         yield Step(title="Decided", tone=Tone.WAITING, lines=(line,))
     elif workflow_status and workflow_status.next_step:
         yield Step(title="What comes next", tone=Tone.NEXT, lines=(workflow_status.next_step,))
+    elif request.status is Status.IN_REVIEW:
+        line = f"Waits for an operator's review until {utc(request.review_ends_at)}."
+        yield Step(title="What comes next", tone=Tone.NEXT, lines=(line,))
     elif not request.status.is_final:
         line = f"Waits for the customer's answer until {utc(request.deadline)}."
         yield Step(title="What comes next", tone=Tone.NEXT, lines=(line,))

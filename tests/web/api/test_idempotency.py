@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.store import tables
+from smart_accounts.store.limits import Rejection
 from tests.support.api import REQUESTS, Api
 
 KEY = {"Idempotency-Key": "a-key"}
@@ -147,7 +148,7 @@ async def test_request_does_not_count_towards_its_own_limit(
     first = await send(api, KEY)
     reason_to_reject = api.store.requests.reason_to_reject
 
-    async def store_first(*arguments: Any) -> str | None:
+    async def store_first(*arguments: Any) -> Rejection | None:
         await api.store_running_request()  # the fifth, which is the limit
         return await reason_to_reject(*arguments)
 

