@@ -40,6 +40,6 @@ class LinkTokens:
 def token_hash(token: str) -> str:
     """Return the SHA-256 of the token in hex, which is all that the store keeps of a token.
 
-    No salt is needed, because a token has 256 random-looking bits.
+    No salt is needed, because a token has 160 random-looking bits or more.
     """
     return hashlib.sha256(token.encode()).hexdigest()

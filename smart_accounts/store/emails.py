@@ -11,6 +11,7 @@ from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.records import ReturnedEmail, StoredRequest
+from smart_accounts.tokens import token_hash
 
 # Emails that may bounce. A queued email may have been sent, because the reply can be lost.
 _MAY_BOUNCE = (EmailState.SENT, EmailState.QUEUED)
@@ -49,7 +50,7 @@ class EmailLedger:
         values = outcome.model_dump() | {
             "recipient": recipient,
             "message_id": message_id,
-            "return_token": return_token,
+            "return_token_hash": token_hash(return_token),
         }
         async with transaction(self._engine, writes=True) as connection:
             state = await connection.scalar(
@@ -100,12 +101,15 @@ class EmailLedger:
         Returns None if there is no such email, or if it is already known to have bounced.
         """
         emails, requests = tables.emails.c, tables.requests.c
+        # A worker of the previous release stores the token itself while this one is deployed. A
+        # stored hash passes for no token, because a return path has only 32 characters.
+        stored = (token_hash(return_token), return_token)
         async with transaction(self._engine, writes=False) as connection:
             row = (
                 await connection.execute(
                     select(tables.emails, requests.workflow_id)
                     .join(tables.requests, requests.id == emails.request_id)
-                    .where(emails.return_token == return_token, emails.state.in_(_MAY_BOUNCE))
+                    .where(emails.return_token_hash.in_(stored), emails.state.in_(_MAY_BOUNCE))
                 )
             ).one_or_none()
             if row is None:

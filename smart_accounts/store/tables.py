@@ -125,9 +125,10 @@ emails = Table(
     Column("state", String(16), nullable=False),
     Column("at", UtcDateTime, nullable=False),  # of a queued email: when it was first refused
     Column("answer", Text),
-    Column("return_token", String(32)),
+    # The column keeps its name, because workers of the previous release run during a deploy.
+    Column("return_token", String(64), key="return_token_hash"),
 )
-Index("uq_emails_return_token", emails.c.return_token, unique=True)
+Index("uq_emails_return_token", emails.c.return_token_hash, unique=True)
 
 announcements = Table(
     "announcements",

@@ -6,17 +6,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from alembic import command
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 
-from smart_accounts.contract.messages import SmartAccountRequest, Status
-from smart_accounts.contract.steps import Checked, OpenRequest
+from smart_accounts.contract.messages import (
+    EmailKind,
+    EmailState,
+    SmartAccountRequest,
+    Status,
+)
+from smart_accounts.contract.steps import Addressee, Checked, Email, EmailOutcome, OpenRequest
 from smart_accounts.errors import Unavailable
+from smart_accounts.mail.bounces import read_bounce, return_path
 from smart_accounts.store import database
-from smart_accounts.store.database import create_engine, migrate
+from smart_accounts.store.database import create_engine, migrate, transaction
 from smart_accounts.store.store import AccountStore
+from smart_accounts.tokens import LinkTokens
+from tests.e2e.test_bounces import REPORT
+from tests.support.keys import KEY
 from tests.support.limits import new_limits
 from tests.support.postgres import Postgres
 from tests.support.service import Service
@@ -158,3 +168,82 @@ async def test_migration_has_no_time_limit(
     await migrating
     async with AccountStore.open(url) as store:
         await store.ping()
+
+
+ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
+REMINDER = Email(kind=EmailKind.REMINDER, to=Addressee.CUSTOMER)
+BOUNCES = "bounces.accounts.example"
+MESSAGE_ID = "<1@accounts.example>"
+TOKEN = LinkTokens([KEY]).return_token(MESSAGE_ID)
+
+
+async def migrate_to(url: str, revision: str) -> None:
+    def upgrade(connection: Connection) -> None:
+        config = database._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    engine = create_engine(url)
+    async with transaction(engine, writes=True) as connection:
+        await connection.run_sync(upgrade)
+    await engine.dispose()
+
+
+# Of a release before the revision 0008, whatever columns were added later.
+OLD_REQUEST = (
+    "INSERT INTO requests (id, workflow_id, status, account_name, account_domain, customer_email,"
+    " requester_email, requester_name, requester_company, added_users, needs_attention,"
+    " requested_at, deadline, link_ordinal) VALUES ('one', 'smart-account-acme.example', 'pending',"
+    " 'Acme', 'acme.example', 'ada@acme.example', 'pat@partner.example', 'Pat', 'Partner', '[]',"
+    " '[]', '2026-11-26', '2027-02-24', 1)"
+)
+
+
+def insert_old_email(email: Email, message_id: str, return_token: str) -> str:
+    key = f"'one', '{email.kind}', '{email.to}', {email.number}"
+    return (
+        "INSERT INTO emails (request_id, kind, addressee, number, message_id, recipient, state,"
+        f" at, return_token) VALUES ({key}, '{message_id}', 'ada@acme.example', 'sent',"
+        f" '2026-11-26', '{return_token}')"
+    )
+
+
+async def test_bounces_of_emails_sent_before_return_tokens_were_hashed_are_recognised(
+    any_database_url: str, query_database: QueryDatabase
+) -> None:
+    await migrate_to(any_database_url, "0006")
+    async with AccountStore.open(any_database_url) as store:
+        await query_database(any_database_url, OLD_REQUEST)
+        await query_database(any_database_url, insert_old_email(ACTIVATION, MESSAGE_ID, TOKEN))
+        await migrate(any_database_url)
+        assert not await query_database(
+            any_database_url, f"SELECT * FROM emails WHERE return_token = '{TOKEN}'"
+        )
+        returned = await store.emails.find_returned(TOKEN)
+        assert returned
+        assert returned.email == ACTIVATION
+        # A worker of the previous release runs for some seconds more.
+        await query_database(any_database_url, insert_old_email(REMINDER, "<2@x>", "b" * 32))
+        late = await store.emails.find_returned("b" * 32)
+        assert late
+        assert late.email == REMINDER
+
+
+async def test_copy_of_the_database_has_no_return_path(
+    any_database_url: str, example: dict[str, Any], query_database: QueryDatabase
+) -> None:
+    await migrate(any_database_url)
+    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
+    async with AccountStore.open(any_database_url) as store:
+        await store.requests.open(opened("one", NOW, example), (), LIMITS)
+        recipient = "ada@acme.example"
+        await store.emails.record("one", ACTIVATION, recipient, MESSAGE_ID, TOKEN, sent)
+        assert await store.emails.find_returned(TOKEN)
+    [row] = await query_database(any_database_url, "SELECT * FROM emails")
+    stored = [str(value) for value in row.values()]
+    assert TOKEN not in stored
+    bounces = [
+        read_bounce(REPORT.format(to=return_path(value, BOUNCES)).encode(), BOUNCES)
+        for value in stored
+    ]
+    assert not any(bounces), "no stored value is the token of a return path"

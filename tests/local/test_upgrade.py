@@ -24,6 +24,7 @@ pytestmark = pytest.mark.server
 SNAPSHOT = Path(__file__).parent / "data" / "local-0004.zip"
 WORKFLOW_ID = "smart-account-acme.example"
 RUN_ID = "01a21756-d020-7066-bf0e-fd2080c9ec91"
+MESSAGE_ID = f"<{RUN_ID}.activation.customer.1@smart-accounts.example>"
 DEADLINE = datetime(2027, 11, 26, 10, 11, 35, 72028, UTC)
 
 
@@ -46,9 +47,12 @@ async def wait_for_status(client: PatientClient, *expected: Status) -> RequestSt
             await asyncio.sleep(0.05)
 
 
+def tokens(stack: RunningStack) -> LinkTokens:
+    return LinkTokens([(stack.home / ".local" / "secret-keys").read_text().strip()])
+
+
 async def accept(stack: RunningStack) -> None:
-    keys = (stack.home / ".local" / "secret-keys").read_text().strip()
-    token = LinkTokens([keys]).candidates(RUN_ID, 1)[0]
+    token = tokens(stack).candidates(RUN_ID, 1)[0]
     link = f"{stack.url('WEB_PORT')}/activate/{token}"
     async with httpx.AsyncClient(follow_redirects=True) as http:
         assert "Acme Networks" in (await http.get(link)).text
@@ -78,6 +82,8 @@ async def test_open_request_of_the_first_release_becomes_active(
         async with AccountStore.open(url) as store:
             await store.ping()  # it has the newest revision
             stored = await store.requests.find(RUN_ID)
+            returned = await store.emails.find_returned(tokens(stack).return_token(MESSAGE_ID))
+        assert returned, "a bounce of an email that the first release sent is recognised"
         assert stored
         assert (stored.status, stored.deadline) == (Status.ACTIVE, DEADLINE)
         assert stored.added_users == ("bo@acme.example",)
