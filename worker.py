@@ -143,7 +143,13 @@ def _activities(
     accounts = AccountActivities(store, Limits.of(settings))
     composer = Composer(site)
     emails = EmailActivities(
-        store, composer, sender, tokens, settings.base_url, settings.bounce_domain
+        store,
+        composer,
+        sender,
+        tokens,
+        settings.base_url,
+        settings.bounce_domain,
+        settings.max_emails_per_mailbox_per_day,
     )
     reviews = ReviewActivities(store, composer, sender, settings.review_email)
     return [

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome, SendEmails
-from smart_accounts.errors import Unavailable
+from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.mail.bounces import return_path
 from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.smtp import (
@@ -48,13 +48,16 @@ class EmailActivities:
         tokens: LinkTokens,
         base_url: str,
         bounce_domain: str | None,
+        per_mailbox: int,
     ) -> None:
+        """``per_mailbox`` limits one requester's emails to one mailbox within a day."""
         self._store = store
         self._composer = composer
         self._sender = sender
         self._tokens = tokens
         self._base_url = base_url
         self._bounce_domain = bounce_domain
+        self._per_mailbox = per_mailbox
 
     @activity.defn
     async def send_emails(self, batch: SendEmails) -> list[EmailOutcome]:
@@ -75,15 +78,21 @@ class EmailActivities:
         outcomes, errors = _split(results, clock())
         is_late = batch.until is not None and clock() >= batch.until
         if errors and not is_late and all(each.state == EmailState.QUEUED for each in outcomes):
-            raise _retry_later(errors)
+            raise _retry_later(errors, clock())
         return outcomes
 
     async def _attempt(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
-        earlier = await self._store.emails.outcome(request.id, email)
+        own_id = self._composer.message_id(email, request.id)
+        earlier = await self._store.emails.begin(
+            request,
+            email,
+            own_id,
+            self._tokens.return_token(own_id),
+            now=clock(),
+            per_mailbox=self._per_mailbox,
+        )
         if earlier and earlier.state != EmailState.QUEUED:
             return earlier
-        if request.is_outdated(email):
-            return EmailOutcome(state=EmailState.DROPPED, at=clock())
         link = await self._link(request) if email.kind in WITH_LINK else None
         message = self._composer.compose(
             email,
@@ -95,12 +104,11 @@ class EmailActivities:
         try:
             outcome = await self._send(message, earlier, clock)
         except (Unreachable, SenderMisconfigured):
-            if earlier:
-                # An outage of our mail server, or wrong SMTP settings, must not count towards
-                # this recipient's five days of refusals.
-                await self._store.emails.forget_refusals(request.id, email)
+            # An outage of our mail server, or wrong SMTP settings, must not count towards this
+            # recipient's five days of refusals.
+            await self._store.emails.forget(request.id, email)
             raise
-        await self._record(request, email, message["Message-ID"], outcome)
+        await self._record(request, email, outcome)
         if outcome.state == EmailState.QUEUED:
             raise RefusedTemporarily(outcome.answer or "")
         return outcome
@@ -137,15 +145,10 @@ class EmailActivities:
             and status.state in (EmailState.FAILED, EmailState.BOUNCED)
         ]
 
-    async def _record(
-        self, request: StoredRequest, email: Email, message_id: str, outcome: EmailOutcome
-    ) -> None:
-        to, token = email.address_in(request), self._tokens.return_token(message_id)
+    async def _record(self, request: StoredRequest, email: Email, outcome: EmailOutcome) -> None:
         while True:
             try:
-                return await self._store.emails.record(
-                    request.id, email, to, message_id, token, outcome
-                )
+                return await self._store.emails.record(request.id, email, outcome)
             except Unavailable:
                 # The email has been sent. Giving up here would send it again.
                 await asyncio.sleep(1)
@@ -195,9 +198,15 @@ def _split(
     return outcomes, [result for result in results if isinstance(result, BaseException)]
 
 
-def _retry_later(errors: list[BaseException]) -> BaseException:
+def _retry_later(errors: list[BaseException], now: datetime) -> BaseException:
     """Return the error that operators see. It has no server reply, which may name an address."""
     for error in errors:
+        if isinstance(error, Rejected) and error.retry_at:
+            return ApplicationError(
+                "The requester's limit of emails to one mailbox is reached. They are sent later.",
+                type="EmailLimitReached",
+                next_retry_delay=max(error.retry_at - now, timedelta(seconds=1)),
+            )
         if isinstance(error, SenderMisconfigured):
             return ApplicationError(
                 "The mail server does not accept our account or address. Check the SMTP settings.",

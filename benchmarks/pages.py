@@ -17,13 +17,20 @@ from uuid import uuid4
 import httpx
 from fastapi import Response
 
-from smart_accounts.contract.messages import EmailKind, EmailState, Requester, SmartAccountRequest
-from smart_accounts.contract.steps import Addressee, Email, EmailOutcome, OpenRequest
+from smart_accounts.contract.messages import (
+    EmailKind,
+    EmailState,
+    Requester,
+    SmartAccountRequest,
+    Status,
+)
+from smart_accounts.contract.steps import Addressee, Checked, Email, EmailOutcome, OpenRequest
 from smart_accounts.local.configuration import StackConfiguration, configure, free_ports
 from smart_accounts.local.stack import supervise
 from smart_accounts.settings import PREFIX
 from smart_accounts.store.database import migrate
 from smart_accounts.store.limits import Limits
+from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens, token_hash
 from smart_accounts.web.auth.cookies import SignedCookies
@@ -70,15 +77,14 @@ async def fill(stack: StackConfiguration) -> list[str]:
                 requested_at=requested_at,
                 deadline=requested_at + request.acceptance_window,
             )
-            assert await store.requests.open(opening, (), NO_LIMITS) is None
-            await store.emails.record(
-                id_,
-                Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER),
-                request.customer_email,
-                f"<{id_}@accounts.example>",
-                id_[:32],
-                EmailOutcome(state=EmailState.SENT, at=requested_at),
+            assert await store.requests.open(opening, (), NO_LIMITS) == Checked()
+            stored = StoredRequest.new(id_, request, requested_at, status=Status.PENDING)
+            email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
+            await store.emails.begin(
+                stored, email, f"<{id_}>", id_, now=requested_at, per_mailbox=REQUESTS
             )
+            sent = EmailOutcome(state=EmailState.SENT, at=requested_at)
+            await store.emails.record(id_, email, sent)
             if number < LINKS:
                 links.append(tokens.candidates(id_, 1)[0])
                 await store.links.save(id_, 1, token_hash(links[-1]))

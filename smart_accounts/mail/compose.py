@@ -91,15 +91,6 @@ class Site:
     mail_from: str
 
 
-def message_id(email: Email, request_id: str, mail_from: str) -> str:
-    """Return the email's ``Message-ID``.
-
-    Every attempt to send the email has the same one, so that copies can be recognised.
-    """
-    domain = mail_from.rpartition("@")[2]
-    return f"<{request_id}.{email.kind}.{email.to}.{email.number}@{domain}>"
-
-
 class _Subject(UniqueUnstructuredHeader):
     """A subject that arrives unchanged. Python's own folding loses spaces in names."""
 
@@ -118,6 +109,7 @@ class Composer:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._domain = site.mail_from.rpartition("@")[2]
         self._inliner = CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
         self._templates = Environment(
             loader=PackageLoader("smart_accounts.mail"),
@@ -128,6 +120,13 @@ class Composer:
         )
         self._templates.globals["site"] = site
         self._templates.filters |= {"moment": utc, "quoted": quoted, "nowrap_times": nowrap_times}
+
+    def message_id(self, email: Email, request_id: str) -> str:
+        """Return the email's ``Message-ID``.
+
+        Every attempt to send the email has the same one, so that copies can be recognised.
+        """
+        return f"<{request_id}.{email.kind}.{email.to}.{email.number}@{self._domain}>"
 
     def compose(
         self,
@@ -153,8 +152,8 @@ class Composer:
                 for status in undelivered
             ],
         }
-        to, own_id = email.address_in(request), message_id(email, request.id, self._site.mail_from)
-        return self._message(email.kind, context, to=to, own_id=own_id)
+        own_id = self.message_id(email, request.id)
+        return self._message(email.kind, context, to=email.address_in(request), own_id=own_id)
 
     def compose_review_needed(
         self, request_id: str, waiting: Sequence[StoredRequest], *, to: str
@@ -165,7 +164,7 @@ class Composer:
         """
         kind = EmailKind.REVIEW_NEEDED
         context = {"requests": [_defanged(each) for each in waiting]}
-        own_id = f"<{request_id}.{kind}@{self._site.mail_from.rpartition('@')[2]}>"
+        own_id = f"<{request_id}.{kind}@{self._domain}>"
         return self._message(kind, context, to=to, own_id=own_id)
 
     def _message(

@@ -1,15 +1,18 @@
 """The ledger of emails. An email whose outcome is recorded as final is never sent again."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
+from smart_accounts.store.limits import check_mailbox
 from smart_accounts.store.records import ReturnedEmail, StoredRequest
 from smart_accounts.tokens import token_hash
 
@@ -23,51 +26,69 @@ class EmailLedger:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def outcome(self, request_id: str, email: Email) -> EmailOutcome | None:
-        """Return the outcome of an email, or None if it was never tried.
-
-        ``at`` of a ``queued`` email is when the mail server first refused it.
-        """
-        async with transaction(self._engine, writes=False) as connection:
-            row = (
-                await connection.execute(select(tables.emails).where(_is(request_id, email)))
-            ).one_or_none()
-            if row is None:
-                return None
-            return EmailOutcome(state=EmailState(row.state), at=row.at, answer=row.answer)
-
-    async def record(
+    async def begin(
         self,
-        request_id: str,
+        request: StoredRequest,
         email: Email,
-        recipient: str,
         message_id: str,
         return_token: str,
-        outcome: EmailOutcome,
-    ) -> None:
+        *,
+        now: datetime,
+        per_mailbox: int,
+    ) -> EmailOutcome | None:
+        """Add an email to the ledger before it is sent, so that a bounce finds it at any time.
+
+        Returns the outcome that counts if the email was tried before or is outdated, otherwise
+        None. ``at`` of a ``queued`` email is when it was first tried.
+
+        Raises:
+            Rejected: the requester's emails to this mailbox have reached ``per_mailbox`` within a
+                day.
+        """
+        emails, to = tables.emails, email.address_in(request)
+        async with transaction(self._engine, writes=True) as connection:
+            earlier = await _outcome(connection, request.id, email)
+            if earlier and earlier.state != EmailState.QUEUED:
+                return earlier
+            if request.is_outdated(email):
+                return EmailOutcome(state=EmailState.DROPPED, at=now)
+            values = {"return_token_hash": token_hash(return_token)}  # of the newest key
+            if earlier:
+                await connection.execute(
+                    update(emails).where(_is(request.id, email)).values(values)
+                )
+                return earlier
+            counted = mailbox(to) if email.to != Addressee.REQUESTER else None
+            if counted:
+                await check_mailbox(connection, request, counted, now, per_mailbox)
+            await connection.execute(
+                insert(emails).values(
+                    request_id=request.id,
+                    kind=email.kind,
+                    addressee=email.to,
+                    number=email.number,
+                    message_id=message_id,
+                    recipient=to,
+                    mailbox=counted,
+                    state=EmailState.QUEUED,
+                    at=now,
+                    **values,
+                )
+            )
+            return None
+
+    async def record(self, request_id: str, email: Email, outcome: EmailOutcome) -> None:
         """Record the outcome of an email. The first outcome that is not ``queued`` is kept."""
         emails = tables.emails
-        values = outcome.model_dump() | {
-            "recipient": recipient,
-            "message_id": message_id,
-            "return_token_hash": token_hash(return_token),
-        }
         async with transaction(self._engine, writes=True) as connection:
-            state = await connection.scalar(
-                select(emails.c.state).where(_is(request_id, email)).with_for_update()
+            await connection.execute(
+                update(emails)
+                .where(_is(request_id, email), emails.c.state == EmailState.QUEUED)
+                .values(**outcome.model_dump())
             )
-            if state is None:
-                key = {"kind": email.kind, "addressee": email.to, "number": email.number}
-                await connection.execute(
-                    insert(emails).values(request_id=request_id, **key, **values)
-                )
-            elif state == EmailState.QUEUED:
-                await connection.execute(
-                    update(emails).where(_is(request_id, email)).values(**values)
-                )
 
-    async def forget_refusals(self, request_id: str, email: Email) -> None:
-        """Forget when an email was first refused, so that its five days begin again."""
+    async def forget(self, request_id: str, email: Email) -> None:
+        """Forget an email that was not sent, so that its five days of refusals begin again."""
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
                 delete(tables.emails).where(
@@ -86,13 +107,15 @@ class EmailLedger:
             return [(_email(row), email_status(row)) for row in rows]
 
     async def statuses(self, request: StoredRequest) -> tuple[EmailStatus, ...]:
-        """Return the status of each email of a request, except those that will not be sent."""
+        """Return the status of each email, except those on their way and those not to be sent."""
         emails = await self.of_request(request.id)
         return tuple(
             status
             for email, status in emails
             if status.state != EmailState.QUEUED
-            or not (request.is_outdated(email) or _is_replaced(email, emails))
+            or not (
+                _is_being_sent(status) or request.is_outdated(email) or _is_replaced(email, emails)
+            )
         )
 
     async def find_returned(self, return_token: str) -> ReturnedEmail | None:
@@ -139,6 +162,23 @@ def _is(request_id: str, email: Email) -> Any:
         columns.addressee == email.to,
         columns.number == email.number,
     )
+
+
+async def _outcome(
+    connection: AsyncConnection, request_id: str, email: Email
+) -> EmailOutcome | None:
+    found = await connection.execute(
+        select(tables.emails).where(_is(request_id, email)).with_for_update()
+    )
+    row = found.one_or_none()
+    if row is None:
+        return None
+    return EmailOutcome(state=EmailState(row.state), at=row.at, answer=row.answer)
+
+
+def _is_being_sent(status: EmailStatus) -> bool:
+    """Return True if no mail server has replied yet."""
+    return status.state == EmailState.QUEUED and status.answer is None
 
 
 def _is_replaced(email: Email, emails: Sequence[tuple[Email, object]]) -> bool:

@@ -3,21 +3,24 @@
 Each limit counts only the requests of one requester, so that nobody can use up another's limits.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.steps import Addressee
+from smart_accounts.errors import Rejected
 from smart_accounts.settings import Settings
 from smart_accounts.store import tables
 from smart_accounts.text import utc
 
+MAILBOX_LIMIT = "The requester's requests have {} emails to one mailbox within a day"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 OPEN = (Status.IN_REVIEW, Status.PENDING)
 """The statuses of an open request in the store."""
@@ -58,7 +61,7 @@ async def reason_to_reject(
     """Return why a request made at this moment is rejected, otherwise None."""
     if rejection := await _domain_is_taken(connection, request.account_domain):
         return rejection
-    usage = await Usage.load(connection, request, at)
+    usage = await Usage.load(connection, request, at, limits)
     return (
         usage.open_limit(limits)
         or usage.customer_limit(limits)
@@ -78,38 +81,91 @@ async def _domain_is_taken(connection: AsyncConnection, domain: str) -> Rejectio
     return Rejection("The domain already has an active Smart Account.") if active_since else None
 
 
-async def lock_requester(connection: AsyncConnection, request: SmartAccountRequest) -> None:
+class FromRequester(Protocol):
+    """A request in any form that names its requester."""
+
+    @property
+    def requester_email(self) -> str: ...
+
+
+async def lock_requester(connection: AsyncConnection, request: FromRequester) -> None:
     """Make other transactions wait if they would count the requests of the same requester.
 
     SQLite has only one writer at a time, so it needs no lock.
     """
     if connection.dialect.name == "postgresql":
-        name = f"requests of {request.requester.email.lower()}"
+        name = f"requests of {request.requester_email.lower()}"
         await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(name))))
 
 
-def by_requester(request: SmartAccountRequest) -> ColumnElement[bool]:
-    return func.lower(tables.requests.c.requester_email) == request.requester.email.lower()
+def by_requester(request: FromRequester) -> ColumnElement[bool]:
+    return func.lower(tables.requests.c.requester_email) == request.requester_email.lower()
+
+
+async def check_mailbox(
+    connection: AsyncConnection, request: FromRequester, its_mailbox: str, now: datetime, limit: int
+) -> None:
+    """Check the limit of a mailbox just before an email to it is sent.
+
+    A start is rejected earlier. This also stops the emails of requests from earlier days, which
+    may all be accepted on one day.
+
+    Raises:
+        Rejected: the limit is reached.
+    """
+    await lock_requester(connection, request)
+    emails = tables.emails.c
+    ends = await connection.scalars(
+        select(emails.at)
+        .join(tables.requests, tables.requests.c.id == emails.request_id)
+        .where(by_requester(request), emails.mailbox == its_mailbox, emails.at > now - DAY)
+    )
+    if rejection := _reached(limit, [at + DAY for at in ends], MAILBOX_LIMIT):
+        raise Rejected(rejection.reason, rejection.retry_at)
 
 
 @dataclass(frozen=True)
 class Usage:
     """What one requester has used up when a request is made or changed.
 
-    ``others`` are the requester's other requests that are open or were made within a day.
-    ``emails`` are the emails to approvers and added users that were sent within a day.
+    ``others`` are the requester's other requests that were made within a day, or that are open for
+    the same customer. If there are as many open requests as allowed, ``full_until`` is when the
+    first of them lapses. ``emails`` are those to approvers and added users within a day.
     """
 
     at: datetime
     request: SmartAccountRequest
+    full_until: datetime | None
     others: Sequence[Any]
     emails: Sequence[Any]
 
     @classmethod
     async def load(
-        cls, connection: AsyncConnection, request: SmartAccountRequest, at: datetime
+        cls,
+        connection: AsyncConnection,
+        request: SmartAccountRequest,
+        at: datetime,
+        limits: Limits,
     ) -> Self:
         requests, emails = tables.requests.c, tables.emails.c
+        # A request that is still open after its deadline was terminated. An open one for the same
+        # domain is this request itself, or the start rejects this one.
+        is_open = and_(
+            requests.status.in_(OPEN),
+            requests.deadline > at,
+            requests.account_domain != request.account_domain,
+        )
+        local, _, domain = mailbox(request.customer_email).partition("@")
+        has_customer = func.lower(requests.customer_email).like(
+            f"{_escaped(local)}%@{_escaped(domain)}", escape="/"
+        )
+        full_until: datetime | None = await connection.scalar(
+            select(requests.deadline)
+            .where(by_requester(request), is_open)
+            .order_by(requests.deadline.desc())
+            .offset(limits.open_per_requester - 1)
+            .limit(1)
+        )
         others = await connection.execute(
             select(
                 requests.id,
@@ -120,14 +176,12 @@ class Usage:
                 requests.added_users,
             ).where(
                 by_requester(request),
-                or_(requests.status.in_(OPEN), requests.requested_at > at - DAY),
                 # A request that waited for the database is checked late: ignore newer ones.
                 requests.requested_at <= at,
                 requests.status != Status.REJECTED,
-                # An open one for the same domain is this request, or the start rejects this one.
                 or_(
-                    requests.account_domain != request.account_domain,
-                    requests.status.not_in(OPEN),
+                    and_(is_open, or_(has_customer, requests.requested_at > at - DAY)),
+                    and_(requests.status.not_in(OPEN), requests.requested_at > at - DAY),
                 ),
             )
         )
@@ -140,45 +194,49 @@ class Usage:
                 emails.at > at - DAY,
             )
         )
-        return cls(at, request, others.all(), sent.all())
+        return cls(at, request, full_until, others.all(), sent.all())
 
     def open_limit(self, limits: Limits) -> Rejection | None:
-        deadlines = [each.deadline for each in self._open()]
-        return _reached(
-            limits.open_per_requester, deadlines, "The requester already has {count} open requests"
-        )
+        if self.full_until is None:
+            return None
+        message = f"The requester already has {limits.open_per_requester} open requests"
+        return _rejection(message, self.full_until)
 
     def customer_limit(self, limits: Limits) -> Rejection | None:
         its_mailbox = mailbox(self.request.customer_email)
-        deadlines = [
-            each.deadline for each in self._open() if mailbox(each.customer_email) == its_mailbox
+        ends = [
+            each.deadline
+            for each in self.others
+            if each.status in OPEN
+            and each.deadline > self.at
+            and mailbox(each.customer_email) == its_mailbox
         ]
-        message = "The requester already has {count} open requests for this customer"
-        return _reached(limits.open_per_customer, deadlines, message)
+        message = "The requester already has {} open requests for this customer"
+        return _reached(limits.open_per_customer, ends, message)
 
     def starts_limit(self, limits: Limits) -> Rejection | None:
         ends = [
             each.requested_at + HOUR for each in self.others if each.requested_at > self.at - HOUR
         ]
-        message = "The requester made {count} requests within an hour"
+        message = "The requester made {} requests within an hour"
         return _reached(limits.starts_per_requester_per_hour, ends, message)
 
     def mailbox_limit(self, limits: Limits, *recipients: str) -> Rejection | None:
-        for each in dict.fromkeys(map(mailbox, recipients)):
-            ends = [end for recipient, end in self._emails() if recipient == each]
-            message = "The requester's requests have {count} emails to one mailbox within a day"
-            if rejection := _reached(limits.emails_per_mailbox_per_day, ends, message):
+        ends: dict[str, list[datetime]] = {}
+        for recipient, end in self._emails():
+            ends.setdefault(recipient, []).append(end)
+        for each in map(mailbox, recipients):
+            rejection = _reached(
+                limits.emails_per_mailbox_per_day, ends.get(each, []), MAILBOX_LIMIT
+            )
+            if rejection:
                 return rejection
         return None
 
     def emails_limit(self, limits: Limits) -> Rejection | None:
         ends = [end for _, end in self._emails()]
-        message = "The requester's requests have {count} emails within a day"
+        message = "The requester's requests have {} emails within a day"
         return _reached(limits.emails_per_requester_per_day, ends, message)
-
-    def _open(self) -> list[Any]:
-        # A request that is still open after its deadline was terminated.
-        return [each for each in self.others if each.status in OPEN and each.deadline > self.at]
 
     def _emails(self) -> Iterable[tuple[str, datetime]]:
         """Yield the mailbox of each email within a day, and when it no longer counts.
@@ -203,10 +261,17 @@ class Usage:
                 yield recipient, end
 
 
+def _escaped(text: str) -> str:
+    """Return the text as a pattern of LIKE that matches only the text itself."""
+    return re.sub(r"[%_/]", r"/\g<0>", text)
+
+
 def _reached(limit: int, ends: list[datetime], message: str) -> Rejection | None:
     """Return the rejection if as many as ``limit`` count. Each counts until its end."""
     if len(ends) < limit:
         return None
-    retry_at = sorted(ends)[len(ends) - limit]
-    reason = f"{message.format(count=len(ends))}, which is the limit. Try again at {utc(retry_at)}."
-    return Rejection(reason, retry_at)
+    return _rejection(message.format(limit), sorted(ends)[len(ends) - limit])
+
+
+def _rejection(message: str, retry_at: datetime) -> Rejection:
+    return Rejection(f"{message}, which is the limit. Try again at {utc(retry_at)}.", retry_at)

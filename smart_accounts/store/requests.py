@@ -124,7 +124,7 @@ class Requests:
             if is_new_approver and odd:
                 return Checked(refused=f"{odd[0]} {WITHDRAW_INSTEAD}")
             await lock_requester(connection, request)
-            usage = await Usage.load(connection, request, link.at)
+            usage = await Usage.load(connection, request, link.at, limits)
             rejection = (usage.customer_limit(limits) if is_new_approver else None) or (
                 usage.mailbox_limit(limits, request.customer_email) or usage.emails_limit(limits)
             )

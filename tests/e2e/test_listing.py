@@ -18,6 +18,7 @@ from smart_accounts.contract.steps import (
 from smart_accounts.store.database import migrate
 from smart_accounts.store.listing import Page, RequestListing
 from smart_accounts.store.store import AccountStore
+from tests.support.ledger import add_email
 from tests.support.limits import new_limits
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -47,7 +48,7 @@ async def listed(
             if age == len(MADE) - 1:
                 lapsed = Decision(status=Status.LAPSED, at=NOW)
                 await store.requests.close(RecordDecision(request_id="0", decision=lapsed))
-            rejected = await store.requests.open(
+            checked = await store.requests.open(
                 OpenRequest(
                     request_id=str(age),
                     request=SmartAccountRequest.model_validate(request),
@@ -57,7 +58,7 @@ async def listed(
                 (),
                 LIMITS,
             )
-            assert rejected is None
+            assert checked.refused is None
         yield store, store.listing
 
 
@@ -120,8 +121,7 @@ async def test_last_email_of_each_request(listed: tuple[AccountStore, RequestLis
         at = NOW + timedelta(minutes=minute)
         email = Email(kind=kind, to=Addressee.CUSTOMER)
         outcome = EmailOutcome(state=EmailState.SENT, at=at)
-        token = f"{request_id}-{kind}"
-        await store.emails.record(request_id, email, "a@b.example", token, token, outcome)
+        await add_email(store, request_id, email, outcome)
     page = await requests.page(requester_email=PAT, limit=3)
     last = [each.last_email and (each.last_email.kind, each.last_email.at) for each in page.items]
     assert last == [

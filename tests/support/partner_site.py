@@ -25,6 +25,7 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services
 from tests.support.fake_temporal import FakeTemporal
+from tests.support.ledger import add_email
 from tests.support.limits import new_limits
 from tests.support.partners import PAT, services_of, session_cookie
 
@@ -139,14 +140,9 @@ class PartnerSite:
         reply: str | None = None,
         recipient: str = "ada@acme.example",
     ) -> None:
-        await self.store.emails.record(
-            run,
-            Email(kind=kind, to=to, number=number),
-            recipient,
-            f"<{run}.{kind}.{to}.{number}@x>",
-            uuid.uuid4().hex,
-            EmailOutcome(state=state, at=at or datetime.now(UTC), answer=reply),
-        )
+        email = Email(kind=kind, to=to, number=number)
+        outcome = EmailOutcome(state=state, at=at or datetime.now(UTC), answer=reply)
+        await add_email(self.store, run, email, outcome, recipient=recipient)
 
 
 def pat_request(domain: str = "acme.example", **changes: Any) -> SmartAccountRequest:

@@ -1,6 +1,8 @@
 """The activity ``send_emails``: retries, outages, decisions in the meantime, replaced keys."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +29,7 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from tests.support.emails import ACTIVATION, REQUEST_RECEIVED, SITE
 from tests.support.keys import NEW_KEY, OLD_KEY
+from tests.support.ledger import outcome_of
 from tests.support.limits import new_limits
 from tests.support.mail_server import LinkIn, MailServer
 from tests.support.store import Query
@@ -68,7 +71,7 @@ async def send(
     store: AccountStore, sender: SmtpSender, *emails: Email, keys: tuple[str, ...] = (NEW_KEY,)
 ) -> list[EmailOutcome]:
     activities = EmailActivities(
-        store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example"
+        store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", 10
     )
     return await ActivityEnvironment().run(
         activities.send_emails, SendEmails(request_id="one", emails=emails)
@@ -158,12 +161,12 @@ async def test_own_outage_does_not_count_as_refusal(
     mail_server.refusals["ada@acme.example"] = "451 greylisted"
     with pytest.raises(ApplicationError):
         await send(pending, sender, ACTIVATION)
-    assert await pending.emails.outcome("one", ACTIVATION)
+    assert await outcome_of(pending, "one", ACTIVATION)
     await mail_server.stop()
     with pytest.raises(ApplicationError) as caught:
         await send(pending, sender, ACTIVATION)
     assert caught.value.type == "MailServerUnreachable"
-    assert await pending.emails.outcome("one", ACTIVATION) is None
+    assert await outcome_of(pending, "one", ACTIVATION) is None
 
 
 async def test_wrong_smtp_settings_do_not_count_as_refusal(
@@ -172,13 +175,13 @@ async def test_wrong_smtp_settings_do_not_count_as_refusal(
     mail_server.refusals["ada@acme.example"] = "451 greylisted"
     with pytest.raises(ApplicationError):
         await send(pending, sender, ACTIVATION)
-    assert await pending.emails.outcome("one", ACTIVATION)
+    assert await outcome_of(pending, "one", ACTIVATION)
     wrong_login = sender_to(mail_server, username="us", password="wrong")
     with pytest.raises(ApplicationError) as caught:
         await send(pending, wrong_login, ACTIVATION)
     await wrong_login.aclose()
     assert caught.value.type == "SenderMisconfigured"
-    assert await pending.emails.outcome("one", ACTIVATION) is None
+    assert await outcome_of(pending, "one", ACTIVATION) is None
 
 
 async def test_bounce_is_recognised_after_a_new_key(
@@ -212,3 +215,42 @@ async def test_one_refused_email_does_not_hide_the_others(
     mail_server.refusals["pat@partner.example"] = "451 later"
     outcomes = await send(pending, sender, ACTIVATION, REQUEST_RECEIVED)
     assert [outcome.state for outcome in outcomes] == [EmailState.SENT, EmailState.QUEUED]
+
+
+async def test_bounce_before_the_outcome_finds_the_email(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    mail_server.slow_recipients = {"ada@acme.example"}
+    sending = asyncio.create_task(send(pending, sender, ACTIVATION))
+    async with asyncio.timeout(40):
+        while not mail_server.slow_attempts:
+            await asyncio.sleep(0.02)
+    own_id = Composer(SITE).message_id(ACTIVATION, "one")
+    returned = await pending.emails.find_returned(LinkTokens([NEW_KEY]).return_token(own_id))
+    assert returned
+    bounced = EmailOutcome(state=EmailState.BOUNCED, at=NOW, answer="550 gone")
+    await pending.emails.mark_bounced(returned, bounced)
+    mail_server.slow_recipients = set()
+    await sending
+    assert await outcome_of(pending, "one", ACTIVATION) == bounced
+
+
+async def test_eleventh_email_to_a_mailbox_waits_for_the_next_day(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    now = datetime.fromtimestamp(0, UTC)  # the clock of ActivityEnvironment
+    for number in range(2, 12):
+        link = ACTIVATION.model_copy(update={"number": number})
+        request = await pending.requests.find("one")
+        assert request
+        request = replace(request, link_ordinal=number, customer_email=f"ada+{number}@acme.example")
+        assert not await pending.emails.begin(
+            request, link, f"<{number}>", str(number), now=now, per_mailbox=10
+        )
+    with pytest.raises(ApplicationError) as caught:
+        await send(pending, sender, ACTIVATION)
+    assert caught.value.type == "EmailLimitReached"
+    assert caught.value.next_retry_delay
+    assert timedelta(hours=23) < caught.value.next_retry_delay <= timedelta(days=1)
+    assert not mail_server.emails
+    assert await send(pending, sender, REQUEST_RECEIVED), "the requester's own emails do not count"

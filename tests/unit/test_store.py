@@ -22,6 +22,7 @@ from smart_accounts.contract.steps import (
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.database import migrate
 from smart_accounts.store.store import AccountStore
+from tests.support.ledger import outcome_of
 from tests.support.limits import new_limits
 from tests.support.store import Query
 
@@ -90,19 +91,23 @@ ALL_BUT_ID = (
 async def test_final_outcome_of_an_email_is_kept(store: AccountStore, opening: Any) -> None:
     await store.requests.open(opening("one"), (), LIMITS)
     email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
-    assert await store.emails.outcome("one", email) is None
+    request = await store.requests.find("one")
+    assert request
+    assert (
+        await store.emails.begin(request, email, "<id>", "token", now=NOW, per_mailbox=10) is None
+    )
 
     async def record(state: EmailState, reply: str | None = None) -> EmailOutcome:
         outcome = EmailOutcome(state=state, at=NOW, answer=reply)
-        await store.emails.record("one", email, "ada@acme.example", "<id>", "token", outcome)
+        await store.emails.record("one", email, outcome)
         return outcome
 
     for reply in ("451 one", "451 two"):
         queued = await record(EmailState.QUEUED, reply)
-        assert await store.emails.outcome("one", email) == queued
+        assert await outcome_of(store, "one", email) == queued
     sent = await record(EmailState.SENT)
     await record(EmailState.FAILED, "550")
-    assert await store.emails.outcome("one", email) == sent
+    assert await outcome_of(store, "one", email) == sent
 
 
 async def test_times_are_returned_in_utc(store: AccountStore, opening: Any) -> None:

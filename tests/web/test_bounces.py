@@ -24,6 +24,7 @@ from smart_accounts.web import bounces
 from smart_accounts.web.app import create_app
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.keys import KEY
+from tests.support.ledger import add_email, outcome_of
 from tests.support.limits import new_limits
 from tests.support.web_settings import web_settings
 
@@ -55,7 +56,7 @@ class BounceHook:
         return response.status_code
 
     async def outcome(self) -> EmailOutcome:
-        found = await self.store.emails.outcome("run-1", ACTIVATION)
+        found = await outcome_of(self.store, "run-1", ACTIVATION)
         assert found
         return found
 
@@ -76,11 +77,9 @@ async def hook(store: AccountStore, example: dict[str, Any]) -> AsyncIterator[Bo
         deadline=NOW + timedelta(days=90),
     )
     limits = new_limits()
-    assert await store.requests.open(opened, (), limits) is None
+    assert (await store.requests.open(opened, (), limits)).refused is None
     sent = EmailOutcome(state=EmailState.SENT, at=NOW)
-    await store.emails.record(
-        "run-1", ACTIVATION, "ada@acme.example", "<1@accounts.example>", TOKEN, sent
-    )
+    await add_email(store, "run-1", ACTIVATION, sent, token=TOKEN)
     temporal = FakeTemporal()
     async with _client(store, temporal, DOMAIN) as http:
         yield BounceHook(store, temporal, http)

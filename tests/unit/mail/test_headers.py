@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 
 from smart_accounts.contract.steps import Email
-from smart_accounts.mail.compose import message_id
 from tests.support.emails import (
     ACTIVATION,
     CUSTOMER,
@@ -45,7 +44,7 @@ def test_headers(email: Email) -> None:
     assert message["X-Smart-Account-Mail"] == email.kind
     assert message["Auto-Submitted"] == "auto-generated"
     assert abs(datetime.now(UTC) - message["Date"].datetime).total_seconds() < 60
-    assert message["Message-ID"].strip() == message_id(email, REQUEST.id, SITE.mail_from)
+    assert message["Message-ID"].strip() == composer().message_id(email, REQUEST.id)
     assert not {"Cc", "Bcc", "Reply-To"} & set(message.keys())
 
 

@@ -1,10 +1,10 @@
-"""Requests in review, reported and contested requests."""
+"""Requests in review, reported and contested requests, and the emails to each mailbox."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0006"
+revision = "0009"
+down_revision = "0008"
 
 
 def upgrade() -> None:
@@ -20,5 +20,7 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("kind", name="pk_announcements"),
     )
+    op.add_column("emails", sa.Column("mailbox", sa.String(length=254), nullable=True))
+    op.create_index("ix_emails_mailbox", "emails", ["mailbox", "at"])
     op.create_index("ix_requests_status", "requests", ["status", "requested_at"])
     op.drop_index("ix_requests_customer", "requests")
