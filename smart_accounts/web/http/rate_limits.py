@@ -2,7 +2,7 @@
 
 import math
 import time
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
 
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -10,6 +10,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from smart_accounts.web.http.client_address import client_address
 from smart_accounts.web.http.problem import problem
 from smart_accounts.web.rendering import Pages
 
@@ -21,11 +22,7 @@ UNKNOWN_LINKS = RateLimitItemPerMinute(30, namespace="unknown-links")
 
 
 class RateLimits:
-    """Counts per client address, in this process. Opening a valid link is not limited.
-
-    Behind a proxy uvicorn takes the address from ``X-Forwarded-For``, if the proxy's own address
-    is in ``FORWARDED_ALLOW_IPS``.
-    """
+    """Counts per client address, in this process. Opening a valid link is not limited."""
 
     def __init__(self, app: ASGIApp, pages: Pages) -> None:
         self._app = app
@@ -76,15 +73,10 @@ def _limit_of(scope: Scope) -> RateLimitItem | None:
 
 
 def _client(scope: Scope) -> str:
-    """Return the address that is counted. An IPv6 network of 2⁶⁴ addresses counts as one client.
-
-    An IPv4 address that is mapped into IPv6 stays IPv4, because all of them are in one network.
-    """
-    host = scope["client"][0] if scope["client"] else ""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return str(host)
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+    """Return the address that is counted. An IPv6 network of 2⁶⁴ addresses counts as one client."""
+    address = client_address(scope)
+    if isinstance(address, IPv6Address):
         return str(ip_network((address, 64), strict=False))
+    if address is None:
+        return str(scope["client"][0]) if scope["client"] else ""
     return str(address)
