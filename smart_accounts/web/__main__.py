@@ -16,6 +16,7 @@ from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
 from smart_accounts.web.auth.provider import open_provider
 from smart_accounts.web.http.server import Server
+from smart_accounts.web.security_log import write_to_standard_output
 
 SHUTDOWN_SECONDS = 5
 
@@ -46,6 +47,7 @@ def main() -> int:
         # After its shutdown, the server raises the signal again, which would kill this process.
         signal.signal(number, lambda *_: sys.exit(0))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    write_to_standard_output()
     try:
         asyncio.run(serve(load_settings()))
     except BadSetting as error:

@@ -25,6 +25,7 @@ from smart_accounts.web.dependencies import Services, Web
 from smart_accounts.web.http.forms import read_form
 from smart_accounts.web.http.origins import is_cross_origin
 from smart_accounts.web.rendering import Pages
+from smart_accounts.web.security_log import Event, Outcome
 
 REFRESH_SECONDS = 2
 
@@ -105,6 +106,7 @@ async def _open_link(token: str, web: Web) -> OpenedLink:
 
 async def _answer_form(request: Request, web: Web) -> dict[str, str]:
     if is_cross_origin(request.headers, web.settings.base_url):
+        web.security_log.write(request, Event.CROSS_SITE, Outcome.FAILURE, "origin")
         raise HTTPException(403)
     return await read_form(request)
 
@@ -120,7 +122,7 @@ async def show(opened: Opened) -> Response:
 
 
 @router.post("")
-async def accept(form: AnswerForm, opened: Opened, web: Web) -> Response:
+async def accept(http_request: Request, form: AnswerForm, opened: Opened, web: Web) -> Response:
     if response := opened.response_unless_open("accepted"):
         return response
     if form.get("agree") != "yes":
@@ -133,11 +135,11 @@ async def accept(form: AnswerForm, opened: Opened, web: Web) -> Response:
         link=opened.link.ordinal,
         accepted_by=request.customer_email,
     )
-    return await _send(web, opened, "accepted", signal)
+    return await _send(http_request, web, opened, "accepted", signal)
 
 
 @router.post("/decline")
-async def decline(form: AnswerForm, opened: Opened, web: Web) -> Response:
+async def decline(http_request: Request, form: AnswerForm, opened: Opened, web: Web) -> Response:
     if response := opened.response_unless_open("declined"):
         return response
     try:
@@ -153,19 +155,21 @@ async def decline(form: AnswerForm, opened: Opened, web: Web) -> Response:
         reason=given.reason,
         report=given.report,
     )
-    return await _send(web, opened, "declined", signal)
+    return await _send(http_request, web, opened, "declined", signal)
 
 
 async def _send(
-    web: Services, opened: OpenedLink, answer: str, signal: Awaitable[None]
+    http_request: Request, web: Services, opened: OpenedLink, answer: str, signal: Awaitable[None]
 ) -> Response:
+    request = opened.link.request
+    event = Event(f"request.{answer}")
     try:
-        await signal
+        with web.security_log.outcome_of(http_request, event, request.workflow_id, request.id):
+            await signal
     except NotFound:
         # The run has ended. Somebody decided a moment ago, or an operator terminated it.
         newest = await _open_link(opened.token, web)
         return newest.response_unless_open(answer) or web.pages("ended", 410)
-    request = opened.link.request
     try:
         await web.store.requests.note_signalled(request.id, opened.link.ordinal, answer)
     except Unavailable:

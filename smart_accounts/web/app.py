@@ -35,6 +35,7 @@ from smart_accounts.web.http.security_headers import SECURITY_HEADERS, SecurityH
 from smart_accounts.web.http.trusted_hosts import TrustedHosts
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS, Pages
 from smart_accounts.web.requests import routes as request_pages
+from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 from smart_accounts.web.submission import Submission
 
 CHECK_SECONDS = 2
@@ -71,6 +72,7 @@ def create_app(
         submission=Submission(store, client, Limits.of(settings)),
         provider=provider,
         closing=asyncio.Event(),
+        security_log=SecurityLog(settings.signing_keys),
     )
     app = FastAPI(
         openapi_url=None,
@@ -79,7 +81,7 @@ def create_app(
     )
     app.state.services = services
     # The middleware that is added last sees a request first.
-    app.add_middleware(RateLimits, pages=pages)
+    app.add_middleware(RateLimits, pages=pages, security_log=services.security_log)
     app.add_middleware(TrustedHosts, base_url=settings.base_url)
     app.add_middleware(SecurityHeaders, base_url=settings.base_url)
     app.mount("/static", StaticFiles(packages=[("smart_accounts.web", "static")]))
@@ -88,7 +90,7 @@ def create_app(
     app.include_router(sign_in.router)
     app.include_router(company.router)
     add_api(app, services)
-    _add_error_pages(app, pages)
+    _add_error_pages(app, services)
     _add_sign_in_pages(app, services)
     return app
 
@@ -122,7 +124,9 @@ async def _state(check: Callable[[], Awaitable[None]]) -> str:
     return "ok"
 
 
-def _add_error_pages(app: FastAPI, pages: Pages) -> None:
+def _add_error_pages(app: FastAPI, services: Services) -> None:
+    pages, security_log = services.pages, services.security_log
+
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if request.scope["path"].startswith(f"{API_PATH}/"):  # the API has no such path
@@ -132,7 +136,8 @@ def _add_error_pages(app: FastAPI, pages: Pages) -> None:
         return pages(name, error.status_code, error.headers, phrase=phrase)
 
     @app.exception_handler(NotFound)
-    async def not_found(_: Request, __: NotFound) -> Response:
+    async def not_found(request: Request, _: NotFound) -> Response:
+        security_log.write(request, Event.ACCESS, Outcome.FAILURE)
         return pages("not-found", 404)
 
     @app.exception_handler(Unavailable)
@@ -145,7 +150,8 @@ def _add_error_pages(app: FastAPI, pages: Pages) -> None:
         return pages("unavailable", 503, headers, form=form)
 
     @app.exception_handler(Exception)
-    async def failed(_: Request, __: Exception) -> Response:
+    async def failed(request: Request, _: Exception) -> Response:
+        security_log.write(request, Event.UNEXPECTED, Outcome.FAILURE)
         return pages("server-error", 500, SECURITY_HEADERS)  # runs outside the middleware
 
 
@@ -155,6 +161,7 @@ def _add_sign_in_pages(app: FastAPI, services: Services) -> None:
     @app.exception_handler(NotSignedIn)
     async def not_signed_in(request: Request, _: NotSignedIn) -> Response:
         if request.method not in ("GET", "HEAD"):
+            services.security_log.write(request, Event.SESSION, Outcome.FAILURE)
             return pages("session-expired", 401)
         query = request.url.query
         path = quote(request.scope["path"]) + (f"?{query}" if query else "")

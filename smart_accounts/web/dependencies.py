@@ -22,6 +22,7 @@ from smart_accounts.web.http.forms import read_form
 from smart_accounts.web.http.origins import is_cross_origin
 from smart_accounts.web.lookup import actor, find_request
 from smart_accounts.web.rendering import Pages
+from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 from smart_accounts.web.submission import Submission
 
 # Enough for two notes, each 12 KB if percent-encoded, and 50 addresses.
@@ -44,6 +45,7 @@ class Services:
     """Without a provider nobody can sign in or call the API."""
     closing: asyncio.Event
     """Set when the server shuts down, so that event streams end."""
+    security_log: SecurityLog
 
 
 async def _services(request: Request) -> Services:
@@ -55,7 +57,9 @@ Web = Annotated[Services, Depends(_services)]
 
 
 async def _session(request: Request, web: Web) -> Session | None:
-    return web.sessions.find(request)
+    session = web.sessions.find(request)
+    request.state.partner = session.partner if session else None  # for the security log
+    return session
 
 
 CurrentSession = Annotated[Session | None, Depends(_session)]
@@ -84,6 +88,8 @@ async def _session_form(request: Request, session: OpenSession, web: Web) -> dic
     form = await read_form(request, MAX_SESSION_FORM)
     has_token = session.owns_form(form.get("csrf", ""))
     if not has_token or is_cross_origin(request.headers, web.settings.base_url):
+        reason = "origin" if has_token else "token"
+        web.security_log.write(request, Event.CROSS_SITE, Outcome.FAILURE, reason)
         raise HTTPException(403)
     return form
 
@@ -121,8 +127,11 @@ CheckedRequest = Annotated[StoredRequest, Depends(_checked_request)]
 """The request in the path, or 404 while only Temporal has it."""
 
 
-async def _other_operator(partner: SignedIn, request: CheckedRequest) -> Partner:
+async def _other_operator(
+    http_request: Request, partner: SignedIn, request: CheckedRequest, web: Web
+) -> Partner:
     if actor(partner, request).role is not Role.OPERATOR:
+        web.security_log.write(http_request, Event.ACCESS, Outcome.FAILURE)
         raise HTTPException(403)
     return partner
 

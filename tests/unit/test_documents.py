@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from smart_accounts.web.security_log import Event
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 LONGEST_CELL = 160  # two lines of 80 characters
@@ -48,9 +50,16 @@ def test_tests_of_defences_exist() -> None:
 def test_code_of_defences_exists() -> None:
     text = (ROOT / "docs" / "security.md").read_text()
     listed = re.findall(r"^Code: (.*)\.$", text, re.MULTILINE)
-    assert len(listed) == text.count("\n### "), "each defence names its code"
+    defences = text.partition("\n## Input and output\n")[2]
+    assert len(listed) == defences.count("\n### "), "each defence names its code"
     for entry in "; ".join(listed).split("; "):
         path, *names = re.findall(r"`(.+?)`", entry)
         code = (ROOT / path).read_text()
         for name in names:
             assert re.search(rf"(def|class) {name}\b", code), f"{path}: {name}"
+
+
+def test_table_of_security_events_is_complete() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    [table] = re.findall(r"^\| event \|.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^\| `(\S+)` \|", table, re.MULTILINE) == list(Event)

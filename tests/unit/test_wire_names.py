@@ -15,7 +15,7 @@ from activities.reviews import ReviewActivities
 from smart_accounts.contract import messages, names, steps
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
-from smart_accounts.web import activation, app, bounces
+from smart_accounts.web import activation, app, bounces, security_log
 from smart_accounts.web.api import openapi, routes
 from smart_accounts.web.api.app import PATH
 from smart_accounts.web.auth import company, sign_in
@@ -63,6 +63,12 @@ VALUES: dict[type[StrEnum], str] = {
     messages.ReviewDecision: "approve reject",
     messages.EmailState: "queued sent bounced failed dropped",
     steps.Addressee: "customer requester added-user",
+    security_log.Event: "authentication.sign-in authentication.sign-out authentication.company"
+    " authentication.session authentication.token authentication.link authorization.scope"
+    " authorization.access bypass.cross-site bypass.rate-limit bypass.request-limit request.start"
+    " request.resend request.replace-approver request.withdraw request.approve request.reject"
+    " request.accepted request.declined error.unexpected",
+    security_log.Outcome: "success failure unknown",
 }
 
 SETTINGS = (

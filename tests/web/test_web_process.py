@@ -1,6 +1,7 @@
 """How ``python -m smart_accounts.web`` starts, logs and ends."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -53,15 +54,15 @@ async def test_server_without_temporal_logs_no_token_and_stops_cleanly(
     tmp_path: Path,
     signum: signal.Signals,
 ) -> None:
-    port, log = free_port(), tmp_path / "log.txt"
+    port, log, security_log = free_port(), tmp_path / "log.txt", tmp_path / "security.jsonl"
     token = await site.add_request()
-    with log.open("wb") as stream:
+    with log.open("wb") as stderr, security_log.open("wb") as stdout:
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
             cwd=tmp_path,
             env=environment(web_database_url, port, free_port()),
-            stdout=stream,
-            stderr=stream,
+            stdout=stdout,
+            stderr=stderr,
         )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
@@ -84,6 +85,12 @@ async def test_server_without_temporal_logs_no_token_and_stops_cleanly(
     assert token not in log.read_text()
     assert "Traceback" not in log.read_text()
     assert "responded 503" in log.read_text()
+    assert "request.accepted" not in log.read_text()
+    assert token not in security_log.read_text()
+    events = [json.loads(line) for line in security_log.read_text().splitlines()]
+    assert [(each["event"], each["outcome"]) for each in events] == [
+        ("request.accepted", "unknown")
+    ]
 
 
 async def test_invalid_settings_are_reported_in_one_line(tmp_path: Path) -> None:

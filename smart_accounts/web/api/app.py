@@ -14,7 +14,7 @@ def add_api(app: FastAPI, services: Services) -> None:
     api = FastAPI(openapi_url=None, redirect_slashes=False, telemetry={"tracing": False})
     api.state.services = services
     api.include_router(routes.router)
-    add_problems(api, routes.router)
+    add_problems(api, routes.router, services.security_log)
     app.mount(PATH, api)
     app.state.openapi = openapi.Document(api, PATH, services.settings)
     app.include_router(openapi.router)

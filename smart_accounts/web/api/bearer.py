@@ -3,14 +3,15 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Security
+from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from smart_accounts.web.auth.claims import partner_from
 from smart_accounts.web.auth.issuer import InvalidToken, Issuer, UnknownKey, verified_claims
 from smart_accounts.web.auth.login_attempt import SignInFailed
 from smart_accounts.web.auth.session import Partner
-from smart_accounts.web.dependencies import Web
+from smart_accounts.web.dependencies import Services, Web
+from smart_accounts.web.security_log import Event, Outcome
 
 # Never "none", and no HS256, which would take the public key as its secret.
 ALGORITHMS = ("RS256", "PS256", "ES256")
@@ -29,7 +30,16 @@ _scheme = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
 
 
-async def _caller(credentials: Credentials, web: Web) -> Partner:
+class _Refused(HTTPException):
+    """The token is missing or not valid (401), or does not give access (403)."""
+
+    def __init__(self, status: int, reason: str, detail: str, error: str | None = None) -> None:
+        challenge = "Bearer" + (f' error="{error}"' if error else "")
+        super().__init__(status, detail, headers={"WWW-Authenticate": challenge})
+        self.reason = reason
+
+
+async def _caller(request: Request, credentials: Credentials, web: Web) -> Partner:
     """Return the partner whose token the call carries.
 
     Raises:
@@ -37,25 +47,38 @@ async def _caller(credentials: Credentials, web: Web) -> Partner:
             name a requester.
         Unavailable: the identity provider is down.
     """
+    try:
+        partner = await _partner(credentials, web)
+    except _Refused as refused:
+        event = Event.TOKEN if refused.status_code == 401 else Event.SCOPE
+        web.security_log.write(request, event, Outcome.FAILURE, refused.reason)
+        raise
+    request.state.partner = partner
+    return partner
+
+
+async def _partner(credentials: HTTPAuthorizationCredentials | None, web: Services) -> Partner:
     if web.provider is None:
-        raise _error(401, "No token can be valid, because no identity provider is set up.")
+        raise _Refused(
+            401, "provider", "No token can be valid, because no identity provider is set up."
+        )
     if credentials is None:
-        raise _error(401, "The bearer token is missing.")
+        raise _Refused(401, "missing", "The bearer token is missing.")
     issuer = web.provider.issuer
     audience = web.settings.oidc_audience or web.settings.oidc_client_id
     claims = await _claims(credentials.credentials, issuer, audience)
     if SCOPE not in _scopes(claims.get("scope")):
-        raise _error(403, f"The token lacks the scope {SCOPE}.", "insufficient_scope")
+        raise _Refused(403, "scope", f"The token lacks the scope {SCOPE}.", "insufficient_scope")
     try:
         partner = partner_from(claims, web.settings)
     except SignInFailed as failed:
-        raise _error(403, f"The token names no requester: {failed}.") from None
+        raise _Refused(403, "claims", f"The token names no requester: {failed}.") from None
     if partner.company:
         return partner
     company = await web.store.partners.company_of(issuer.url, partner.subject)
     if company is None:
         detail = "The token names no company. Sign in on the website once and enter your company."
-        raise _error(403, detail)
+        raise _Refused(403, "company", detail)
     return replace(partner, company=company)
 
 
@@ -75,7 +98,9 @@ async def _claims(token: str, issuer: Issuer, audience: str | None) -> dict[str,
             newer = await issuer.cached_keys(newer_than=keys)
             return verified_claims(token, newer, ALGORITHMS, **rules)
     except InvalidToken as invalid:
-        raise _error(401, f"The token is rejected: {invalid}.", "invalid_token") from None
+        raise _Refused(
+            401, "invalid", f"The token is rejected: {invalid}.", "invalid_token"
+        ) from None
 
 
 def _scopes(scope: object) -> list[Any]:
@@ -83,8 +108,3 @@ def _scopes(scope: object) -> list[Any]:
     if isinstance(scope, str):
         return scope.split()
     return scope if isinstance(scope, list) else []
-
-
-def _error(status: int, detail: str, error: str | None = None) -> HTTPException:
-    challenge = "Bearer" + (f' error="{error}"' if error else "")
-    return HTTPException(status, detail, headers={"WWW-Authenticate": challenge})

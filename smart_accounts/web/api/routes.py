@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Request, Response
 from pydantic import ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
@@ -21,6 +21,7 @@ from smart_accounts.contract.messages import (
     SmartAccountRequest,
     Status,
 )
+from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.api import responses
@@ -41,6 +42,7 @@ from smart_accounts.web.api.models import (
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services, Web
 from smart_accounts.web.lookup import actor, find_request, requester_filter
+from smart_accounts.web.security_log import Event, Outcome
 
 START_SECONDS = 1.8  # so that the response comes within two seconds while Temporal is down
 
@@ -72,6 +74,7 @@ class RequestLookup:
     workflow_id: WorkflowId
     query: Annotated[RunQuery, Query()]
     web: Web
+    http_request: Request
 
     async def find(self) -> StoredRequest:
         return await find_request(
@@ -95,7 +98,12 @@ router = APIRouter(
 
 @router.post("", summary="Create a request", responses=responses.CREATE, status_code=201)
 async def create_request(
-    new: NewRequest, partner: Caller, response: Response, web: Web, key: Key = None
+    http_request: Request,
+    new: NewRequest,
+    partner: Caller,
+    response: Response,
+    web: Web,
+    key: Key = None,
 ) -> RequestDetail:
     """Create a request without waiting for the system checks.
 
@@ -106,9 +114,11 @@ async def create_request(
         message = "must be 1 to 64 visible ASCII characters"
         raise BadInput([FieldError(field="Idempotency-Key", message=message)])
     request = _full_request(partner, new)
+    workflow_id = workflow_id_of(request.account_domain)
     try:
         async with asyncio.timeout(START_SECONDS):
-            started = await web.submission.send(request, key or secrets.token_urlsafe())
+            with web.security_log.outcome_of(http_request, Event.START, workflow_id):
+                started = await web.submission.send(request, key or secrets.token_urlsafe())
             stored = await web.store.requests.find(started.request_id)
     except TimeoutError:
         raise Unavailable(
@@ -165,7 +175,7 @@ async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
     request = await _find_open(lookup)
     by = actor(lookup.partner, request)
     action = web.client.resend(request.workflow_id, run_id=request.id, by=by)
-    return await _result(request, action)
+    return await _result(lookup, Event.RESEND, request, action)
 
 
 @router.post(
@@ -178,7 +188,7 @@ async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> Action
         customer_email=new.customer_email, by=actor(lookup.partner, request)
     )
     action = web.client.replace_approver(request.workflow_id, given, run_id=request.id)
-    return await _result(request, action)
+    return await _result(lookup, Event.REPLACE_APPROVER, request, action)
 
 
 @router.post("/{workflow_id}/withdraw", summary="Withdraw a request", responses=responses.ACT)
@@ -193,7 +203,7 @@ async def withdraw_request(
         reason=withdrawal.reason if withdrawal else None, by=actor(lookup.partner, request)
     )
     action = web.client.withdraw(request.workflow_id, given, run_id=request.id)
-    return await _result(request, action)
+    return await _result(lookup, Event.WITHDRAW, request, action)
 
 
 @router.post(
@@ -219,11 +229,13 @@ async def _review(
 ) -> ActionResult:
     request = await lookup.find()
     if actor(lookup.partner, request).role is not Role.OPERATOR:
+        web.security_log.write(lookup.http_request, Event.ACCESS, Outcome.FAILURE)
         raise HTTPException(403, "Only an operator who did not make the request may review it.")
     review = Review(decision=decision, reason=reason, by=lookup.partner.subject)
     request = await _find_open(lookup)
     action = web.client.review(request.workflow_id, review, run_id=request.id)
-    return await _result(request, action)
+    event = Event.APPROVE if decision is ReviewDecision.APPROVE else Event.REJECT
+    return await _result(lookup, event, request, action)
 
 
 def _path(web: Services) -> str:
@@ -244,9 +256,16 @@ async def _find_open(lookup: RequestLookup) -> StoredRequest:
     return request
 
 
-async def _result(request: StoredRequest, action: Awaitable[messages.ActionResult]) -> ActionResult:
+async def _result(
+    lookup: RequestLookup,
+    event: Event,
+    request: StoredRequest,
+    action: Awaitable[messages.ActionResult],
+) -> ActionResult:
+    log = lookup.web.security_log
     try:
-        return ActionResult.of(request, await action)
+        with log.outcome_of(lookup.http_request, event, request.workflow_id, request.id):
+            return ActionResult.of(request, await action)
     except NotFound:
         raise Rejected("Too late: the request has ended.") from None
 

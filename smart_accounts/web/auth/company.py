@@ -10,6 +10,7 @@ from smart_accounts.contract.messages import Message
 from smart_accounts.web.auth.sign_in import ProviderInUse
 from smart_accounts.web.dependencies import OpenSession, Page, SessionForm, Web
 from smart_accounts.web.http.origins import local_path
+from smart_accounts.web.security_log import Event, Outcome
 
 router = APIRouter(prefix="/sign-in/company", include_in_schema=False)
 
@@ -30,7 +31,12 @@ async def ask_company(
 
 @router.post("")
 async def save_company(
-    provider: ProviderInUse, session: OpenSession, form: SessionForm, page: Page, web: Web
+    request: Request,
+    provider: ProviderInUse,
+    session: OpenSession,
+    form: SessionForm,
+    page: Page,
+    web: Web,
 ) -> Response:
     path, company = local_path(form.get("next", "/")), form.get("company", "")
     response = RedirectResponse(web.pages.root + path, 303)
@@ -44,4 +50,5 @@ async def save_company(
     subject = session.partner.subject
     stored = await web.store.partners.keep_company(provider.issuer.url, subject, given)
     web.sessions.set_company(response, session, stored)
+    web.security_log.write(request, Event.COMPANY, Outcome.SUCCESS)
     return response

@@ -21,6 +21,7 @@ from smart_accounts.web.auth.provider import Provider
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services, SessionForm, Web
 from smart_accounts.web.http.origins import company_path, local_path
+from smart_accounts.web.security_log import Event, Outcome
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +55,12 @@ async def return_from_provider(request: Request, provider: ProviderInUse, web: W
     attempt = web.login_attempts.find(request, query.get("state", ""))
     if attempt is None:
         failed = SignInFailed("state", "not started in this browser, or more than ten minutes ago")
+        web.security_log.write(request, Event.SIGN_IN, Outcome.FAILURE, failed.problem)
         return _failed(web, failed)
     try:
-        partner = await _signed_in_partner(web, provider, query, attempt)
+        with web.security_log.outcome_of(request, Event.SIGN_IN):
+            partner = await _signed_in_partner(web, provider, query, attempt)
+            request.state.partner = partner
     except SignInFailed as failed:
         response = _failed(web, failed)
     else:
@@ -68,7 +72,7 @@ async def return_from_provider(request: Request, provider: ProviderInUse, web: W
 
 
 @router.post("/sign-out")
-async def sign_out(provider: ProviderInUse, _: SessionForm, web: Web) -> Response:
+async def sign_out(request: Request, provider: ProviderInUse, _: SessionForm, web: Web) -> Response:
     try:
         url = await provider.sign_out_url()
     except ProviderDown as down:
@@ -78,6 +82,7 @@ async def sign_out(provider: ProviderInUse, _: SessionForm, web: Web) -> Respons
     headers = {"Refresh": f"0; url={url}"} if url else None
     response = web.pages("signed-out", 200, headers, provider_url=url)
     web.sessions.end(response)
+    web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS)
     return response
 
 

@@ -16,6 +16,7 @@ from starlette.routing import Match
 from smart_accounts.contract.field_errors import BadInput, FieldError, to_field_errors
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
+from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 from smart_accounts.web.submission import KeyReused
 
 MEDIA_TYPE = "application/problem+json"
@@ -61,10 +62,10 @@ def problem(
     return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
 
 
-def add_problems(api: FastAPI, router: APIRouter) -> None:
+def add_problems(api: FastAPI, router: APIRouter, security_log: SecurityLog) -> None:
     """Turn every error into a problem. ``router`` has the routes of the API."""
     _add_http_errors(api, router)
-    _add_own_errors(api)
+    _add_own_errors(api, security_log)
 
 
 def _add_http_errors(api: FastAPI, router: APIRouter) -> None:
@@ -88,7 +89,7 @@ def _add_http_errors(api: FastAPI, router: APIRouter) -> None:
         return problem(500, "This is a fault in the service. It has been recorded.")
 
 
-def _add_own_errors(api: FastAPI) -> None:
+def _add_own_errors(api: FastAPI, security_log: SecurityLog) -> None:
     @api.exception_handler(BadInput)
     async def bad_input(_: Request, error: BadInput) -> Response:
         return _invalid_fields(error.errors)
@@ -98,7 +99,8 @@ def _add_own_errors(api: FastAPI) -> None:
         return _invalid_fields([FieldError(field="Idempotency-Key", message=str(error))])
 
     @api.exception_handler(NotFound)
-    async def not_found(_: Request, error: NotFound) -> Response:
+    async def not_found(request: Request, error: NotFound) -> Response:
+        security_log.write(request, Event.ACCESS, Outcome.FAILURE)
         return problem(404, str(error))
 
     @api.exception_handler(Rejected)

@@ -7,12 +7,14 @@ from ipaddress import IPv6Address, ip_network
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from smart_accounts.web.http.client_address import client_address
 from smart_accounts.web.http.problem import problem
 from smart_accounts.web.rendering import Pages
+from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 
 # Each has a namespace, because two limits of the same size would share one count.
 FORMS = RateLimitItemPerMinute(120, namespace="forms")
@@ -24,9 +26,10 @@ UNKNOWN_LINKS = RateLimitItemPerMinute(30, namespace="unknown-links")
 class RateLimits:
     """Counts per client address, in this process. Opening a valid link is not limited."""
 
-    def __init__(self, app: ASGIApp, pages: Pages) -> None:
+    def __init__(self, app: ASGIApp, pages: Pages, security_log: SecurityLog) -> None:
         self._app = app
         self._pages = pages
+        self._security_log = security_log
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +49,8 @@ class RateLimits:
             nonlocal response
             if message["type"] == "http.response.start":
                 is_unknown = message["status"] == 404
+                if is_unknown:
+                    self._security_log.write(HTTPConnection(scope), Event.LINK, Outcome.FAILURE)
                 if is_unknown and not self._limiter.hit(UNKNOWN_LINKS, _client(scope)):
                     response = self._too_many(UNKNOWN_LINKS, scope)
             if response is None:
@@ -56,6 +61,8 @@ class RateLimits:
             await response(scope, receive, send)
 
     def _too_many(self, item: RateLimitItem, scope: Scope) -> Response:
+        call = HTTPConnection(scope)
+        self._security_log.write(call, Event.RATE_LIMIT, Outcome.FAILURE, item.namespace)
         stats = self._limiter.get_window_stats(item, _client(scope))
         headers = {"Retry-After": str(max(1, math.ceil(stats.reset_time - time.time())))}
         if scope["path"].startswith("/api/"):

@@ -31,6 +31,7 @@ from smart_accounts.web.requests.detail import (
     done_cookie_path,
 )
 from smart_accounts.web.requests.templating import request_path
+from smart_accounts.web.security_log import Event
 
 DONE_SECONDS = 60
 
@@ -102,8 +103,10 @@ async def _review(
 async def _act(
     detail: DetailPage, request: StoredRequest, name: str, action: Awaitable[ActionResult]
 ) -> Response:
+    event, log = Event(f"request.{name}"), detail.web.security_log
     try:
-        await action
+        with log.outcome_of(detail.http_request, event, request.workflow_id, request.id):
+            await action
     except (Rejected, BadInput, Unavailable) as error:
         return await _show_problem(detail, request, name, error)
     web = detail.web

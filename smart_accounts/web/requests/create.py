@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from smart_accounts.checks import reasons_for_review
@@ -19,6 +19,7 @@ from smart_accounts.web.lookup import find_request
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 from smart_accounts.web.requests.form import LABELS, RequestForm
 from smart_accounts.web.requests.templating import RequestPage, request_path, starting_page
+from smart_accounts.web.security_log import Event
 
 CHECK_SECONDS = 1.0  # a worker usually checks a request within a tenth of this
 POLL_SECONDS = 0.1
@@ -48,14 +49,18 @@ async def review(partner: SignedIn, sent: SessionForm, page: RequestPage) -> Res
 
 
 @router.post("")
-async def send(partner: SignedIn, sent: SessionForm, page: RequestPage, web: Web) -> Response:
+async def send(
+    http_request: Request, partner: SignedIn, sent: SessionForm, page: RequestPage, web: Web
+) -> Response:
     form = RequestForm.of(sent)
     try:
         request = form.to_request(partner.requester)
     except BadInput as error:
         return _form_page(page, form, 422, errors=error.errors)
     try:
-        started = await web.submission.send(request, form.idempotency_key(request))
+        workflow_id = workflow_id_of(request.account_domain)
+        with web.security_log.outcome_of(http_request, Event.START, workflow_id):
+            started = await web.submission.send(request, form.idempotency_key(request))
     except Rejected as error:
         existing = await _own_request(web, partner, request)
         return _form_page(page, form, 409, rejected=str(error), existing=existing)
