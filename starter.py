@@ -28,7 +28,6 @@ from smart_accounts.settings import RuleSettings
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.process_exit import exit_process
 
-NOT_DECIDED = (Status.REQUESTED, Status.PENDING)
 NOT_PROCESSED_YET = "No worker has processed it yet. It continues as soon as a worker runs."
 
 app = typer.Typer(
@@ -182,14 +181,16 @@ async def _show_decision(
     """Show what became of the customer's answer.
 
     Raises:
-        Rejected: another decision was made before.
+        Rejected: the answer does not count.
     """
     try:
         status = await client.status(workflow_id)
     except Unavailable:
         status = None  # Temporal has recorded the signal, but no worker runs
+    if status is not None and status.status is Status.IN_REVIEW:
+        raise Rejected("The request is in review. Until it is approved, no answer counts.")
     # Temporal also accepts a signal that follows another decision, and it changes nothing.
-    if status is not None and status.status not in (*expected, *NOT_DECIDED):
+    if status is not None and status.status not in (*expected, Status.REQUESTED, Status.PENDING):
         raise Rejected(f"Another decision was made before. The request is {status.status}.")
     if as_json:
         output.show_json({"workflow_id": workflow_id, "status": output.status_json(status)})

@@ -22,6 +22,9 @@ pytest_plugins = [
     "tests.support.temporal_server",
 ]
 
+# Workers in the process of the tests have no deadlock detector. It takes a task that waits two
+# seconds for a busy machine's CPU for a deadlock, and interrupts it at any line.
+os.environ["TEMPORAL_DEBUG"] = "1"
 os.umask(0o022)  # PostgreSQL runs as another user, and reads the files that are copied for it
 
 

@@ -135,6 +135,25 @@ async def test_resend_replace_and_withdraw(starter: Starter) -> None:
     assert (status.reason, status.decided_by) == ("Not needed.", "requester")
 
 
+async def test_review(starter: Starter) -> None:
+    odd = request_for("ten.example", "--account-domain=odd.example")
+    assert "in_review" in (await starter(*odd)).out
+    early = await starter("accept", "odd.example")
+    assert (early.code, early.out) == (1, "")
+    assert "no answer counts" in early.err
+    bad = await starter("review", "odd.example", "reject")
+    assert (bad.code, bad.out) == (2, "")
+    assert "--reason: is required to reject" in bad.err
+    approved = await starter("review", "odd.example", "approve", "--by=opal")
+    assert (approved.code, approved.err) == (0, "")
+    assert "The customer gets the activation email" in approved.out
+    late = await starter("review", "odd.example", "reject", "--reason=Too late.", "--json")
+    assert late.code == 1
+    assert "already approved" in late.json["error"]["message"]
+    assert (await starter("accept", "odd.example")).code == 0
+    await starter.wait_for_status("odd.example", Status.ACTIVE)
+
+
 async def test_unknown_request(starter: Starter) -> None:
     commands = [("status",), ("accept",), ("decline",), ("resend",), ("withdraw",)]
     calls = [starter(*each, "nobody.example") for each in commands]

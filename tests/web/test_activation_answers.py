@@ -50,6 +50,23 @@ async def test_decline_sends_its_reason(site: Site, reason: str | None, sent: st
     assert signal["run_id"] == site.request_id
 
 
+@pytest.mark.parametrize(("form", "report"), [({}, False), ({"report": "yes"}, True)])
+async def test_decline_can_report_the_request(
+    site: Site, form: dict[str, str], report: bool
+) -> None:
+    token = await site.add_request()
+    await site.http.post(f"/activate/{token}/decline", data=form)
+    [(_, signal)] = site.temporal.signals
+    assert signal["report"] is report
+
+
+async def test_rejected_reason_keeps_the_report(site: Site) -> None:
+    token = await site.add_request()
+    form = {"reason": "x" * 1025, "report": "yes"}
+    response = await site.http.post(f"/activate/{token}/decline", data=form)
+    assert 'name="report" value="yes" checked' in response.text
+
+
 @pytest.mark.parametrize(
     ("reason", "message"),
     [

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from smart_accounts.contract.field_errors import BadInput, FieldError
-from smart_accounts.contract.messages import Status
+from smart_accounts.contract.messages import Role, Status
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from tests.support.api import ACME_REQUEST, REQUESTS, Api, check_problem, errors_of
 
@@ -72,3 +72,54 @@ async def test_invalid_new_approver(api: Api) -> None:
     assert errors_of(await api.http.post(path)).keys() == {"request"}
     both = {"customer_email": "cy@acme.example", "reason": "x"}
     assert errors_of(await api.http.post(path, json=both)).keys() == {"reason"}
+
+
+REVIEWS: dict[str, Any] = {"approve": None, "reject": {"reason": "Unknown partner."}}
+OPERATOR = {"sub": "opal", "email": "opal@service.example", "roles": ["smart-accounts-operator"]}
+
+
+@pytest.mark.parametrize("review", REVIEWS)
+async def test_operator_reviews_a_request(api: Api, review: str) -> None:
+    await api.http.post(REQUESTS, json=api.body)
+    await api.store_running_request()
+    path, body = f"{ACME_REQUEST}/{review}", REVIEWS[review]
+    response = await api.http.post(path, json=body, headers=api.issuer.headers(**OPERATOR))
+    assert response.status_code == 200
+    [(name, reason, *_)] = api.temporal.actions
+    assert (name, reason) == (review, body and body["reason"])
+
+
+@pytest.mark.parametrize("review", REVIEWS)
+async def test_only_another_operator_reviews(api: Api, review: str) -> None:
+    await api.http.post(REQUESTS, json=api.body)
+    path, body = f"{ACME_REQUEST}/{review}", REVIEWS[review]
+    check_problem(await api.http.post(path, json=body), 403)
+    own = api.issuer.headers(roles=OPERATOR["roles"])
+    check_problem(await api.http.post(path, json=body, headers=own), 403)
+    stranger = api.issuer.headers(sub="kim", email="kim@reseller.example")
+    check_problem(await api.http.post(path, json=body, headers=stranger), 404)
+    assert not api.temporal.actions
+
+
+async def test_rejection_needs_a_reason(api: Api) -> None:
+    path = f"{ACME_REQUEST}/reject"
+    for body in ({}, {"reason": ""}, {"reason": None}):
+        assert errors_of(await api.http.post(path, json=body)).keys() == {"reason"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "role"), [({}, Role.REQUESTER), (OPERATOR, Role.OPERATOR)], ids=str
+)
+async def test_actions_name_who_acts(api: Api, claims: dict[str, Any], role: Role) -> None:
+    await api.http.post(REQUESTS, json=api.body)
+    for action, body in ACTIONS.items():
+        headers = api.issuer.headers(**claims)
+        await api.http.post(f"{ACME_REQUEST}/{action}", json=body, headers=headers)
+    assert [by.role for by in api.temporal.actors if by] == [role] * 3
+
+
+@pytest.mark.parametrize("action", ["replace-approver", "withdraw"])
+async def test_caller_cannot_state_who_acts(api: Api, action: str) -> None:
+    await api.http.post(REQUESTS, json=api.body)
+    body = ACTIONS[action] | {"by": {"role": "operator"}}
+    assert errors_of(await api.http.post(f"{ACME_REQUEST}/{action}", json=body)).keys() == {"by"}
