@@ -119,8 +119,8 @@ class ListQuery(messages.Message):
         Status | None,
         WithJsonSchema({"$ref": "#/components/schemas/Status"}),
         Field(
-            description="Only requests with this status. The list has only pending and ended"
-            " requests: no request is listed as requested or activating."
+            description="Only requests with this status. No request is listed as requested or"
+            " activating."
         ),
     ] = None
     search: Annotated[
