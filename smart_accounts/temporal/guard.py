@@ -96,14 +96,19 @@ def _reject(message: str, field: str = "request") -> NoReturn:
     raise invalid_request([FieldError(field=field, message=message)])
 
 
+def _reject_unreadable(args: Sequence[Any]) -> None:
+    for arg in args:
+        if isinstance(arg, Unreadable):
+            raise invalid_request(arg.errors)
+
+
 class _Guard(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - Temporal's name
         if len(input.args) != 1:
             _reject(f"must be one object, not {len(input.args)} arguments")
         if input.args[0] is None:
             _reject("must be an object")
-        if isinstance(input.args[0], Unreadable):
-            raise invalid_request(input.args[0].errors)
+        _reject_unreadable(input.args)
         return await super().execute_workflow(input)
 
     async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002 - Temporal's name
@@ -120,9 +125,7 @@ class _Guard(WorkflowInboundInterceptor):
             counter.with_additional_attributes({"signal": input.signal}).add(1)
 
     def handle_update_validator(self, input: HandleUpdateInput) -> None:  # noqa: A002 - Temporal's name
-        for arg in input.args:
-            if isinstance(arg, Unreadable):
-                raise invalid_request(arg.errors)
+        _reject_unreadable(input.args)
         try:
             super().handle_update_validator(input)
         except (AttributeError, TypeError):
@@ -130,9 +133,7 @@ class _Guard(WorkflowInboundInterceptor):
 
     async def handle_update_handler(self, input: HandleUpdateInput) -> Any:  # noqa: A002 - Temporal's name
         # A replay runs no validator. An error of another type would fail the task for ever.
-        for arg in input.args:
-            if isinstance(arg, Unreadable):
-                raise invalid_request(arg.errors)
+        _reject_unreadable(input.args)
         return await super().handle_update_handler(input)
 
 

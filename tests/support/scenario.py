@@ -1,11 +1,11 @@
 """One request over days, with the real workflows, activities, store and emails."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from email.message import EmailMessage
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
@@ -33,6 +33,14 @@ from worker import run_worker
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 CUSTOMER, REQUESTER, USER = "ada@acme.example", "pat@partner.example", "bo@acme.example"
 OTHER = "cy@acme.example"
+
+Result = TypeVar("Result")
+
+
+class Run(Protocol):
+    """Runs a coroutine to its end and returns its result."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, Result], /) -> Result: ...
 
 
 class Scenario:

@@ -1,5 +1,6 @@
 """A request on the time-skipping server, with the real activities, emails and store."""
 
+import asyncio
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from smart_accounts.store.store import AccountStore
 from tests.support.keys import KEY
 from tests.support.mail_server import MailServer
 from tests.support.ports import FreePort
-from tests.support.scenario import Scenario
+from tests.support.scenario import Run, Scenario
 from tests.support.temporal_server import terminate_open_workflows
 
 
@@ -82,3 +83,15 @@ def scenario(
     env: WorkflowEnvironment, store: AccountStore, settings: Settings, example: dict[str, Any]
 ) -> Scenario:
     return Scenario(env, store, settings, example)
+
+
+@pytest.fixture
+async def run() -> Run:
+    """Return a way to run coroutines on the loop of the fixtures from a test without a loop."""
+    return asyncio.get_running_loop().run_until_complete
+
+
+@pytest.fixture
+async def scenario_with_worker(scenario: Scenario) -> AsyncIterator[Scenario]:
+    async with scenario.worker():
+        yield scenario

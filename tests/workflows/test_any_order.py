@@ -3,12 +3,11 @@
 ``ANY_ORDER_EXAMPLES=300`` makes a long run.
 """
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from datetime import timedelta
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,7 +27,7 @@ from smart_accounts.contract.messages import EmailKind, Status
 from smart_accounts.contract.steps import Addressee, Email
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
-from tests.support.scenario import DAY, MINUTE, Scenario
+from tests.support.scenario import DAY, MINUTE, Run, Scenario
 from tests.support.store import Query
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
@@ -43,15 +42,7 @@ BAD_SIGNALS: list[tuple[str, list[Any]]] = [
     ("approved", [{}]),
 ]
 
-Result = TypeVar("Result")
-
 _numbers = count(1)
-
-
-class Run(Protocol):
-    """Runs a coroutine to its end and returns its result."""
-
-    def __call__(self, coroutine: Coroutine[Any, Any, Result], /) -> Result: ...
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -212,18 +203,6 @@ class AnyOrder(RuleBasedStateMachine):
             assert not allowed
         else:
             assert allowed
-
-
-@pytest.fixture
-async def run() -> Run:
-    """Return a way to run coroutines on the loop of the fixtures from a test without a loop."""
-    return asyncio.get_running_loop().run_until_complete
-
-
-@pytest.fixture
-async def scenario_with_worker(scenario: Scenario) -> AsyncIterator[Scenario]:
-    async with scenario.worker():
-        yield scenario
 
 
 @pytest.mark.timeout(max(240, 8 * EXAMPLES))
