@@ -1,13 +1,11 @@
 """The worst values of the permitted size cost little CPU time, at every entry."""
 
 import json
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from temporalio.api.common.v1 import Payload
 
 from smart_accounts.cli.csv_import import read_rows
@@ -22,7 +20,6 @@ from smart_accounts.contract.messages import (
     Withdrawal,
 )
 from smart_accounts.contract.steps import Bounce
-from smart_accounts.errors import SmartAccountsError
 from smart_accounts.mail.bounces import read_bounce, return_path
 from smart_accounts.settings import Settings
 from smart_accounts.temporal.guard import MAX_PAYLOAD, TolerantPayloadConverter, Unreadable
@@ -31,52 +28,15 @@ from smart_accounts.web.bounces import MAX_REPORT
 from smart_accounts.web.dependencies import MAX_SESSION_FORM
 from smart_accounts.web.requests.form import LABELS, RequestForm
 from tests.support.keys import KEY
+from tests.support.worst_input import (
+    CALL_SECONDS,
+    PATTERNS,
+    VALIDATOR_SECONDS,
+    cpu_seconds,
+    filled,
+)
 
-VALIDATOR_SECONDS = 0.001
-CALL_SECONDS = 0.1
 REQUESTER = Requester(email="pat@partner.example", name="Pat Lee", company="Partner Ltd")
-
-# Each makes some regular expression, normalisation or parser do as much work as it can.
-PATTERNS: dict[str, str] = {
-    "letters": "a",
-    "spaces": " ",
-    "letters and spaces": "a ",
-    "dots": ".",
-    "labels": "a.",
-    "labels of other scripts": "ü.",
-    "at signs": "@",
-    "addresses": "a@b.example,",
-    "URL schemes": "http:",
-    "word characters of other scripts": "ß",
-    "combining marks": "a\u0301\u0316",
-    "only combining marks": "\u0316\u0301",
-    "Hangul": "\u1100\u1161\u11a8",
-    "control characters": "\x01",
-    "joiners": "\u200d",
-    "line breaks": "\r\n",
-    "commas": ",",
-    "quotes": '"\\',
-    "brackets": "(<[",
-    "digits": "1",
-    "four bytes": "\U0001f600",
-    "ligatures": "\ufdfa",
-}
-
-
-def filled(pattern: str, size: int) -> str:
-    return (pattern * (size // len(pattern) + 1))[:size]
-
-
-def cpu_seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    """Return the CPU time of the fastest of three calls, as a busy machine disturbs the others."""
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        with suppress(ValidationError, SmartAccountsError):
-            function(*arguments)
-        times.append(time.process_time() - start)
-    return min(times)
-
 
 TYPES: list[Any] = [
     fields.Name,

@@ -1,0 +1,163 @@
+"""Each part of a call gets the worst values of the permitted size, which cost little CPU time."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import count
+from urllib.parse import quote
+
+import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from smart_accounts.web.api.json_bodies import MAX_BODY
+from smart_accounts.web.bounces import MAX_REPORT
+from smart_accounts.web.dependencies import MAX_SESSION_FORM
+from smart_accounts.web.http.forms import MAX_FORM
+from smart_accounts.web.requests.form import LABELS
+from tests.support.issuer import Issuer
+from tests.support.scenario import Run
+from tests.support.site import OpenSite
+from tests.support.worst_input import CALL_SECONDS, PATTERNS, cpu_seconds, filled
+
+MAX_HEADERS = 63 * 1024  # bytes; the server reads at most 64 KB of headers
+API = "/api/v1/requests"
+ACME = "smart-account-acme.example"
+NEW = {"account_name": "Acme", "customer_email": "ada@acme.example"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+JSON = {"Content-Type": "application/json"}
+PARTNERS_FORMS = [
+    *(("/requests/review", name) for name in LABELS),
+    ("/requests", "form_id"),
+    ("/requests/new", "user_emails"),
+    (f"/requests/{ACME}/replace-approver", "customer_email"),
+    (f"/requests/{ACME}/withdraw", "reason"),
+    ("/sign-in/company", "company"),
+]
+API_BODIES = [
+    *((API, name, NEW) for name in LABELS),
+    (f"{API}/{ACME}/replace-approver", "customer_email", {}),
+    (f"{API}/{ACME}/withdraw", "reason", {}),
+]
+PARAMETERS = [
+    *(("/requests", name) for name in ("status", "q", "page")),
+    *((API, name) for name in ("status", "search", "page", "limit", "unknown")),
+    (f"/requests/{ACME}", "run"),
+    (f"{API}/{ACME}", "run"),
+    ("/sign-in", "next"),
+    ("/sign-in/company", "next"),
+    *(("/sign-in/callback", name) for name in ("state", "code", "error", "iss")),
+]
+PATHS = ["/", "/requests/smart-account-", f"{API}/smart-account-", "/activate/"]
+HEADERS = ["Authorization", "Content-Type", "Cookie", "Host", "Idempotency-Key", "Origin"]
+
+
+@dataclass(frozen=True)
+class Client:
+    """An HTTP client with a session and an access token of Pat, whose calls have no limit."""
+
+    http: httpx.AsyncClient
+    csrf: str
+    link: str
+    """The path of an open activation link."""
+
+
+@pytest.fixture
+async def client(open_site: OpenSite, issuer: Issuer) -> AsyncIterator[Client]:
+    async with open_site(**issuer.settings, bounce_domain="bounces.example") as site:
+        site.start_session()
+        link = f"/activate/{await site.add_request()}"
+        page = (await site.http.get("/requests/new")).text
+        csrf = re.findall(r'name="csrf" value="([^"]+)"', page)[0]
+        numbers = count(1)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            number = next(numbers)  # the limits count the calls from each address
+            address = f"10.0.{number // 256}.{number % 256}"
+            await site.app({**scope, "client": (address, 1)}, receive, send)
+
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://127.0.0.1",
+            cookies=site.http.cookies,
+            headers=issuer.headers(),
+        ) as http:
+            yield Client(http, csrf, link)
+
+
+@pytest.fixture
+async def run() -> Run:
+    """Return a way to run coroutines on the loop of the fixtures from a test without a loop."""
+    return asyncio.get_running_loop().run_until_complete
+
+
+def cut(text: str, size: int) -> str:
+    """Return the text, cut to this size in UTF-8."""
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def calls_with(fill: str, client: Client) -> dict[str, httpx.Request]:
+    """Return a call for each field, parameter, header and path, with this text in it."""
+    http, calls = client.http, {}
+    for path, name in PARTNERS_FORMS:
+        form = cut(f"csrf={client.csrf}&{name}={fill}", MAX_SESSION_FORM)
+        calls[f"{path} {name}"] = http.build_request("POST", path, content=form, headers=FORM)
+    for path, name in ((client.link, "agree"), (f"{client.link}/decline", "reason")):
+        form = cut(f"{name}={fill}", MAX_FORM)
+        calls[f"{path} {name}"] = http.build_request("POST", path, content=form, headers=FORM)
+    for path, name, others in API_BODIES:
+        body = json.dumps(others | {name: cut(fill, MAX_BODY - 200)}, ensure_ascii=False)
+        if len(body.encode()) > MAX_BODY:  # JSON writes some characters with six
+            body = json.dumps(others | {name: cut(fill, MAX_BODY // 7)}, ensure_ascii=False)
+        calls[f"{path} {name}"] = http.build_request("POST", path, content=body, headers=JSON)
+    quoted = quote(fill[:MAX_HEADERS])[:MAX_HEADERS]
+    for path, name in PARAMETERS:
+        calls[f"{path} {name}"] = http.build_request("GET", f"{path}?{name}={quoted}")
+    for path in PATHS:
+        calls[path] = http.build_request("GET", path + quoted)
+    for name in HEADERS:
+        given = {name.encode(): cut(fill, MAX_HEADERS).encode()}
+        calls[name] = http.build_request("POST", API, json=NEW, headers=given)
+    report = cut(fill, MAX_REPORT)
+    calls["bounce"] = http.build_request("POST", "/hooks/bounces", content=report)
+    return calls
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_worst_values(client: Client, run: Run, pattern: str) -> None:
+    def send(call: httpx.Request) -> None:
+        status = run(client.http.send(call)).status_code
+        assert status not in (429, 500)
+
+    for name, call in calls_with(filled(PATTERNS[pattern], MAX_REPORT), client).items():
+        assert cpu_seconds(send, call, enough=CALL_SECONDS) < CALL_SECONDS, name
+
+
+MANY = {
+    "form": ("/requests/review", FORM, "&".join(map(str, range(8500)))),
+    "one field": ("/requests/review", FORM, "a=&" * 16_000),
+    "API": (API, JSON, json.dumps({str(number): 1 for number in range(1500)})),
+    "addresses": (API, JSON, json.dumps(NEW | {"user_emails": [""] * 3500})),
+    "brackets": (API, JSON, "[" * MAX_BODY),
+    "objects": (API, JSON, '{"a":' * 3200),
+}
+
+
+@pytest.mark.parametrize("shape", MANY)
+def test_many_fields(client: Client, run: Run, shape: str) -> None:
+    path, headers, body = MANY[shape]
+    call = client.http.build_request("POST", path, content=body, headers=headers)
+    taken = cpu_seconds(lambda: run(client.http.send(call)), enough=CALL_SECONDS)
+    assert taken < CALL_SECONDS
+
+
+@pytest.mark.parametrize("path", ["/requests", API])
+@pytest.mark.parametrize(
+    "query", ["&".join(map(str, range(20_000))), "a=&" * 30_000], ids=["different", "same"]
+)
+def test_many_parameters(client: Client, run: Run, path: str, query: str) -> None:
+    call = client.http.build_request("GET", f"{path}?{query[:MAX_HEADERS]}")
+    taken = cpu_seconds(lambda: run(client.http.send(call)), enough=CALL_SECONDS)
+    assert taken < CALL_SECONDS
