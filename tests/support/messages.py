@@ -50,6 +50,7 @@ def bounce_of(kind: str, to: str, number: int) -> Body:
     return {"email": {"kind": kind, "to": to, "number": number}, "answer": "550 unknown"}
 
 
+OPERATOR = {"role": "operator", "subject": "opal"}
 KINDS = [
     Kind(
         call="signal",
@@ -61,8 +62,8 @@ KINDS = [
     Kind(
         call="signal",
         name="declined",
-        good=[{}, {"reason": None}, {"reason": "No.", "link": 1}, {"link": 99}],
-        bad=[{"reason": "\u202e"}, {"reason": "a" * 1025}, {"link": -1}, {"link": 1.5}],
+        good=[{}, {"reason": None}, {"reason": "No.", "link": 1}, {"link": 99}, {"report": True}],
+        bad=[{"reason": "\u202e"}, {"reason": "a" * 1025}, {"link": -1}, {"report": "maybe"}],
         decides=by_answer(Status.DECLINED),
     ),
     Kind(
@@ -81,7 +82,12 @@ KINDS = [
         decides=by_bounce,
     ),
     Kind(call="signal", name="no-such-signal"),
-    Kind(call="update", name="resend_activation_email", has_argument=False),
+    Kind(
+        call="update",
+        name="resend_activation_email",
+        good=[{}, {"by": None}, {"by": OPERATOR}],
+        bad=[{"by": "me"}, {"by": {"role": "owner"}}],
+    ),
     Kind(
         call="update",
         name="replace_approver",
@@ -92,9 +98,16 @@ KINDS = [
     Kind(
         call="update",
         name="withdraw",
-        good=[{}, {"reason": "A duplicate."}],
-        bad=[{"reason": "\x00"}, {"reason": "a" * 1025}],
+        good=[{}, {"reason": "A duplicate."}, {"by": OPERATOR}],
+        bad=[{"reason": "\x00"}, {"reason": "a" * 1025}, {"by": {"subject": "a" * 256}}],
         decides=lambda _, __: Status.WITHDRAWN,
+    ),
+    Kind(
+        call="update",
+        name="review",
+        good=[{"decision": "approve"}, {"decision": "reject", "reason": "No.", "by": "opal"}],
+        bad=[{}, {"decision": "reject"}, {"decision": "maybe"}, {"decision": "approve", "by": 1}],
+        is_optional=False,
     ),
     Kind(call="query", name="status", has_argument=False),
 ]
