@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
-from fastapi import Response
+from fastapi import Request, Response
 
 from smart_accounts.contract.messages import (
     EmailKind,
@@ -31,10 +31,11 @@ from smart_accounts.settings import PREFIX
 from smart_accounts.store.database import migrate
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens, token_hash
-from smart_accounts.web.auth.cookies import SignedCookies
-from smart_accounts.web.auth.session import Partner, Sessions
+from smart_accounts.web.auth.cookies import Cookies
+from smart_accounts.web.auth.session import Sessions
 
 REQUESTS = 10_000
 PARTNERS = 10
@@ -105,15 +106,19 @@ async def measure(stack: StackConfiguration, links: list[str]) -> None:
     async with httpx.AsyncClient(base_url=stack.url("WEB_PORT"), timeout=30) as http:
         await measure_page(http, "activation page", lambda n: f"/activate/{links[n % LINKS]}", {})
         name = f"my requests, {REQUESTS // PARTNERS}"
-        await measure_page(http, name, lambda n: f"/requests?page={n % 5 + 1}", session(stack))
-        operator = session(stack, is_operator=True)
+        partner = await session(stack)
+        await measure_page(http, name, lambda n: f"/requests?page={n % 5 + 1}", partner)
+        operator = await session(stack, is_operator=True)
         await measure_page(http, f"all requests, {REQUESTS}", lambda _: "/requests", operator)
 
 
-def session(stack: StackConfiguration, *, is_operator: bool = False) -> dict[str, str]:
-    """Return the session cookie of a partner, who made a tenth of the requests, or an operator."""
+async def session(stack: StackConfiguration, *, is_operator: bool = False) -> dict[str, str]:
+    """Begin a session and return its cookie.
+
+    The person is a partner, who made a tenth of the requests, or an operator.
+    """
     url = stack.environment[f"{PREFIX}PUBLIC_URL"]
-    keys, issuer = (stack.environment[f"{PREFIX}{name}"] for name in ("SECRET_KEYS", "OIDC_ISSUER"))
+    issuer = stack.environment[f"{PREFIX}OIDC_ISSUER"]
     partner = Partner(
         issuer=issuer,
         subject="pat",
@@ -123,7 +128,9 @@ def session(stack: StackConfiguration, *, is_operator: bool = False) -> dict[str
         is_operator=is_operator,
     )
     response = Response()
-    Sessions(SignedCookies([keys], url, issuer)).begin(response, partner)
+    async with AccountStore.open(stack.environment[f"{PREFIX}DATABASE_URL"]) as store:
+        sessions = Sessions(Cookies(url), store.sessions, issuer)
+        await sessions.begin(Request({"type": "http", "headers": []}), response, partner)
     return {"Cookie": response.headers["set-cookie"].partition(";")[0]}
 
 

@@ -48,6 +48,7 @@ class Settings(RuleSettings):
 
     public_url: AnyHttpUrl
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode]
+    session_keys: Annotated[tuple[SecretStr, ...] | None, NoDecode] = None
     payload_keys: SecretStr | None = None
     database_url: str = "sqlite+aiosqlite:///smart-accounts.db"
     smtp_hostname: Annotated[str, Field(min_length=1)]
@@ -84,18 +85,19 @@ class Settings(RuleSettings):
             raise ValueError("must begin with https://, or with http:// on this machine")
         return value
 
-    @field_validator("secret_keys", mode="before")
+    @field_validator("secret_keys", "session_keys", mode="before")
     @classmethod
-    def _split_keys(cls, value: str) -> tuple[str, ...]:
-        return tuple(key.strip() for key in value.split(",") if key.strip())
+    def _split_keys(cls, value: str | None) -> tuple[str, ...]:
+        return tuple(key.strip() for key in (value or "").split(",") if key.strip())
 
-    @field_validator("secret_keys")
+    @field_validator("secret_keys", "session_keys")
     @classmethod
     def _check_keys(
         cls, keys: tuple[SecretStr, ...], info: ValidationInfo
     ) -> tuple[SecretStr, ...]:
         values = [key.get_secret_value() for key in keys]
-        if not keys or any(len(value) < MIN_KEY_LENGTH for value in values):
+        is_missing = not keys and info.field_name == "secret_keys"
+        if is_missing or any(len(value) < MIN_KEY_LENGTH for value in values):
             raise ValueError(f"must be one or more keys of at least {MIN_KEY_LENGTH} characters")
         if _is_public(info) and any(map(_is_guessable, values)):
             raise ValueError("must be random: make a key with openssl rand -base64 32")
@@ -162,6 +164,11 @@ class Settings(RuleSettings):
     def signing_keys(self) -> list[str]:
         """Return the values of ``secret_keys``, newest first."""
         return [key.get_secret_value() for key in self.secret_keys]
+
+    @property
+    def cookie_keys(self) -> list[str]:
+        """Return the keys that sign cookies, newest first: ``session_keys`` if they are set."""
+        return [key.get_secret_value() for key in self.session_keys or self.secret_keys]
 
 
 def _is_local(host: str | None) -> bool:

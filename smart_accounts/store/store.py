@@ -17,6 +17,7 @@ from smart_accounts.store.listing import RequestListing
 from smart_accounts.store.partners import Partners
 from smart_accounts.store.requests import Requests
 from smart_accounts.store.reviews import Reviews
+from smart_accounts.store.sessions import StoredSessions
 
 
 class AccountStore:
@@ -31,6 +32,7 @@ class AccountStore:
         self.listing = RequestListing(engine)
         self.idempotency = IdempotencyKeys(engine)
         self.partners = Partners(engine)
+        self.sessions = StoredSessions(engine)
 
     @classmethod
     @asynccontextmanager

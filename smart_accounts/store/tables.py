@@ -148,6 +148,24 @@ partners = Table(
     Column("since", UtcDateTime, nullable=False),
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),  # SHA-256 of the secret in the cookie
+    Column("issuer", String(255), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("email", String(254), nullable=False),
+    Column("name", String(120), nullable=False),
+    Column("company", String(120), nullable=False),
+    Column("is_operator", Boolean, nullable=False),
+    Column("csrf", String(64), nullable=False),
+    Column("began_at", UtcDateTime, nullable=False, index=True),
+    Column("last_used_at", UtcDateTime, nullable=False),
+    Column("client_address", String(64), nullable=False),
+    Column("user_agent", String(200), nullable=False),
+    Index(None, "issuer", "subject"),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

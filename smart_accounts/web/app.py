@@ -21,13 +21,13 @@ from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import activation, bounces
 from smart_accounts.web.api.app import PATH as API_PATH
 from smart_accounts.web.api.app import add_api
-from smart_accounts.web.auth import company, sign_in
-from smart_accounts.web.auth.cookies import SignedCookies
+from smart_accounts.web.auth import company, session_pages, sign_in
+from smart_accounts.web.auth.cookies import Cookies, SignedCookies
 from smart_accounts.web.auth.issuer import ProviderDown
 from smart_accounts.web.auth.login_attempt import LoginAttempts
 from smart_accounts.web.auth.provider import Provider
-from smart_accounts.web.auth.session import NotSignedIn, Sessions
-from smart_accounts.web.dependencies import Page, Services, Web
+from smart_accounts.web.auth.session import CompanyMissing, NotSignedIn, Sessions
+from smart_accounts.web.dependencies import CurrentSession, Page, Services, Web
 from smart_accounts.web.http.origins import company_path, sign_in_path
 from smart_accounts.web.http.problem import problem
 from smart_accounts.web.http.rate_limits import RateLimits
@@ -60,18 +60,17 @@ def create_app(
     """
     allow_free_mail(settings.free_mail_exceptions)
     pages = Pages(settings)
-    cookies = SignedCookies(settings.signing_keys, settings.base_url, settings.oidc_issuer)
+    url, issuer = settings.base_url, settings.oidc_issuer
     services = Services(
         settings=settings,
         store=store,
         client=client,
         tokens=tokens,
         pages=pages,
-        sessions=Sessions(cookies),
-        login_attempts=LoginAttempts(cookies),
+        sessions=Sessions(Cookies(url), store.sessions, issuer),
+        login_attempts=LoginAttempts(SignedCookies(settings.cookie_keys, url, issuer)),
         submission=Submission(store, client, Limits.of(settings)),
         provider=provider,
-        closing=asyncio.Event(),
         security_log=SecurityLog(settings.signing_keys),
     )
     app = FastAPI(
@@ -89,6 +88,7 @@ def create_app(
         app.include_router(part)
     app.include_router(sign_in.router)
     app.include_router(company.router)
+    app.include_router(session_pages.router)
     add_api(app, services)
     _add_error_pages(app, services)
     _add_sign_in_pages(app, services)
@@ -96,8 +96,9 @@ def create_app(
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
-async def start_page(page: Page, web: Web) -> Response:
-    return page("start", can_sign_in=web.provider is not None)
+async def start_page(page: Page, session: CurrentSession, web: Web) -> Response:
+    # During an outage of the database, nobody is asked to sign in again.
+    return page("start", can_sign_in=web.provider is not None and session is None)
 
 
 @router.api_route("/healthz", methods=["GET", "HEAD"])
@@ -159,14 +160,14 @@ def _add_sign_in_pages(app: FastAPI, services: Services) -> None:
     pages = services.pages
 
     @app.exception_handler(NotSignedIn)
-    async def not_signed_in(request: Request, _: NotSignedIn) -> Response:
+    async def not_signed_in(request: Request, error: NotSignedIn) -> Response:
         if request.method not in ("GET", "HEAD"):
             services.security_log.write(request, Event.SESSION, Outcome.FAILURE)
             return pages("session-expired", 401)
         query = request.url.query
         path = quote(request.scope["path"]) + (f"?{query}" if query else "")
-        has_session = services.sessions.find(request) is not None
-        target = company_path(path) if has_session else sign_in_path(path)
+        is_company_missing = isinstance(error, CompanyMissing)
+        target = company_path(path) if is_company_missing else sign_in_path(path)
         return RedirectResponse(pages.root + target, 303)
 
     @app.exception_handler(sign_in.NoProvider)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated
 
@@ -10,14 +10,16 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from smart_accounts.contract.messages import Role, Status
+from smart_accounts.errors import Unavailable
 from smart_accounts.settings import Settings
 from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.sessions import Partner, Session
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.auth.login_attempt import LoginAttempts
 from smart_accounts.web.auth.provider import Provider
-from smart_accounts.web.auth.session import NotSignedIn, Partner, Session, Sessions
+from smart_accounts.web.auth.session import CompanyMissing, NotSignedIn, Sessions
 from smart_accounts.web.http.forms import read_form
 from smart_accounts.web.http.origins import is_cross_origin
 from smart_accounts.web.lookup import actor, find_request
@@ -43,9 +45,9 @@ class Services:
     submission: Submission
     provider: Provider | None
     """Without a provider nobody can sign in or call the API."""
-    closing: asyncio.Event
-    """Set when the server shuts down, so that event streams end."""
     security_log: SecurityLog
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server shuts down, so that event streams end."""
 
 
 async def _services(request: Request) -> Services:
@@ -56,18 +58,26 @@ async def _services(request: Request) -> Services:
 Web = Annotated[Services, Depends(_services)]
 
 
-async def _session(request: Request, web: Web) -> Session | None:
-    session = web.sessions.find(request)
+async def _session(request: Request, web: Web) -> Session | Unavailable | None:
+    try:
+        session = await web.sessions.find(request)
+    except Unavailable as outage:  # pages that need no session are still shown
+        return outage
     request.state.partner = session.partner if session else None  # for the security log
     return session
 
 
-CurrentSession = Annotated[Session | None, Depends(_session)]
+CurrentSession = Annotated[Session | Unavailable | None, Depends(_session)]
+"""The session, or None, or the error if the database does not respond."""
 
 
-async def _open_session(session: CurrentSession) -> Session:
+async def _open_session(request: Request, session: CurrentSession) -> Session:
     if session is None:
         raise NotSignedIn
+    if isinstance(session, Unavailable):
+        if request.method == "POST":
+            await read_form(request, MAX_SESSION_FORM)  # the error page offers to send it again
+        raise session
     return session
 
 
@@ -77,7 +87,7 @@ OpenSession = Annotated[Session, Depends(_open_session)]
 
 async def _signed_in(session: OpenSession) -> Partner:
     if not session.partner.company:
-        raise NotSignedIn
+        raise CompanyMissing
     return session.partner
 
 
@@ -99,12 +109,13 @@ SessionForm = Annotated[dict[str, str], Depends(_session_form)]
 
 
 async def _page(session: CurrentSession, web: Web) -> Callable[..., HTMLResponse]:
-    partner, csrf = (session.partner, session.csrf) if session else (None, "")
-    return partial(web.pages, partner=partner, csrf=csrf)
+    if isinstance(session, Session):
+        return partial(web.pages, partner=session.partner, csrf=session.csrf)
+    return partial(web.pages, partner=None, csrf="")
 
 
 Page = Annotated[Callable[..., HTMLResponse], Depends(_page)]
-"""``Pages.__call__`` for a page that shows who is signed in."""
+"""``Pages.__call__`` for a page that shows who is signed in, if the database responds."""
 
 
 async def _visible_request(

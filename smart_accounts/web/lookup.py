@@ -5,9 +5,9 @@ import re
 from smart_accounts.contract.messages import Actor, Role, Status
 from smart_accounts.errors import NotFound
 from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
-from smart_accounts.web.auth.session import Partner
 
 _WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -20,8 +20,8 @@ from starlette.requests import HTTPConnection
 
 from smart_accounts.contract.field_errors import BadInput
 from smart_accounts.errors import Rejected
+from smart_accounts.store.sessions import Partner
 from smart_accounts.web.auth.login_attempt import SignInFailed
-from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.http.client_address import client_address
 
 _WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")

@@ -15,7 +15,7 @@ from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
 from tests.support.keys import KEY
 from tests.support.page_content import hidden_fields
-from tests.support.partners import PAT, session_cookie
+from tests.support.partners import ISSUER, PAT, session_cookie
 from tests.support.service import Service
 from tests.support.web_settings import web_settings
 
@@ -23,11 +23,11 @@ from tests.support.web_settings import web_settings
 @pytest.fixture
 async def pat(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of a signed-in partner."""
-    settings = web_settings("http://127.0.0.1")
+    settings = web_settings("http://127.0.0.1", oidc_issuer=ISSUER)
     await migrate(service.database_url)
     async with AccountStore.open(service.database_url) as store:
         app = create_app(store, service.requests(), LinkTokens([KEY]), settings)
-        name, cookie = session_cookie(app, PAT)
+        name, cookie = await session_cookie(app, PAT)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
             base_url="http://127.0.0.1",

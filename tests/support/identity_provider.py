@@ -11,7 +11,7 @@ from joserfc.jwk import Key, RSAKey
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from smart_accounts.web.auth.session import Partner, Session
+from smart_accounts.store.sessions import Partner, Session
 from tests.support.site import Site
 
 
@@ -132,30 +132,29 @@ class Visitor:
     def set_session_cookie(self, value: str) -> None:
         self.http.cookies.set("session", value, domain="127.0.0.1")
 
-    def check_rejected(self, response: httpx.Response, reason: str, status: int = 400) -> None:
+    async def check_rejected(
+        self, response: httpx.Response, reason: str, status: int = 400
+    ) -> None:
         """Check that nobody is signed in, and that the page says why and what to do."""
         assert response.status_code == status, response.text
         assert reason in response.text
         assert 'href="/sign-in"' in response.text
-        assert self.session is None
+        assert await self.session() is None
         assert "session" not in self.http.cookies
 
-    @property
-    def session(self) -> Session | None:
+    async def session(self) -> Session | None:
         """The session that our site finds in the cookies of this browser."""
         cookies = "; ".join(f"{each.name}={each.value}" for each in self.http.cookies.jar)
         scope = {"type": "http", "app": self.site.app, "headers": [(b"cookie", cookies.encode())]}
-        return self.site.services.sessions.find(Request(scope))
+        return await self.site.services.sessions.find(Request(scope))
 
-    @property
-    def open_session(self) -> Session:
-        session = self.session
+    async def open_session(self) -> Session:
+        session = await self.session()
         assert session
         return session
 
-    @property
-    def partner(self) -> Partner:
-        return self.open_session.partner
+    async def partner(self) -> Partner:
+        return (await self.open_session()).partner
 
 
 class NewVisitor(Protocol):

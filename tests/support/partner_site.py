@@ -21,8 +21,8 @@ from smart_accounts.contract.steps import (
     OpenRequest,
     RecordDecision,
 )
+from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
-from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.ledger import add_email
@@ -62,8 +62,8 @@ class PartnerSite:
 
     # ---- the partner ---------------------------------------------------------------------
 
-    def sign_in(self, partner: Partner) -> None:
-        self.cookie = "=".join(session_cookie(self.app, partner)).encode()
+    async def sign_in(self, partner: Partner) -> None:
+        self.cookie = "=".join(await session_cookie(self.app, partner)).encode()
 
     def sign_out(self) -> None:
         self.cookie = b""

@@ -1,8 +1,8 @@
 """People who use the pages for partners, and their sessions."""
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 
-from smart_accounts.web.auth.session import Partner
+from smart_accounts.store.sessions import Partner
 from smart_accounts.web.dependencies import Services
 
 ISSUER = "https://login.example"
@@ -35,14 +35,10 @@ def services_of(app: FastAPI) -> Services:
     return services
 
 
-def session_cookie(app: FastAPI, partner: Partner) -> tuple[str, str]:
+async def session_cookie(app: FastAPI, partner: Partner) -> tuple[str, str]:
     """Begin a session. Return the name and the value of its cookie."""
+    scope = {"type": "http", "headers": [], "client": ("192.0.2.1", 50000)}
     response = Response()
-    services_of(app).sessions.begin(response, partner)
-    return cookie_in(response)
-
-
-def cookie_in(response: Response) -> tuple[str, str]:
-    """Return the name and the value of the cookie that the response sets."""
+    await services_of(app).sessions.begin(Request(scope), response, partner)
     name, _, value = response.headers["set-cookie"].partition(";")[0].partition("=")
     return name, value

@@ -41,8 +41,8 @@ class Scene:
     def workflow_id(self) -> str:
         return f"smart-account-{self.domain}"
 
-    def sign_in(self, **changes: Any) -> None:
-        self.site.start_session(issuer=self.provider.url, **changes)
+    async def sign_in(self, **changes: Any) -> None:
+        await self.site.start_session(issuer=self.provider.url, **changes)
         self.subject = changes.get("subject", "pat")
 
     async def get(self, path: str, **more: Any) -> httpx.Response:
@@ -50,7 +50,7 @@ class Scene:
 
     async def post(self, path: str, **form: str) -> httpx.Response:
         """Send a form with the CSRF token of the session."""
-        form = {"csrf": self.visitor.open_session.csrf} | form
+        form = {"csrf": (await self.visitor.open_session()).csrf} | form
         return await self.site.http.post(path, data=form)
 
     async def act(self, action: str, **form: str) -> httpx.Response:
@@ -110,7 +110,7 @@ async def sign_in_during_an_outage(scene: Scene) -> httpx.Response:
 
 
 async def enter_company(scene: Scene) -> httpx.Response:
-    scene.sign_in(company="")
+    await scene.sign_in(company="")
     return await scene.post("/sign-in/company", company="Partner Ltd")
 
 
@@ -131,7 +131,7 @@ def post(path: str, **form: str) -> Cause:
 
 
 async def open_as_kim(scene: Scene) -> httpx.Response:
-    scene.sign_in(subject="kim", email="kim@reseller.example")
+    await scene.sign_in(subject="kim", email="kim@reseller.example")
     return await scene.get(f"/requests/{scene.workflow_id}")
 
 
@@ -141,7 +141,7 @@ async def call_as_kim(scene: Scene) -> httpx.Response:
 
 
 async def send_form_from_another_site(scene: Scene) -> httpx.Response:
-    form = {"csrf": scene.visitor.open_session.csrf}
+    form = {"csrf": (await scene.visitor.open_session()).csrf}
     return await scene.site.http.post("/requests", data=form, headers=OTHER_SITE)
 
 
@@ -186,7 +186,7 @@ def act(
         }
         form = forms.get(action, {})
         person = {"subject": "opal", "email": "opal@service.example"} if operator else {}
-        scene.sign_in(is_operator=operator, **person)
+        await scene.sign_in(is_operator=operator, **person)
         if over_api:
             claims = {"sub": "opal", "email": "opal@service.example"} if operator else {}
             roles = ["smart-accounts-operator"] if operator else []

@@ -74,9 +74,12 @@ class Site:
                 for table in tables.metadata.sorted_tables
             ]
 
-    def start_session(self, **changes: Any) -> None:
+    async def start_session(self, **changes: Any) -> None:
         """Give the HTTP client a session of Pat, or of Pat with these changes."""
-        name, value = session_cookie(self.app, replace(PAT, **changes))
+        issuer = self.services.settings.oidc_issuer
+        assert issuer
+        pat = replace(PAT, issuer=issuer)
+        name, value = await session_cookie(self.app, replace(pat, **changes))
         self.http.cookies.set(name, value, domain="127.0.0.1")
 
 

@@ -8,6 +8,7 @@ from smart_accounts.errors import BadSetting
 from smart_accounts.settings import PREFIX, Settings, load_settings
 from tests.support.keys import KEY
 
+NEW_KEY = "another-key-for-tests-that-is-long-enough-too"
 PUBLIC = "https://accounts.example"
 GOOD = {
     "PUBLIC_URL": PUBLIC,
@@ -38,6 +39,8 @@ UNSAFE: list[tuple[str, dict[str, str]]] = [
     ("SECRET_KEYS", {"SECRET_KEYS": f"{KEY},for-trying-out-on-one-machine-only"}),
     ("SECRET_KEYS", {"SECRET_KEYS": "a" * 32}),
     ("SECRET_KEYS", {"SECRET_KEYS": "abcabcabc" * 6}),
+    ("SESSION_KEYS", {"SESSION_KEYS": "for-trying-out-on-one-machine-only"}),
+    ("SESSION_KEYS", {"SESSION_KEYS": f"{KEY},{'a' * 32}"}),
     ("SMTP_TLS", {"SMTP_TLS": "none", "SMTP_PASSWORD": "secret"}),
 ]
 
@@ -63,8 +66,16 @@ def test_the_same_settings_on_this_machine(
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"SMTP_TLS": "none"}, {"SMTP_TLS": "starttls", "SMTP_PASSWORD": "secret"}],
+    [
+        {},
+        {"SESSION_KEYS": ""},
+        {"SESSION_KEYS": NEW_KEY},
+        {"SMTP_TLS": "none"},
+        {"SMTP_TLS": "starttls", "SMTP_PASSWORD": "secret"},
+    ],
     ids=str,
 )
 def test_safe_settings(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
-    assert load(monkeypatch, **values).base_url == PUBLIC
+    settings = load(monkeypatch, **values)
+    assert settings.base_url == PUBLIC
+    assert settings.cookie_keys == [values.get("SESSION_KEYS") or KEY]

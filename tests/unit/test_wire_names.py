@@ -18,7 +18,7 @@ from smart_accounts.settings import PREFIX, Settings
 from smart_accounts.web import activation, app, bounces, security_log
 from smart_accounts.web.api import openapi, routes
 from smart_accounts.web.api.app import PATH
-from smart_accounts.web.auth import company, sign_in
+from smart_accounts.web.auth import company, session_pages, sign_in
 from smart_accounts.web.requests import actions, create, detail, listing
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
@@ -73,7 +73,7 @@ VALUES: dict[type[StrEnum], str] = {
 
 SETTINGS = (
     "FREE_MAIL_EXCEPTIONS PUBLIC_URL"
-    " SECRET_KEYS PAYLOAD_KEYS DATABASE_URL SMTP_HOSTNAME SMTP_PORT SMTP_USERNAME"
+    " SECRET_KEYS SESSION_KEYS PAYLOAD_KEYS DATABASE_URL SMTP_HOSTNAME SMTP_PORT SMTP_USERNAME"
     " SMTP_PASSWORD SMTP_TLS MAIL_FROM BOUNCE_DOMAIN REVIEW_EMAIL"
     " MAX_OPEN_PER_CUSTOMER MAX_OPEN_PER_REQUESTER MAX_STARTS_PER_REQUESTER_PER_HOUR"
     " MAX_EMAILS_PER_MAILBOX_PER_DAY MAX_EMAILS_PER_REQUESTER_PER_DAY"
@@ -85,6 +85,7 @@ SETTINGS = (
 ROUTES = [
     "GET / GET /healthz GET /readyz GET /openapi.json GET /docs",
     "GET /sign-in GET /sign-in/callback GET /sign-in/company POST /sign-in/company POST /sign-out",
+    "GET /sessions POST /sessions/{session_id}/end POST /sessions/end-all",
     "GET /requests GET /requests/new POST /requests/new POST /requests/review POST /requests",
     "GET /requests/{workflow_id} GET /requests/{workflow_id}/complete",
     "GET /requests/{workflow_id}/events POST /requests/{workflow_id}/resend",
@@ -176,7 +177,19 @@ def test_settings() -> None:
 
 
 def test_routes() -> None:
-    parts = [app, openapi, sign_in, company, create, listing, detail, actions, activation, bounces]
+    parts = [
+        app,
+        openapi,
+        sign_in,
+        company,
+        session_pages,
+        create,
+        listing,
+        detail,
+        actions,
+        activation,
+        bounces,
+    ]
     found = [("", route) for part in parts for route in part.router.routes]
     found += [(PATH, route) for route in routes.router.routes]
     served = {

@@ -67,7 +67,7 @@ class Client:
 @pytest.fixture
 async def client(open_site: OpenSite, issuer: Issuer) -> AsyncIterator[Client]:
     async with open_site(**issuer.settings, bounce_domain="bounces.example") as site:
-        site.start_session()
+        await site.start_session()
         link = f"/activate/{await site.add_request()}"
         page = (await site.http.get("/requests/new")).text
         csrf = re.findall(r'name="csrf" value="([^"]+)"', page)[0]

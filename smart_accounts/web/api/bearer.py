@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from smart_accounts.store.sessions import Partner
 from smart_accounts.web.auth.claims import partner_from
 from smart_accounts.web.auth.issuer import InvalidToken, Issuer, UnknownKey, verified_claims
 from smart_accounts.web.auth.login_attempt import SignInFailed
-from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services, Web
 from smart_accounts.web.security_log import Event, Outcome
 

@@ -24,6 +24,7 @@ from smart_accounts.contract.messages import (
 from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.sessions import Partner
 from smart_accounts.web.api import responses
 from smart_accounts.web.api.bearer import Caller
 from smart_accounts.web.api.json_bodies import JsonRoute
@@ -39,7 +40,6 @@ from smart_accounts.web.api.models import (
     RunQuery,
     Withdrawal,
 )
-from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services, Web
 from smart_accounts.web.lookup import actor, find_request, requester_filter
 from smart_accounts.web.security_log import Event, Outcome

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.fields import EmailAddress, Name
 from smart_accounts.settings import Settings
+from smart_accounts.store.sessions import Partner
 from smart_accounts.web.auth.login_attempt import SignInFailed
-from smart_accounts.web.auth.session import Partner
 
 _LABELS = {
     "subject": "identifier",

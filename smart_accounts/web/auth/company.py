@@ -49,6 +49,6 @@ async def save_company(
         return page("company", 422, next=path, company=company, error=message)
     subject = session.partner.subject
     stored = await web.store.partners.keep_company(provider.issuer.url, subject, given)
-    web.sessions.set_company(response, session, stored)
+    await web.sessions.set_company(session, stored)
     web.security_log.write(request, Event.COMPANY, Outcome.SUCCESS)
     return response

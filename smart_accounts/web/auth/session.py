@@ -1,88 +1,108 @@
-"""Sessions of signed-in partners."""
+"""The session of the partner at a browser.
 
-import hmac
+The browser has a cookie with a random secret. The store has the session, under the secret's hash.
+"""
+
+import hashlib
 import secrets
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from fastapi import Request, Response
 
-from smart_accounts.contract.messages import Requester
-from smart_accounts.web.auth.cookies import SignedCookies
+from smart_accounts.errors import Unavailable
+from smart_accounts.store.sessions import LIFETIME, Partner, Session, StoredSessions
+from smart_accounts.text import one_line
+from smart_accounts.web.auth.cookies import Cookies
 
-LIFETIME = timedelta(hours=8)  # from the sign-in; using the pages does not extend it
 COOKIE = "session"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Partner:
-    """A signed-in person. The fields follow the rules of ``Requester``.
-
-    ``issuer`` and ``subject`` together identify the person: the identity provider and its id of
-    the person. The other fields may change. ``company`` is empty if the provider does not name it
-    and the person has not entered it yet.
-    """
-
-    issuer: str
-    subject: str
-    email: str
-    name: str
-    company: str
-    is_operator: bool = False
-
-    @property
-    def requester(self) -> Requester:
-        return Requester(email=self.email, name=self.name, company=self.company)
+LAST_USE_INTERVAL = timedelta(minutes=5)  # more often, each page would write to the database
+MAX_ADDRESS = 64  # characters
+MAX_USER_AGENT = 200  # characters
 
 
 class NotSignedIn(Exception):
-    """Nobody is signed in, or the company is not known yet."""
+    """Nobody is signed in."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """One session. Each form contains ``csrf``, which other sites cannot know."""
-
-    partner: Partner
-    csrf: str
-    until: datetime
-
-    def owns_form(self, csrf: str) -> bool:
-        """Return True if a form with this token comes from a page of this session."""
-        return hmac.compare_digest(self.csrf.encode(), csrf.encode())
+class CompanyMissing(NotSignedIn):
+    """The person is signed in, but their company is not known yet."""
 
 
 class Sessions:
-    """Keeps each session only in its cookie. The server stores nothing."""
+    """Begins, finds and ends sessions. Each method that waits may raise ``Unavailable``."""
 
-    def __init__(self, cookies: SignedCookies) -> None:
+    def __init__(self, cookies: Cookies, stored: StoredSessions, issuer: str | None) -> None:
         self._cookies = cookies
+        self._stored = stored
+        self._issuer = issuer or ""
 
-    def begin(self, response: Response, partner: Partner) -> None:
-        """Start a new session. It replaces the session that the browser had before."""
+    async def begin(self, request: Request, response: Response, partner: Partner) -> None:
+        """Begin a session at this browser. It ends the session that the browser had before."""
+        secret, now = secrets.token_urlsafe(), datetime.now(UTC)
+        client = request.client.host if request.client else ""
         session = Session(
-            partner=partner, csrf=secrets.token_urlsafe(), until=datetime.now(UTC) + LIFETIME
+            id=_id(secret),
+            partner=partner,
+            csrf=secrets.token_urlsafe(),
+            began_at=now,
+            last_used_at=now,
+            client_address=one_line(client)[:MAX_ADDRESS],
+            user_agent=one_line(request.headers.get("user-agent", ""))[:MAX_USER_AGENT],
         )
-        self._save(response, session)
+        await self._stored.begin(session, replaced=_id(self._cookies.value(request, COOKIE)))
+        self._cookies.set_value(response, COOKIE, secret, int(LIFETIME.total_seconds()))
 
-    def set_company(self, response: Response, session: Session, company: str) -> None:
+    async def find(self, request: Request) -> Session | None:
+        """Return the session of this browser, and note that it is used."""
+        secret = self._cookies.value(request, COOKIE)
+        session = await self._stored.find(_id(secret), self._issuer) if secret else None
+        now = datetime.now(UTC)
+        if session and now - session.last_used_at >= LAST_USE_INTERVAL and not _is_script(request):
+            with suppress(Unavailable):  # a database that can only be read still shows pages
+                await self._stored.note_use(session.id, now)
+        return session
+
+    async def is_open(self, session: Session) -> bool:
+        """Return True until the session ends or expires. This does not count as a use."""
+        return await self._stored.find(session.id, self._issuer) is not None
+
+    async def set_company(self, session: Session, company: str) -> None:
         """Continue the session with the company that the partner entered."""
-        self._save(response, replace(session, partner=replace(session.partner, company=company)))
+        await self._stored.set_company(session.id, company)
 
-    def end(self, response: Response) -> None:
+    async def sign_out(self, response: Response, session: Session) -> None:
+        """End the session of this browser."""
+        await self._stored.end(session.id)
         self._cookies.delete(response, COOKIE)
 
-    def find(self, request: Request) -> Session | None:
-        content = self._cookies.read(request, COOKIE)
-        if content is None:
-            return None
-        try:
-            partner = Partner(**content["partner"])
-        except TypeError:  # a valid cookie from a release with other fields
-            return None
-        until = datetime.fromtimestamp(content["until"], UTC)
-        return Session(partner=partner, csrf=content["csrf"], until=until)
+    async def sign_out_everywhere(self, response: Response, session: Session) -> None:
+        """End all sessions of the person at this browser."""
+        await self._stored.end_of_person(session.partner)
+        self._cookies.delete(response, COOKIE)
 
-    def _save(self, response: Response, session: Session) -> None:
-        content = {"partner": asdict(session.partner), "csrf": session.csrf}
-        self._cookies.set(response, COOKIE, content, session.until)
+    async def end(self, session_id: str, by: Partner) -> bool:
+        """End one of the person's own sessions, or any session if an operator does it.
+
+        Returns False if there is no such session.
+        """
+        return await self._stored.end(session_id, None if by.is_operator else by)
+
+    async def end_of_email(self, email: str) -> int:
+        """End all sessions with this email address, for an operator."""
+        return await self._stored.end_of_email(self._issuer, email)
+
+    async def of_person(self, person: Partner) -> list[Session]:
+        return await self._stored.of_person(person)
+
+    async def of_email(self, email: str) -> list[Session]:
+        return await self._stored.of_email(self._issuer, email)
+
+
+def _id(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _is_script(request: Request) -> bool:
+    """Return True if an open page asks for changes by itself, without a person."""
+    return request.headers.get("accept") == "text/event-stream"

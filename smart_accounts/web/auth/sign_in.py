@@ -14,12 +14,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import QueryParams
 
+from smart_accounts.store.sessions import Partner
 from smart_accounts.web.auth.claims import partner_from, wanted_claims
 from smart_accounts.web.auth.issuer import ProviderDown
 from smart_accounts.web.auth.login_attempt import LoginAttempt, SignInFailed
 from smart_accounts.web.auth.provider import Provider
-from smart_accounts.web.auth.session import Partner
-from smart_accounts.web.dependencies import Services, SessionForm, Web
+from smart_accounts.web.dependencies import OpenSession, Services, SessionForm, Web
 from smart_accounts.web.http.origins import company_path, local_path
 from smart_accounts.web.security_log import Event, Outcome
 
@@ -66,13 +66,23 @@ async def return_from_provider(request: Request, provider: ProviderInUse, web: W
     else:
         path = attempt.next if partner.company else company_path(attempt.next)
         response = RedirectResponse(web.pages.root + path, 303)
-        web.sessions.begin(response, partner)
+        await web.sessions.begin(request, response, partner)
     web.login_attempts.end(response, attempt)
     return response
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, provider: ProviderInUse, _: SessionForm, web: Web) -> Response:
+async def sign_out(
+    request: Request, provider: ProviderInUse, session: OpenSession, _: SessionForm, web: Web
+) -> Response:
+    response = await signed_out_page(provider, web)
+    await web.sessions.sign_out(response, session)
+    web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS)
+    return response
+
+
+async def signed_out_page(provider: Provider, web: Services) -> Response:
+    """Return the page that continues to the sign-out at the identity provider."""
     try:
         url = await provider.sign_out_url()
     except ProviderDown as down:
@@ -80,10 +90,7 @@ async def sign_out(request: Request, provider: ProviderInUse, _: SessionForm, we
         url = None
     # The page continues to the provider by itself, because a form must not lead to a redirect.
     headers = {"Refresh": f"0; url={url}"} if url else None
-    response = web.pages("signed-out", 200, headers, provider_url=url)
-    web.sessions.end(response)
-    web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS)
-    return response
+    return web.pages("signed-out", 200, headers, provider_url=url)
 
 
 async def _signed_in_partner(

@@ -13,7 +13,7 @@ from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.web.auth.session import Partner
+from smart_accounts.store.sessions import Partner
 from smart_accounts.web.dependencies import Services, SessionForm, SignedIn, VisibleRequest, Web
 from smart_accounts.web.lookup import find_request
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS

@@ -14,7 +14,9 @@ async def test_state_of_another_browser_is_rejected(
 ) -> None:
     other = await new_visitor()
     theirs = await other.start_sign_in()
-    visitor.check_rejected(await visitor.open_callback(**theirs), "was not started in this browser")
+    await visitor.check_rejected(
+        await visitor.open_callback(**theirs), "was not started in this browser"
+    )
     assert visitor.provider.token_requests == []
 
 
@@ -24,7 +26,7 @@ async def test_unknown_state_is_rejected(visitor: Visitor, state: str) -> None:
     # The cookie is found by the beginning of the state, but all of the state must match.
     state = back["state"][:-1] + "!" if state == "changed" else state
     response = await visitor.open_callback(code="good", state=state)
-    visitor.check_rejected(response, "was not started in this browser")
+    await visitor.check_rejected(response, "was not started in this browser")
     assert visitor.provider.token_requests == []
 
 
@@ -32,7 +34,7 @@ async def test_attempt_counts_once(visitor: Visitor) -> None:
     back = await visitor.start_sign_in()
     await visitor.open_callback(**back)
     visitor.http.cookies.delete("session")
-    visitor.check_rejected(await visitor.open_callback(**back), "was already completed")
+    await visitor.check_rejected(await visitor.open_callback(**back), "was already completed")
 
 
 async def test_attempt_expires_after_ten_minutes(
@@ -48,7 +50,7 @@ async def test_attempt_expires_after_ten_minutes(
             response = await visitor.open_callback(**back)
         assert response.is_redirect is passes
         visitor.http.cookies.clear()
-    visitor.check_rejected(response, "ten minutes")
+    await visitor.check_rejected(response, "ten minutes")
 
 
 def clock(at: datetime) -> SimpleNamespace:
@@ -59,7 +61,7 @@ async def test_cookie_of_an_attempt_is_not_a_session(visitor: Visitor) -> None:
     await visitor.start_sign_in()
     [value] = visitor.http.cookies.values()
     visitor.set_session_cookie(value)
-    assert visitor.session is None
+    assert await visitor.session() is None
 
 
 async def test_two_tabs_sign_in_at_the_same_time(visitor: Visitor) -> None:
@@ -115,7 +117,7 @@ async def test_error_of_the_provider_shows_a_plain_page(
     response = await visitor.open_callback(
         state=back["state"], error=error, error_description="call 555"
     )
-    visitor.check_rejected(response, reason, status)
+    await visitor.check_rejected(response, reason, status)
     assert "555" not in response.text
     assert "<script" not in response.text
 
@@ -123,7 +125,7 @@ async def test_error_of_the_provider_shows_a_plain_page(
 async def test_response_from_another_issuer_is_rejected(visitor: Visitor) -> None:
     back = await visitor.start_sign_in()
     response = await visitor.open_callback(**back, iss="https://evil.example")
-    visitor.check_rejected(response, "could not verify")
+    await visitor.check_rejected(response, "could not verify")
     assert visitor.provider.token_requests == []
     assert (
         await visitor.open_callback(**await visitor.start_sign_in(), iss=visitor.provider.url)

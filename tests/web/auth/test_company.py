@@ -17,7 +17,7 @@ async def visitor(new_visitor: NewVisitor, request: pytest.FixtureRequest) -> Vi
 
 
 async def send_company(visitor: Visitor, company: str, **changes: str) -> httpx.Response:
-    csrf = visitor.open_session.csrf
+    csrf = (await visitor.open_session()).csrf
     form = {"csrf": csrf, "company": company, "next": "/requests/new"} | changes
     return await visitor.http.post("/sign-in/company", data=form)
 
@@ -29,19 +29,21 @@ async def test_company_is_asked_for_once(visitor: Visitor) -> None:
     assert page.status_code == 200
     assert "Which company are you with?" in page.text
     assert 'name="next" value="/requests/new"' in page.text
-    csrf, until = visitor.open_session.csrf, visitor.open_session.until
+    session = await visitor.open_session()
 
     done = await send_company(visitor, "  Partner   & Söhne ")
     assert (done.status_code, done.headers["location"]) == (303, "/requests/new")
-    assert visitor.partner.requester == Requester(
+    assert (await visitor.partner()).requester == Requester(
         email="pat@partner.example", name="Pat Lee", company="Partner & Söhne"
     )
     # The session stays the same and does not last longer.
-    assert (visitor.open_session.csrf, visitor.open_session.until) == (csrf, until)
+    continued = await visitor.open_session()
+    assert (continued.id, continued.csrf) == (session.id, session.csrf)
+    assert continued.began_at == session.began_at
 
     visitor.http.cookies.clear()
     assert (await visitor.sign_in("/requests")).headers["location"] == "/requests"
-    assert visitor.partner.company == "Partner & Söhne"
+    assert (await visitor.partner()).company == "Partner & Söhne"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ async def test_invalid_company_is_kept_in_the_form(
     assert 'name="next" value="/requests/new"' in response.text
     if company.startswith("x"):
         assert f'value="{company}"' in response.text
-    assert visitor.partner.company == ""
+    assert (await visitor.partner()).company == ""
 
 
 async def test_first_company_stays(visitor: Visitor) -> None:
@@ -72,25 +74,25 @@ async def test_first_company_stays(visitor: Visitor) -> None:
     cookie = visitor.http.cookies["session"]
     await send_company(visitor, "First Ltd")
     assert (await send_company(visitor, "Second Ltd")).headers["location"] == "/requests/new"
-    assert visitor.partner.company == "First Ltd"
+    assert (await visitor.partner()).company == "First Ltd"
     visitor.set_session_cookie(cookie)  # another tab, which has the old cookie
     await send_company(visitor, "Third Ltd")
-    assert visitor.partner.company == "First Ltd"
+    assert (await visitor.partner()).company == "First Ltd"
 
 
 async def test_company_of_the_provider_cannot_be_changed(visitor: Visitor) -> None:
     visitor.provider.person["company"] = "Partner Ltd"
     await visitor.sign_in()
     assert (await send_company(visitor, "Another Ltd")).headers["location"] == "/requests/new"
-    assert visitor.partner.company == "Partner Ltd"
-    subject = visitor.partner.subject
+    assert (await visitor.partner()).company == "Partner Ltd"
+    subject = (await visitor.partner()).subject
     assert await visitor.site.store.partners.company_of(visitor.provider.url, subject) is None
 
 
 async def test_company_is_kept_per_provider_and_person(visitor: Visitor) -> None:
     await visitor.sign_in()
     await send_company(visitor, "Partner Ltd")
-    partners, subject = visitor.site.store.partners, visitor.partner.subject
+    partners, subject = visitor.site.store.partners, (await visitor.partner()).subject
     assert await partners.company_of(visitor.provider.url, subject) == "Partner Ltd"
     assert await partners.company_of("https://other.example", subject) is None
     assert await partners.company_of(visitor.provider.url, "another") is None
@@ -99,7 +101,7 @@ async def test_company_is_kept_per_provider_and_person(visitor: Visitor) -> None
 async def test_form_without_the_csrf_token_is_rejected(visitor: Visitor) -> None:
     await visitor.sign_in()
     assert (await send_company(visitor, "Evil Ltd", csrf="x")).status_code == 403
-    assert visitor.partner.company == ""
+    assert (await visitor.partner()).company == ""
 
 
 async def test_form_never_redirects_to_another_site(visitor: Visitor) -> None:

@@ -42,7 +42,7 @@ async def company(visitor: Visitor) -> httpx.Response:
 
 async def company_with_error(visitor: Visitor) -> httpx.Response:
     await company(visitor)
-    form = {"csrf": visitor.open_session.csrf, "company": "<Partner>"}
+    form = {"csrf": (await visitor.open_session()).csrf, "company": "<Partner>"}
     return await visitor.http.post("/sign-in/company", data=form)
 
 
@@ -53,7 +53,7 @@ async def provider_down(visitor: Visitor) -> httpx.Response:
 
 async def signed_out(visitor: Visitor) -> httpx.Response:
     await visitor.sign_in()
-    return await visitor.http.post("/sign-out", data={"csrf": visitor.open_session.csrf})
+    return await visitor.http.post("/sign-out", data={"csrf": (await visitor.open_session()).csrf})
 
 
 async def signed_out_only_here(visitor: Visitor) -> httpx.Response:
@@ -61,6 +61,35 @@ async def signed_out_only_here(visitor: Visitor) -> httpx.Response:
     return await signed_out(visitor)
 
 
+async def sessions(visitor: Visitor, **claims: Any) -> None:
+    """Sign in at three browsers, here last."""
+    visitor.provider.token_changes |= claims
+    for system, browser in BROWSERS:
+        visitor.http.cookies.clear()
+        agent = f"Mozilla/5.0 ({system}) AppleWebKit/537.36 {browser}"
+        visitor.http.headers["User-Agent"] = agent
+        await visitor.sign_in()
+
+
+async def own_sessions(visitor: Visitor) -> httpx.Response:
+    await sessions(visitor, sub="often-signed-in")
+    return await visitor.http.get("/sessions")
+
+
+async def sessions_of_a_person(visitor: Visitor) -> httpx.Response:
+    await sessions(visitor, sub="a-person", email="a-person@partner.example")
+    visitor.http.cookies.clear()
+    operator = {"sub": "an-operator", "name": "Oda Ray", "email": "oda@service.example"}
+    visitor.provider.token_changes |= operator | {"roles": ["smart-accounts-operator"]}
+    await visitor.sign_in()
+    return await visitor.http.get("/sessions?email=a-person@partner.example")
+
+
+BROWSERS = [
+    ("Windows NT 10.0; Win64; x64", "Chrome/130.0.0.0 Safari/537.36 Edg/130.0.0.0"),
+    ("iPhone; CPU iPhone OS 18_0 like Mac OS X", "Version/18.0 Mobile/15E148 Safari/604.1"),
+    ("X11; Linux x86_64; rv:130.0", "Gecko/20100101 Firefox/130.0"),
+]
 NOT_SIGNED_IN = "You are not signed in"
 PAGES: dict[str, tuple[int, str, Open]] = {
     "start": (200, "Smart Account requests", lambda visitor: visitor.http.get("/")),
@@ -75,6 +104,8 @@ PAGES: dict[str, tuple[int, str, Open]] = {
     "provider-down": (503, "Sign-in is not available right now", provider_down),
     "signed-out": (200, "You are signed out", signed_out),
     "signed-out-only-here": (200, "You are signed out", signed_out_only_here),
+    "sessions": (200, "Where you are signed in", own_sessions),
+    "sessions-of-a-person": (200, "Where a person is signed in", sessions_of_a_person),
     "session-ended": (
         401,
         "You are no longer signed in",

@@ -33,7 +33,7 @@ async def test_id_token_with_wrong_claims_is_rejected(
     visitor: Visitor, claims: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     visitor.provider.token_changes |= claims
-    visitor.check_rejected(await visitor.sign_in(), "could not verify")
+    await visitor.check_rejected(await visitor.sign_in(), "could not verify")
     assert "sign-in failed: token" in caplog.text
     assert "pat@" not in caplog.text
 
@@ -97,7 +97,7 @@ async def test_id_token_without_the_providers_signature_is_rejected(
     visitor: Visitor, forge: Callable[[FakeProvider], None]
 ) -> None:
     forge(visitor.provider)
-    visitor.check_rejected(await visitor.sign_in(), "could not verify")
+    await visitor.check_rejected(await visitor.sign_in(), "could not verify")
 
 
 async def test_provider_may_change_its_keys(visitor: Visitor) -> None:

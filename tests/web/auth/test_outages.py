@@ -88,7 +88,7 @@ async def test_invalid_response_of_an_endpoint(
 @pytest.mark.parametrize("keys", [{}, {"keys": []}, {"keys": 5}, {"keys": [{"kty": "RSA"}]}])
 async def test_invalid_keys(visitor: Visitor, keys: dict[str, object]) -> None:
     visitor.provider.responses["/jwks"] = JSONResponse(keys)
-    visitor.check_rejected(await visitor.sign_in(), "could not verify")
+    await visitor.check_rejected(await visitor.sign_in(), "could not verify")
 
 
 async def test_configuration_of_another_issuer_is_rejected(

@@ -30,7 +30,7 @@ async def scene(new_visitor: NewVisitor) -> Scene:
         customer_email=f"ada@{domain}",
     )
     scene = Scene(visitor, domain, token)
-    scene.sign_in()
+    await scene.sign_in()
     return scene
 
 
@@ -171,7 +171,7 @@ async def test_values_from_outside_neither_forge_a_line_nor_get_into_one(
     scene: Scene, lines: Callable[[], list[str]]
 ) -> None:
     http, quoted = scene.site.http, quote(HOSTILE)
-    scene.sign_in(subject=HOSTILE, name="Eve Evil", company="Evil Ltd")
+    await scene.sign_in(subject=HOSTILE, name="Eve Evil", company="Evil Ltd")
     for path in (
         f"/requests/{quoted}?run={quoted}",
         f"/requests/smart-account-{quoted}",

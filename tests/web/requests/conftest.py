@@ -15,7 +15,7 @@ from smart_accounts.web.http.server import Server
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.keys import KEY
 from tests.support.partner_site import PartnerSite
-from tests.support.partners import PAT
+from tests.support.partners import ISSUER, PAT
 from tests.support.web_settings import ORGANISATION, web_settings
 
 TEMPORAL_UI = "https://temporal.example/namespaces/ours"
@@ -28,12 +28,12 @@ async def partner_site(
     """A test may set the public URL as the fixture's parameter."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = getattr(request, "param", f"http://127.0.0.1:{listener.getsockname()[1]}")
-    settings = web_settings(url, **ORGANISATION, temporal_ui_url=TEMPORAL_UI)
+    settings = web_settings(url, **ORGANISATION, temporal_ui_url=TEMPORAL_UI, oidc_issuer=ISSUER)
     temporal = FakeTemporal()
     app = create_app(store, temporal, LinkTokens([KEY]), settings)
     with listener:
         site = PartnerSite(app, store, temporal, url, listener)
-        site.sign_in(PAT)
+        await site.sign_in(PAT)
         transport = httpx.ASGITransport(site.app_with_cookie, raise_app_exceptions=False)
         # Not the public address, because no link may be built from the Host header.
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:

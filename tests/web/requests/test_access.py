@@ -51,7 +51,7 @@ async def test_another_partners_request_looks_like_an_unknown_one(
     if is_stored:
         await partner_site.store_running_requests()
     unknown = (await partner_site.http.get("/requests/smart-account-unknown.example")).text
-    partner_site.sign_in(KIM)
+    await partner_site.sign_in(KIM)
     for path in (
         ACME_PAGE,
         f"{ACME_PAGE}?run={run}",
@@ -87,9 +87,9 @@ async def test_reading_changes_nothing_and_is_not_cached(
 
 async def test_operator_sees_all_requests_with_links_to_temporal(partner_site: PartnerSite) -> None:
     run = await partner_site.add_request(pat_request())
-    partner_site.sign_in(OPERATOR)
+    await partner_site.sign_in(OPERATOR)
     assert "Pat Lee" in visible_text(await partner_site.http.get("/requests"))
     link = f"https://temporal.example/namespaces/ours/workflows/smart-account-acme.example/{run}/"
     assert link in (await partner_site.http.get(ACME_PAGE)).text
-    partner_site.sign_in(PAT)
+    await partner_site.sign_in(PAT)
     assert "temporal.example" not in (await partner_site.http.get(ACME_PAGE)).text

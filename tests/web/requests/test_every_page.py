@@ -128,7 +128,7 @@ async def request_list(page: Page, site: PartnerSite) -> None:
 
 async def all_requests(page: Page, site: PartnerSite) -> None:
     await add_many_requests(site)
-    site.sign_in(OPERATOR)
+    await site.sign_in(OPERATOR)
     await page.goto(f"{site.url}/requests?page=2")
 
 
@@ -179,7 +179,7 @@ async def pending(page: Page, site: PartnerSite) -> None:
 
 async def operator_page(page: Page, site: PartnerSite) -> None:
     await add_old_request(site)
-    site.sign_in(OPERATOR)
+    await site.sign_in(OPERATOR)
     await page.goto(f"{site.url}/requests/smart-account-acme.example")
 
 
@@ -242,7 +242,7 @@ async def in_review(page: Page, site: PartnerSite) -> None:
 async def operators_review(page: Page, site: PartnerSite) -> None:
     await site.add_request(pat_request(), needs_attention=(OTHER_DOMAIN,), is_approved=False)
     await site.store.requests.note_contested("acme.example", "kim@reseller.example", NOW)
-    site.sign_in(OPERATOR)
+    await site.sign_in(OPERATOR)
     await page.goto(f"{site.url}/requests/smart-account-acme.example")
     await page.get_by_text("Reject the request").first.click()
     await press(page, "Reject the request")
@@ -256,7 +256,7 @@ async def review_queue(page: Page, site: PartnerSite) -> None:
             needs_attention=(OTHER_DOMAIN,),
             is_approved=False,
         )
-    site.sign_in(OPERATOR)
+    await site.sign_in(OPERATOR)
     await page.goto(f"{site.url}/requests")
 
 

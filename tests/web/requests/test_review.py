@@ -4,7 +4,7 @@ import pytest
 
 from smart_accounts.contract.messages import Role, Status
 from smart_accounts.errors import Rejected
-from smart_accounts.web.auth.session import Partner
+from smart_accounts.store.sessions import Partner
 from tests.support.page_content import visible_text
 from tests.support.partner_site import ACME_PAGE, PartnerSite, pat_request
 from tests.support.partners import KIM, OPERATOR
@@ -24,7 +24,7 @@ async def add_odd_request(site: PartnerSite) -> str:
 @pytest.mark.parametrize("action", REVIEWS)
 async def test_operator_reviews_a_request(partner_site: PartnerSite, action: str) -> None:
     run = await add_odd_request(partner_site)
-    partner_site.sign_in(OPERATOR)
+    await partner_site.sign_in(OPERATOR)
     form, reason, message = REVIEWS[action]
     response = await partner_site.post(f"{ACME_PAGE}/{action}?run={run}", **form)
     assert (response.status_code, response.headers["location"]) == (303, f"{ACME_PAGE}?run={run}")
@@ -37,9 +37,9 @@ async def test_only_another_operator_reviews(partner_site: PartnerSite, action: 
     await add_odd_request(partner_site)
     form, _, _ = REVIEWS[action]
     assert (await partner_site.post(f"{ACME_PAGE}/{action}", **form)).status_code == 403
-    partner_site.sign_in(KIM)
+    await partner_site.sign_in(KIM)
     assert (await partner_site.post(f"{ACME_PAGE}/{action}", **form)).status_code == 404
-    partner_site.sign_in(OPERATOR)
+    await partner_site.sign_in(OPERATOR)
     own = pat_request("own.example", requester=OPERATOR.requester)
     await partner_site.add_request(own, needs_attention=ODD, is_approved=False)
     path = f"/requests/smart-account-own.example/{action}"
@@ -49,7 +49,7 @@ async def test_only_another_operator_reviews(partner_site: PartnerSite, action: 
 
 async def test_rejection_needs_a_reason(partner_site: PartnerSite) -> None:
     await add_odd_request(partner_site)
-    partner_site.sign_in(OPERATOR)
+    await partner_site.sign_in(OPERATOR)
     response = await partner_site.post(f"{ACME_PAGE}/reject", reason=" ")
     assert response.status_code == 422
     assert "The reason is required to reject." in visible_text(response)
@@ -58,7 +58,7 @@ async def test_rejection_needs_a_reason(partner_site: PartnerSite) -> None:
 
 async def test_other_decision_is_told_what_was_decided(partner_site: PartnerSite) -> None:
     await add_odd_request(partner_site)
-    partner_site.sign_in(OPERATOR)
+    await partner_site.sign_in(OPERATOR)
     partner_site.temporal.error = Rejected("Too late: an operator has already rejected it.")
     response = await partner_site.post(f"{ACME_PAGE}/approve")
     assert response.status_code == 409
@@ -80,7 +80,7 @@ async def test_queue_shows_how_many_wait(partner_site: PartnerSite) -> None:
     await partner_site.add_request(pat_request("usual.example"))
     waiting = "1 request waits for your review"
     assert waiting not in visible_text(await partner_site.http.get("/requests"))
-    partner_site.sign_in(OPERATOR)
+    await partner_site.sign_in(OPERATOR)
     assert waiting in visible_text(await partner_site.http.get("/requests"))
     queue = visible_text(await partner_site.http.get("/requests?status=in_review"))
     assert "acme.example" in queue
@@ -90,11 +90,11 @@ async def test_queue_shows_how_many_wait(partner_site: PartnerSite) -> None:
 async def test_only_operators_see_reports_and_contests(partner_site: PartnerSite) -> None:
     await add_odd_request(partner_site)
     await partner_site.temporal.start(pat_request(), key="pat")
-    partner_site.sign_in(KIM)
+    await partner_site.sign_in(KIM)
     form = {"account_name": "Acme", "customer_email": "ada@acme.example", "form_id": "x"}
     response = await partner_site.post("/requests", **form)
     assert response.status_code == 409
-    partner_site.sign_in(OPERATOR)
+    await partner_site.sign_in(OPERATOR)
     assert "Contested" in visible_text(await partner_site.http.get(ACME_PAGE))
     assert "Contested" in visible_text(await partner_site.http.get("/requests"))
 
@@ -105,7 +105,7 @@ async def test_actions_name_who_acts(
 ) -> None:
     await partner_site.add_request(pat_request())
     if partner:
-        partner_site.sign_in(partner)
+        await partner_site.sign_in(partner)
     for action, form in (
         ("resend", {}),
         ("replace-approver", {"customer_email": "cy@acme.example"}),

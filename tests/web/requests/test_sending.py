@@ -109,7 +109,7 @@ async def test_taken_domain_shows_what_to_do(partner_site: PartnerSite) -> None:
         assert words in visible_text(response)
     assert f"{ACME_PAGE}?run={run}" in response.text
     assert 'value="ada@acme.example"' in response.text
-    partner_site.sign_in(KIM)
+    await partner_site.sign_in(KIM)
     response = await partner_site.post("/requests", **FORM)
     assert response.status_code == 409
     assert "yourself" not in visible_text(response)

@@ -1,0 +1,72 @@
+"""Where a person is signed in, and signing out there. Operators may do this for a person."""
+
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, HTTPException, Response
+from fastapi.responses import RedirectResponse
+
+from smart_accounts.text import one_line
+from smart_accounts.web.auth.sign_in import ProviderInUse, signed_out_page
+from smart_accounts.web.dependencies import OpenSession, Page, SessionForm, Web
+
+MAX_EMAIL = 254
+
+router = APIRouter(prefix="/sessions", include_in_schema=False)
+
+
+@router.api_route("", methods=["GET", "HEAD"])
+async def list_sessions(session: OpenSession, page: Page, web: Web, email: str = "") -> Response:
+    """Show the person's own sessions, or to an operator those of ``email``."""
+    email = _searched(session, email)
+    found = (
+        await web.sessions.of_email(email)
+        if email
+        else await web.sessions.of_person(session.partner)
+    )
+    return page("sessions", sessions=found, current=session, email=email, browser=browser_name)
+
+
+@router.post("/end-all")
+async def end_all(
+    provider: ProviderInUse, session: OpenSession, form: SessionForm, web: Web
+) -> Response:
+    """Sign the person out everywhere, or for an operator the people with this email address."""
+    if email := _searched(session, form.get("email", "")):
+        await web.sessions.end_of_email(email)
+        return _redirect_to_list(web, email)
+    response = await signed_out_page(provider, web)
+    await web.sessions.sign_out_everywhere(response, session)
+    return response
+
+
+@router.post("/{session_id}/end")
+async def end(session_id: str, session: OpenSession, form: SessionForm, web: Web) -> Response:
+    if not await web.sessions.end(session_id, by=session.partner):
+        raise HTTPException(404)
+    return _redirect_to_list(web, _searched(session, form.get("email", "")))
+
+
+def _searched(session: OpenSession, email: str) -> str:
+    """Return the email address whose sessions an operator asks for, otherwise an empty text."""
+    return one_line(email[:MAX_EMAIL]) if session.partner.is_operator else ""
+
+
+def _redirect_to_list(web: Web, email: str) -> Response:
+    query = f"?{urlencode({'email': email})}" if email else ""
+    return RedirectResponse(f"{web.pages.root}/sessions{query}", 303)
+
+
+_BROWSERS = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome"}
+_BROWSERS |= {"CriOS": "Chrome", "FxiOS": "Firefox", "Safari": "Safari"}
+_SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "Windows": "Windows"}
+_SYSTEMS |= {"Mac OS X": "Mac", "CrOS": "ChromeOS", "Linux": "Linux"}
+
+
+def browser_name(user_agent: str) -> str:
+    """Return a name that people recognise, such as ``Firefox on Windows``, or the user agent."""
+    # The order counts, because most browsers also name browsers that they resemble.
+    browser = next((name for word, name in _BROWSERS.items() if f"{word}/" in user_agent), None)
+    system = next((name for word, name in _SYSTEMS.items() if word in user_agent), None)
+    if browser and system:
+        return f"{browser} on {system}"
+    return user_agent or "Unknown"
