@@ -26,7 +26,12 @@ from smart_accounts.web.auth.cookies import Cookies, SignedCookies
 from smart_accounts.web.auth.issuer import ProviderDown
 from smart_accounts.web.auth.login_attempt import LoginAttempts
 from smart_accounts.web.auth.provider import Provider
-from smart_accounts.web.auth.session import CompanyMissing, NotSignedIn, Sessions
+from smart_accounts.web.auth.session import (
+    CompanyMissing,
+    NotSignedIn,
+    Sessions,
+    listens_for_events,
+)
 from smart_accounts.web.dependencies import CurrentSession, Page, Services, Web
 from smart_accounts.web.http.origins import company_path, sign_in_path
 from smart_accounts.web.http.problem import problem
@@ -161,7 +166,8 @@ def _add_sign_in_pages(app: FastAPI, services: Services) -> None:
 
     @app.exception_handler(NotSignedIn)
     async def not_signed_in(request: Request, error: NotSignedIn) -> Response:
-        if request.method not in ("GET", "HEAD"):
+        # A script could not follow the redirect, which leads to the identity provider.
+        if listens_for_events(request) or request.method not in ("GET", "HEAD"):
             services.security_log.write(request, Event.SESSION, Outcome.FAILURE)
             return pages("session-expired", 401)
         query = request.url.query

@@ -1,6 +1,7 @@
 """Dependencies of the routes: shared objects, the session, and the request in the path."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,6 +49,8 @@ class Services:
     security_log: SecurityLog
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server shuts down, so that event streams end."""
+    event_streams: Counter[str] = field(default_factory=Counter)
+    """How many event streams each session has open in this process."""
 
 
 async def _services(request: Request) -> Services:

@@ -58,7 +58,11 @@ class Sessions:
         secret = self._cookies.value(request, COOKIE)
         session = await self._stored.find(_id(secret), self._issuer) if secret else None
         now = datetime.now(UTC)
-        if session and now - session.last_used_at >= LAST_USE_INTERVAL and not _is_script(request):
+        if (
+            session
+            and now - session.last_used_at >= LAST_USE_INTERVAL
+            and not listens_for_events(request)
+        ):
             with suppress(Unavailable):  # a database that can only be read still shows pages
                 await self._stored.note_use(session.id, now)
         return session
@@ -103,6 +107,6 @@ def _id(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _is_script(request: Request) -> bool:
-    """Return True if an open page asks for changes by itself, without a person."""
+def listens_for_events(request: Request) -> bool:
+    """Return True if a script of an open page asks for changes, without the person."""
     return request.headers.get("accept") == "text/event-stream"

@@ -3,17 +3,23 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import StreamingResponse
 
 from smart_accounts.contract.messages import ActionMessage, RequestStatus, Role, Status
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.web.dependencies import CheckedRequest, SignedIn, VisibleRequest, Web
+from smart_accounts.web.dependencies import (
+    CheckedRequest,
+    OpenSession,
+    SignedIn,
+    VisibleRequest,
+    Web,
+)
 from smart_accounts.web.lookup import actor
-from smart_accounts.web.requests.events import changes
+from smart_accounts.web.requests.events import EventStream, changes
 from smart_accounts.web.requests.templating import RequestPage, starting_page
 from smart_accounts.web.requests.timeline import Snapshot, timeline
 
@@ -105,9 +111,12 @@ async def show(request: VisibleRequest, detail: Detail) -> Response:
 
 
 @router.get("/events")
-async def events(request: CheckedRequest, web: Web, seen: str = "") -> Response:
-    stream = changes(web.store, request.id, seen, web.closing)
-    return StreamingResponse(stream, media_type="text/event-stream")
+async def events(
+    request: CheckedRequest, session: OpenSession, web: Web, seen: str = ""
+) -> Response:
+    is_signed_in = partial(web.sessions.is_open, session)
+    stream = changes(web.store, request.id, seen, web.closing, is_signed_in)
+    return EventStream(stream, session.id, web.event_streams)
 
 
 def done_cookie_path(detail: DetailPage, request: StoredRequest) -> str:

@@ -10,20 +10,26 @@ function listen() {
   stream = new EventSource(status().dataset.events);
   stream.addEventListener("changed", refresh);
   stream.addEventListener("error", () => {
-    // The browser reconnects by itself, unless the response was not an event stream.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 10000);
+    // The browser reconnects by itself, unless the response was not an event stream. Without a
+    // stream, for example because too many pages are open, the page still updates, but later.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(refresh, 10000);
   });
 }
 
 async function refresh() {
   stream.close();
   try {
-    const response = await fetch(status().dataset.page);
-    if (!response.ok || response.redirected) throw new Error(response.status);
+    // The redirect to the sign-in leads to another site, which a script may not follow.
+    const response = await fetch(status().dataset.page, { redirect: "manual" });
+    if (response.type === "opaqueredirect") {
+      document.getElementById("live-hint").textContent = "You are no longer signed in. Reload the page to sign in again.";
+      return;
+    }
+    if (!response.ok) throw new Error(response.status);
     show(new DOMParser().parseFromString(await response.text(), "text/html"));
     listen();
   } catch {
-    setTimeout(listen, 10000); // signed out or an outage; the page stays readable
+    setTimeout(listen, 10000); // an outage; the page stays readable
   }
 }
 

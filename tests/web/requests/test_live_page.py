@@ -3,12 +3,15 @@
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
 from playwright.async_api import expect
 
 from smart_accounts.contract.messages import EmailKind, Status
 from smart_accounts.contract.steps import Decision
+from smart_accounts.web.requests import events
 from tests.support.browser import OpenPage
 from tests.support.partner_site import ACME_PAGE, PartnerSite, pat_request
+from tests.support.partners import PAT
 from tests.web.requests.conftest import StartServer
 
 NOW = datetime.now(UTC)
@@ -60,6 +63,38 @@ async def test_page_in_the_background_does_not_listen_for_events(
             "window.inBackground = false; document.dispatchEvent(new Event('visibilitychange'))"
         )
         await expect(page.get_by_text("Activation email sent", exact=True)).to_be_visible()
+
+
+async def test_page_without_a_stream_still_updates(
+    served_partner_site: PartnerSite, new_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "STREAMS_PER_SESSION", 0)
+    run = await served_partner_site.add_request(pat_request())
+    async with new_page() as page:
+        await page.clock.install()
+        async with page.expect_response(lambda response: "/events" in response.url) as refused:
+            await page.goto(f"{served_partner_site.url}{ACME_PAGE}")
+        assert (await refused.value).status == 429
+        await served_partner_site.record_email(run, EmailKind.ACTIVATION)
+        await page.clock.run_for(10_000)
+        await expect(page.get_by_text("Activation email sent", exact=True)).to_be_visible()
+
+
+async def test_page_says_when_its_session_has_ended(
+    served_partner_site: PartnerSite, new_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(events, "RECONNECT_MILLISECONDS", 10)
+    await served_partner_site.add_request(pat_request())
+    async with new_page() as page:
+        await page.clock.install()
+        async with page.expect_response(lambda response: "/events" in response.url):
+            await page.goto(f"{served_partner_site.url}{ACME_PAGE}")
+        is_refused = page.expect_response(lambda response: response.status == 401)
+        async with is_refused:
+            await served_partner_site.store.sessions.end_of_person(PAT)
+        await page.clock.run_for(10_000)
+        await expect(page.get_by_text("You are no longer signed in.")).to_be_visible()
 
 
 async def test_link_updates_the_page_without_scripts(
