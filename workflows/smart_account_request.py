@@ -33,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import account_steps, search_attributes
     from workflows.current_details import current_details, next_step
     from workflows.emails import activation_email, closing_emails, opening_emails, reminders
-    from workflows.input_checks import check_workflow_id, idempotency_key, with_approver
+    from workflows.input_checks import check_workflow_id, memo_fields, with_approver
     from workflows.links import Links, action_refused
     from workflows.mailing import HAND_OVER_AFTER, Mailing
     from workflows.remaining_emails import hand_over
@@ -174,7 +174,7 @@ class SmartAccountRequestWorkflow:
                 request=self._request,
                 requested_at=self._requested_at,
                 deadline=self._deadline,
-                idempotency_key=idempotency_key(),
+                **memo_fields(),
             )
         )
         if checked.invalid:

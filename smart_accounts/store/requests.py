@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from smart_accounts.contract.identity import identity_of
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.steps import Decision, IssueLink, OpenRequest, RecordDecision
 from smart_accounts.store import tables
@@ -20,6 +21,7 @@ from smart_accounts.store.limits import (
     lock_people,
     reason_to_reject,
 )
+from smart_accounts.store.partners import company_is_stated
 from smart_accounts.store.records import StoredRequest, stored_request
 
 APPROVER = "approver and administrator"
@@ -57,11 +59,15 @@ class Requests:
             await lock_people(connection, new.request)
             await _withdraw_terminated(connection, new)
             rejected = await reason_to_reject(connection, new.request, new.requested_at, limits)
+            owner = identity_of(new.requester_issuer, new.requester_subject)
+            company = new.request.requester.company
             record = StoredRequest.new(
                 new.request_id,
                 new.request,
                 new.requested_at,
                 status=Status.REJECTED if rejected else Status.PENDING,
+                owner=owner,
+                company_is_stated=await company_is_stated(connection, owner, company),
                 needs_attention=needs_attention,
                 reason=rejected,
             )

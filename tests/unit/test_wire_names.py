@@ -39,7 +39,8 @@ FIELDS = {
     messages.RequestResult: "status reason",
     steps.Email: "kind to number",
     steps.Bounce: "email answer",
-    steps.OpenRequest: "request_id request requested_at deadline idempotency_key",
+    steps.OpenRequest: "request_id request requested_at deadline idempotency_key"
+    " requester_issuer requester_subject",
     steps.Checked: "refused invalid needs_attention",
     steps.IssueLink: "request_id request ordinal at",
     steps.Decision: "status at by reason",
@@ -63,6 +64,7 @@ SETTINGS = (
     " SMTP_PASSWORD SMTP_TLS MAIL_FROM BOUNCE_DOMAIN MAX_OPEN_PER_CUSTOMER"
     " MAX_STARTS_PER_REQUESTER_PER_HOUR ORGANISATION_NAME SUPPORT_URL OIDC_ISSUER OIDC_CLIENT_ID"
     " OIDC_CLIENT_SECRET OIDC_AUDIENCE OIDC_COMPANY_CLAIM OIDC_OPERATOR_CLAIM OIDC_OPERATOR_ROLE"
+    " OIDC_TRUST_EMAIL"
     " TEMPORAL_UI_URL METRICS_ADDRESS WEB_HOST WEB_PORT"
 )
 
@@ -92,6 +94,8 @@ def test_temporal_names() -> None:
         "SmartAccountDeadline": "Datetime",
     }
     assert names.IDEMPOTENCY_KEY == "idempotency_key"
+    assert names.REQUESTER_ISSUER == "requester_issuer"
+    assert names.REQUESTER_SUBJECT == "requester_subject"
     assert (names.INVALID_REQUEST, names.ACTION_REFUSED) == ("InvalidRequest", "ActionRefused")
 
 

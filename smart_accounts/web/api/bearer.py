@@ -10,7 +10,7 @@ from smart_accounts.web.auth.claims import partner_from
 from smart_accounts.web.auth.issuer import InvalidToken, Issuer, UnknownKey, verified_claims
 from smart_accounts.web.auth.login_attempt import SignInFailed
 from smart_accounts.web.auth.session import Partner
-from smart_accounts.web.dependencies import Web
+from smart_accounts.web.dependencies import Audit, Web
 
 # Never "none", and no HS256, which would take the public key as its secret.
 ALGORITHMS = ("RS256", "PS256", "ES256")
@@ -29,7 +29,7 @@ _scheme = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
 
 
-async def _caller(credentials: Credentials, web: Web) -> Partner:
+async def _caller(credentials: Credentials, web: Web, audit: Audit) -> Partner:
     """Return the partner whose token the call carries.
 
     Raises:
@@ -50,13 +50,16 @@ async def _caller(credentials: Credentials, web: Web) -> Partner:
         partner = partner_from(claims, web.settings)
     except SignInFailed as failed:
         raise _error(403, f"The token names no requester: {failed}.") from None
-    if partner.company:
-        return partner
-    company = await web.store.partners.company_of(issuer.url, partner.subject)
-    if company is None:
-        detail = "The token names no company. Sign in on the website once and enter your company."
-        raise _error(403, detail)
-    return replace(partner, company=company)
+    if not partner.company:
+        company = await web.store.partners.company_of(issuer.url, partner.subject)
+        if company is None:
+            detail = (
+                "The token names no company. Sign in on the website once and enter your company."
+            )
+            raise _error(403, detail)
+        partner = replace(partner, company=company)
+    await audit.adopt_requests(partner)
+    return partner
 
 
 Caller = Annotated[Partner, Depends(_caller)]

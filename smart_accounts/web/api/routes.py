@@ -16,6 +16,7 @@ from smart_accounts.contract import messages
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.errors import NotFound, Rejected, Unavailable
+from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.api import responses
 from smart_accounts.web.api.bearer import Caller
@@ -32,7 +33,7 @@ from smart_accounts.web.api.models import (
     Withdrawal,
 )
 from smart_accounts.web.auth.session import Partner
-from smart_accounts.web.dependencies import Services, Web
+from smart_accounts.web.dependencies import Audit, Services, Web
 from smart_accounts.web.lookup import find_request, requester_filter
 
 START_SECONDS = 1.8  # so that the response comes within two seconds while Temporal is down
@@ -65,6 +66,7 @@ class RequestLookup:
     workflow_id: WorkflowId
     query: Annotated[RunQuery, Query()]
     web: Web
+    audit: Audit
 
     async def find(self) -> StoredRequest:
         return await find_request(
@@ -88,7 +90,7 @@ router = APIRouter(
 
 @router.post("", summary="Create a request", responses=responses.CREATE, status_code=201)
 async def create_request(
-    new: NewRequest, partner: Caller, response: Response, web: Web, key: Key = None
+    new: NewRequest, partner: Caller, response: Response, web: Web, audit: Audit, key: Key = None
 ) -> RequestDetail:
     """Create a request without waiting for the system checks.
 
@@ -101,14 +103,20 @@ async def create_request(
     request = _full_request(partner, new)
     try:
         async with asyncio.timeout(START_SECONDS):
-            started = await web.submission.send(request, key or secrets.token_urlsafe())
+            key = key or secrets.token_urlsafe()
+            started = await web.submission.send(request, key, partner.identity)
+            await audit.record(Action.SEND, partner, started.request_id)
             stored = await web.store.requests.find(started.request_id)
     except TimeoutError:
         raise Unavailable(
             "No response yet. The request may still be created. Send it again with the same key."
         ) from None
     stored = stored or StoredRequest.new(
-        started.request_id, request, started.requested_at, status=Status.REQUESTED
+        started.request_id,
+        request,
+        started.requested_at,
+        status=Status.REQUESTED,
+        owner=partner.identity,
     )
     location = f"{_path(web)}/{stored.workflow_id}?run={stored.id}"
     response.headers["Location"] = location
@@ -124,7 +132,7 @@ async def list_requests(
     A new request appears once its system checks have run.
     """
     found = await web.store.listing.page(
-        requester_email=requester_filter(partner),
+        owner=requester_filter(partner),
         status=query.status,
         search=query.search,
         offset=query.offset,
@@ -156,7 +164,8 @@ async def get_request(lookup: Lookup, web: Web) -> RequestDetail:
 async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
     """Send the customer a new activation email. The previous link no longer works."""
     request = await _find_open(lookup)
-    return await _result(request, web.client.resend(request.workflow_id, run_id=request.id))
+    action = web.client.resend(request.workflow_id, run_id=request.id)
+    return await _result(lookup, request, Action.RESEND, action)
 
 
 @router.post(
@@ -166,7 +175,7 @@ async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> Action
     """Ask another person at the customer instead. The deadline does not change."""
     request = await _find_open(lookup)
     action = web.client.replace_approver(request.workflow_id, new, run_id=request.id)
-    return await _result(request, action)
+    return await _result(lookup, request, Action.REPLACE_APPROVER, action)
 
 
 @router.post("/{workflow_id}/withdraw", summary="Withdraw a request", responses=responses.ACT)
@@ -178,9 +187,8 @@ async def withdraw_request(
     """Withdraw the request. The customer is told, but not the reason."""
     request = await _find_open(lookup)
     given = withdrawal or Withdrawal()
-    return await _result(
-        request, web.client.withdraw(request.workflow_id, given, run_id=request.id)
-    )
+    action = web.client.withdraw(request.workflow_id, given, run_id=request.id)
+    return await _result(lookup, request, Action.WITHDRAW, action)
 
 
 def _path(web: Services) -> str:
@@ -201,11 +209,18 @@ async def _find_open(lookup: RequestLookup) -> StoredRequest:
     return request
 
 
-async def _result(request: StoredRequest, action: Awaitable[messages.ActionResult]) -> ActionResult:
+async def _result(
+    lookup: RequestLookup,
+    request: StoredRequest,
+    name: Action,
+    action: Awaitable[messages.ActionResult],
+) -> ActionResult:
     try:
-        return ActionResult.of(request, await action)
+        result = await action
     except NotFound:
         raise Rejected("Too late: the request has ended.") from None
+    await lookup.audit.record(name, lookup.partner, request.id)
+    return ActionResult.of(request, result)
 
 
 def _full_request(partner: Partner, new: NewRequest) -> SmartAccountRequest:

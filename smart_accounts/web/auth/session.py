@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from fastapi import Request, Response
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Requester
 from smart_accounts.web.auth.cookies import SignedCookies
 
@@ -20,7 +21,8 @@ class Partner:
 
     ``issuer`` and ``subject`` together identify the person: the identity provider and its id of
     the person. The other fields may change. ``company`` is empty if the provider does not name it
-    and the person has not entered it yet.
+    and the person has not entered it yet. ``email_verified`` is False if we only trust the
+    provider's address.
     """
 
     issuer: str
@@ -29,6 +31,11 @@ class Partner:
     name: str
     company: str
     is_operator: bool = False
+    email_verified: bool = True
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.issuer, self.subject)
 
     @property
     def requester(self) -> Requester:
