@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from smart_accounts.contract.field_errors import BadInput, field_errors
 from smart_accounts.contract.messages import ActionResult, NewApprover, Withdrawal
 from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
+from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import CheckedRequest, SessionForm, SignedIn
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
@@ -62,6 +63,7 @@ async def _act(
 ) -> Response:
     try:
         await action
+        await detail.audit.record(Action(name), detail.partner, request.id)
     except (Rejected, BadInput, Unavailable) as error:
         return await _show_problem(detail, request, name, error)
     web = detail.web

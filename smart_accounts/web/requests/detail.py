@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from smart_accounts.contract.messages import ActionMessage, RequestStatus, Status
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.web.dependencies import CheckedRequest, SignedIn, VisibleRequest, Web
+from smart_accounts.web.dependencies import Audit, CheckedRequest, SignedIn, VisibleRequest, Web
 from smart_accounts.web.requests.events import changes
 from smart_accounts.web.requests.templating import RequestPage, starting_page
 from smart_accounts.web.requests.timeline import Snapshot, timeline
@@ -36,6 +36,7 @@ class DetailPage:
     web: Web
     partner: SignedIn
     page: RequestPage
+    audit: Audit
     http_request: Request
 
     async def show(
@@ -67,6 +68,7 @@ class DetailPage:
             problem=problem,
             typed=getattr(self.http_request.state, "form", {}),
             web_ui=self._web_ui(request) if self.partner.is_operator else None,
+            audit_trail=snapshot.audit_trail if self.partner.is_operator else (),
         )
 
     async def _workflow_status(self, request: StoredRequest) -> RequestStatus | None:
