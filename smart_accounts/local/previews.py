@@ -69,6 +69,7 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
             StoredRequest.new("preview", _REQUEST, requested_at, status=status, reason=reason),
             decided_at=now if status.is_final else None,
             decided_by="customer" if status is Status.ACTIVE else None,
+            company_is_stated=False,
         )
         bounced = EmailStatus(
             kind=EmailKind.REMINDER,
