@@ -71,6 +71,7 @@ class Settings(RuleSettings):
     oidc_client_secret: SecretStr | None = None
     oidc_audience: str | None = None
     oidc_company_claim: Annotated[str, Field(min_length=1)] = "company"
+    oidc_trust_email: bool = False
     oidc_operator_claim: Annotated[str, Field(min_length=1)] = "roles"
     oidc_operator_role: Annotated[str, Field(min_length=1)] = "smart-accounts-operator"
     temporal_ui_url: AnyHttpUrl | None = None

@@ -1,13 +1,22 @@
 """Checks of what a client gives a request: its workflow id, its memo and a new approver."""
 
+from typing import TypedDict
+
 from pydantic import ValidationError
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.field_errors import FieldError, field_errors
     from smart_accounts.contract.fields import rules_of_open_requests
+    from smart_accounts.contract.identity import identity_of
     from smart_accounts.contract.messages import NewApprover, SmartAccountRequest
-    from smart_accounts.contract.names import IDEMPOTENCY_KEY, MAX_KEY, workflow_id
+    from smart_accounts.contract.names import (
+        IDEMPOTENCY_KEY,
+        MAX_KEY,
+        REQUESTER_ISSUER,
+        REQUESTER_SUBJECT,
+        workflow_id,
+    )
     from smart_accounts.temporal.guard import invalid_request
     from workflows.links import action_refused
 
@@ -23,13 +32,29 @@ def check_workflow_id(request: SmartAccountRequest) -> None:
         raise invalid_request([FieldError(field="workflow id", message=message)])
 
 
-def idempotency_key() -> str | None:
-    """Return the key that the start was sent with.
+class MemoFields(TypedDict):
+    """The fields of ``OpenRequest`` that come from the memo."""
 
-    Any client can set the memo, so ignore all but a printable string of at most 64 characters.
+    idempotency_key: str | None
+    requester_issuer: str | None
+    requester_subject: str | None
+
+
+def memo_fields() -> MemoFields:
+    """Return the key that the start was sent with, and the identity of the requester.
+
+    Any client can set the memo, so ignore all but printable strings that are not too long.
     """
     key = workflow.memo_value(IDEMPOTENCY_KEY, None)
-    return key if isinstance(key, str) and key.isprintable() and len(key) <= MAX_KEY else None
+    is_key = isinstance(key, str) and key.isprintable() and len(key) <= MAX_KEY
+    owner = identity_of(
+        workflow.memo_value(REQUESTER_ISSUER, None), workflow.memo_value(REQUESTER_SUBJECT, None)
+    )
+    return MemoFields(
+        idempotency_key=key if is_key else None,
+        requester_issuer=owner.issuer if owner else None,
+        requester_subject=owner.subject if owner else None,
+    )
 
 
 def with_approver(request: SmartAccountRequest, new: NewApprover) -> SmartAccountRequest:

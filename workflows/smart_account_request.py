@@ -45,7 +45,7 @@ with workflow.unsafe.imports_passed_through():
         reminders,
         request_received,
     )
-    from workflows.input_checks import check_workflow_id, idempotency_key, with_approver
+    from workflows.input_checks import check_workflow_id, memo_fields, with_approver
     from workflows.links import Links, action_refused
     from workflows.mailing import HAND_OVER_AFTER, Mailing
     from workflows.remaining_emails import hand_over
@@ -227,7 +227,7 @@ class SmartAccountRequestWorkflow:
                 request=self._request,
                 requested_at=self._requested_at,
                 deadline=self._deadline,
-                idempotency_key=idempotency_key(),
+                **memo_fields(),
             )
         )
         if checked.invalid:

@@ -18,6 +18,9 @@ SEARCH_ATTRIBUTES = {
 
 IDEMPOTENCY_KEY = "idempotency_key"  # in the memo of a start that may be repeated
 MAX_KEY = 64
+# In the memo of a start by page or API: the requester's identity.
+REQUESTER_ISSUER = "requester_issuer"
+REQUESTER_SUBJECT = "requester_subject"
 
 INVALID_REQUEST = "InvalidRequest"
 ACTION_REFUSED = "ActionRefused"

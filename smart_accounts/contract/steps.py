@@ -64,13 +64,18 @@ class Bounce(OwnMessage):
 
 
 class OpenRequest(OwnMessage):
-    """Store a request and its provisional account. ``request_id`` is the first run id."""
+    """Store a request and its provisional account. ``request_id`` is the first run id.
+
+    The issuer and the subject identify the requester if page or API started the request.
+    """
 
     request_id: str
     request: SmartAccountRequest
     requested_at: datetime
     deadline: datetime
     idempotency_key: str | None = None
+    requester_issuer: str | None = None
+    requester_subject: str | None = None
 
 
 class Checked(OwnMessage):

@@ -72,6 +72,7 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
             needs_attention=(_ODD,) if status is Status.IN_REVIEW else (),
             decided_at=now if status.is_final else None,
             decided_by="customer" if status is Status.ACTIVE else None,
+            company_is_stated=False,
         )
         bounced = EmailStatus(
             kind=EmailKind.REMINDER,

@@ -3,10 +3,11 @@
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.records import StoredRequest, stored_request
@@ -48,14 +49,15 @@ class IdempotencyKeys:
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(delete(keys).where(keys.c.key == key))
 
-    async def find_request(self, requester_email: str, key: str) -> StoredRequest | None:
+    async def find_request(self, owner: Identity, key: str) -> StoredRequest | None:
         """Return the request that a requester made with a key."""
         requests = tables.requests.c
         async with transaction(self._engine, writes=False) as connection:
             found = await connection.execute(
                 select(tables.requests).where(
                     requests.idempotency_key == key,
-                    func.lower(requests.requester_email) == requester_email.lower(),
+                    requests.requester_issuer == owner.issuer,
+                    requests.requester_subject == owner.subject,
                 )
             )
             row = found.first()

@@ -7,17 +7,19 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.domains import mailbox
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.steps import Addressee
 from smart_accounts.errors import Rejected
 from smart_accounts.settings import Settings
 from smart_accounts.store import tables
+from smart_accounts.store.records import StoredRequest
 from smart_accounts.text import utc
 
 MAILBOX_LIMIT = "The requester's requests have {} emails to one mailbox within a day"
@@ -56,12 +58,16 @@ class Rejection:
 
 
 async def reason_to_reject(
-    connection: AsyncConnection, request: SmartAccountRequest, at: datetime, limits: Limits
+    connection: AsyncConnection,
+    request: SmartAccountRequest,
+    owner: Identity | None,
+    at: datetime,
+    limits: Limits,
 ) -> Rejection | None:
     """Return why a request made at this moment is rejected, otherwise None."""
     if rejection := await _domain_is_taken(connection, request.account_domain):
         return rejection
-    usage = await Usage.load(connection, request, at, limits)
+    usage = await Usage.load(connection, request, owner, at, limits)
     return (
         usage.open_limit(limits)
         or usage.customer_limit(limits)
@@ -81,29 +87,29 @@ async def _domain_is_taken(connection: AsyncConnection, domain: str) -> Rejectio
     return Rejection("The domain already has an active Smart Account.") if active_since else None
 
 
-class FromRequester(Protocol):
-    """A request in any form that names its requester."""
-
-    @property
-    def requester_email(self) -> str: ...
-
-
-async def lock_requester(connection: AsyncConnection, request: FromRequester) -> None:
+async def lock_requester(connection: AsyncConnection, owner: Identity | None, email: str) -> None:
     """Make other transactions wait if they would count the requests of the same requester.
 
     SQLite has only one writer at a time, so it needs no lock.
     """
     if connection.dialect.name == "postgresql":
-        name = f"requests of {request.requester_email.lower()}"
+        name = f"requests of {owner or email.lower()}"
         await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(name))))
 
 
-def by_requester(request: FromRequester) -> ColumnElement[bool]:
-    return func.lower(tables.requests.c.requester_email) == request.requester_email.lower()
+def by_requester(owner: Identity | None, email: str) -> ColumnElement[bool]:
+    """Return the condition for requests of a person, or of an address that has no owner."""
+    requests = tables.requests.c
+    if owner is None:
+        has_address = func.lower(requests.requester_email) == email.lower()
+        return and_(requests.requester_subject.is_(None), has_address)
+    return and_(
+        requests.requester_issuer == owner.issuer, requests.requester_subject == owner.subject
+    )
 
 
 async def check_mailbox(
-    connection: AsyncConnection, request: FromRequester, its_mailbox: str, now: datetime, limit: int
+    connection: AsyncConnection, request: StoredRequest, its_mailbox: str, now: datetime, limit: int
 ) -> None:
     """Check the limit of a mailbox just before an email to it is sent.
 
@@ -113,12 +119,16 @@ async def check_mailbox(
     Raises:
         Rejected: the limit is reached.
     """
-    await lock_requester(connection, request)
+    await lock_requester(connection, request.owner, request.requester_email)
     emails = tables.emails.c
     ends = await connection.scalars(
         select(emails.at)
         .join(tables.requests, tables.requests.c.id == emails.request_id)
-        .where(by_requester(request), emails.mailbox == its_mailbox, emails.at > now - DAY)
+        .where(
+            by_requester(request.owner, request.requester_email),
+            emails.mailbox == its_mailbox,
+            emails.at > now - DAY,
+        )
     )
     if rejection := _reached(limit, [at + DAY for at in ends], MAILBOX_LIMIT):
         raise Rejected(rejection.reason, rejection.retry_at)
@@ -144,10 +154,12 @@ class Usage:
         cls,
         connection: AsyncConnection,
         request: SmartAccountRequest,
+        owner: Identity | None,
         at: datetime,
         limits: Limits,
     ) -> Self:
         requests, emails = tables.requests.c, tables.emails.c
+        is_own = by_requester(owner, request.requester.email)
         # A request that is still open after its deadline was terminated. An open one for the same
         # domain is this request itself, or the start rejects this one.
         is_open = and_(
@@ -161,7 +173,7 @@ class Usage:
         )
         full_until: datetime | None = await connection.scalar(
             select(requests.deadline)
-            .where(by_requester(request), is_open)
+            .where(is_own, is_open)
             .order_by(requests.deadline.desc())
             .offset(limits.open_per_requester - 1)
             .limit(1)
@@ -175,7 +187,7 @@ class Usage:
                 requests.customer_email,
                 requests.added_users,
             ).where(
-                by_requester(request),
+                is_own,
                 # A request that waited for the database is checked late: ignore newer ones.
                 requests.requested_at <= at,
                 requests.status != Status.REJECTED,
@@ -189,7 +201,7 @@ class Usage:
             select(emails.request_id, emails.recipient, emails.at)
             .join(tables.requests, requests.id == emails.request_id)
             .where(
-                by_requester(request),
+                is_own,
                 emails.addressee.in_((Addressee.CUSTOMER, Addressee.ADDED_USER)),
                 emails.at > at - DAY,
             )

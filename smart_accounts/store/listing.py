@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import EmailStatus, Status
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
@@ -37,7 +38,7 @@ class RequestListing:
     async def page(
         self,
         *,
-        requester_email: str | None,
+        owner: Identity | None,
         status: Status | None = None,
         search: str = "",
         offset: int = 0,
@@ -45,10 +46,10 @@ class RequestListing:
     ) -> Page:
         """Return one page of requests, newest first.
 
-        Without ``requester_email``, the list has the requests of all partners. ``search`` is a part
-        of the account's name or domain or of the customer's address. Case does not matter.
+        Without ``owner``, the list has the requests of all partners. ``search`` is a part of the
+        account's name or domain or of the customer's address. Case does not matter.
         """
-        query = _query(requester_email, status, search)
+        query = _query(owner, status, search)
         requests = tables.requests.c
         async with transaction(self._engine, writes=False) as connection:
             total = await connection.scalar(
@@ -68,11 +69,11 @@ class RequestListing:
         return Page(items=items, total=total or 0)
 
     async def newest(
-        self, workflow_id: str, *, requester_email: str | None, run_id: str | None = None
+        self, workflow_id: str, *, owner: Identity | None, run_id: str | None = None
     ) -> StoredRequest | None:
         """Return the newest request with this workflow id, or the one with this run id."""
         requests = tables.requests.c
-        query = _query(requester_email, None, "").where(requests.workflow_id == workflow_id)
+        query = _query(owner, None, "").where(requests.workflow_id == workflow_id)
         if run_id:
             query = query.where(requests.id == run_id)
         async with transaction(self._engine, writes=False) as connection:
@@ -81,13 +82,13 @@ class RequestListing:
             return stored_request(row) if row else None
 
 
-def _query(
-    requester_email: str | None, status: Status | None, search: str
-) -> Select[tuple[object]]:
+def _query(owner: Identity | None, status: Status | None, search: str) -> Select[tuple[object]]:
     requests = tables.requests.c
     query = select(tables.requests)
-    if requester_email is not None:
-        query = query.where(func.lower(requests.requester_email) == requester_email.lower())
+    if owner is not None:
+        query = query.where(
+            requests.requester_issuer == owner.issuer, requests.requester_subject == owner.subject
+        )
     if status is not None:
         query = query.where(requests.status == status)
     if search:

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 
@@ -41,3 +42,21 @@ class Partners:
                     )
                 )
         return await self.company_of(issuer, subject) or company
+
+
+async def company_is_stated(
+    connection: AsyncConnection, person: Identity | None, company: str
+) -> bool:
+    """Return False if a person's company comes from their identity provider.
+
+    It does unless the person entered it. Nobody verified the company of an unknown person.
+    """
+    if person is None:
+        return True
+    partners = tables.partners.c
+    entered = await connection.scalar(
+        select(partners.company).where(
+            partners.issuer == person.issuer, partners.subject == person.subject
+        )
+    )
+    return bool(entered == company)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from sqlalchemy import Row
 
+from smart_accounts.contract.identity import Identity, identity_of
 from smart_accounts.contract.messages import (
     REVIEW_TIME,
     EmailKind,
@@ -36,6 +37,10 @@ class StoredRequest:
     requester_email: str
     requester_name: str
     requester_company: str
+    requester_issuer: str | None
+    requester_subject: str | None
+    company_is_stated: bool
+    """True if the requester stated the company. False if their identity provider did."""
     note_to_customer: str | None
     note_to_added_users: str | None
     added_users: tuple[str, ...]
@@ -72,6 +77,8 @@ class StoredRequest:
         requested_at: datetime,
         *,
         status: Status,
+        owner: Identity | None = None,
+        company_is_stated: bool = True,
         needs_attention: tuple[str, ...] = (),
         reason: str | None = None,
         retry_at: datetime | None = None,
@@ -87,6 +94,9 @@ class StoredRequest:
             requester_email=request.requester.email,
             requester_name=request.requester.name,
             requester_company=request.requester.company,
+            requester_issuer=owner.issuer if owner else None,
+            requester_subject=owner.subject if owner else None,
+            company_is_stated=company_is_stated,
             note_to_customer=request.note_to_customer,
             note_to_added_users=request.note_to_added_users,
             added_users=request.added_users,
@@ -115,6 +125,11 @@ class StoredRequest:
             return "declined"
         is_outdated = self.signalled_link not in (None, self.link_ordinal)
         return None if self.status.is_final or is_outdated else self.signalled
+
+    @property
+    def owner(self) -> Identity | None:
+        """The partner who made the request, if it is known."""
+        return identity_of(self.requester_issuer, self.requester_subject)
 
     @property
     def customer_was_asked(self) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.checks import REPORTED
 from smart_accounts.contract.domains import mailbox
+from smart_accounts.contract.identity import Identity, identity_of
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Approve,
@@ -32,6 +33,7 @@ from smart_accounts.store.limits import (
     lock_requester,
     reason_to_reject,
 )
+from smart_accounts.store.partners import company_is_stated
 from smart_accounts.store.records import StoredRequest, stored_request
 
 WITHDRAW_INSTEAD = "Withdraw the request and make a new one, which an operator reviews."
@@ -50,11 +52,11 @@ class Requests:
             return await _find(connection, request_id)
 
     async def reason_to_reject(
-        self, request: SmartAccountRequest, at: datetime, limits: Limits
+        self, request: SmartAccountRequest, owner: Identity | None, at: datetime, limits: Limits
     ) -> Rejection | None:
         """Return why a request made at this moment would be rejected, otherwise None."""
         async with transaction(self._engine, writes=False) as connection:
-            return await reason_to_reject(connection, request, at, limits)
+            return await reason_to_reject(connection, request, owner, at, limits)
 
     async def open(self, new: OpenRequest, odd: tuple[str, ...], limits: Limits) -> Checked:
         """Store the request with its provisional account.
@@ -65,16 +67,22 @@ class Requests:
         async with transaction(self._engine, writes=True) as connection:
             if known := await _find(connection, new.request_id):
                 return _checked(known)
-            await lock_requester(connection, new.request)
+            owner = identity_of(new.requester_issuer, new.requester_subject)
+            requester = new.request.requester
+            await lock_requester(connection, owner, requester.email)
             await _withdraw_terminated(connection, new)
-            rejection = await reason_to_reject(connection, new.request, new.requested_at, limits)
-            if await _was_reported(connection, new.request):
+            rejection = await reason_to_reject(
+                connection, new.request, owner, new.requested_at, limits
+            )
+            if await _was_reported(connection, owner, requester.email):
                 odd += (REPORTED,)
             record = StoredRequest.new(
                 new.request_id,
                 new.request,
                 new.requested_at,
                 status=_first_status(rejection, odd),
+                owner=owner,
+                company_is_stated=await company_is_stated(connection, owner, requester.company),
                 needs_attention=odd,
                 reason=rejection.reason if rejection else None,
                 retry_at=rejection.retry_at if rejection else None,
@@ -123,8 +131,8 @@ class Requests:
                 return Checked(refused="The approver's address must differ from the requester's.")
             if is_new_approver and odd:
                 return Checked(refused=f"{odd[0]} {WITHDRAW_INSTEAD}")
-            await lock_requester(connection, request)
-            usage = await Usage.load(connection, request, link.at, limits)
+            await lock_requester(connection, known.owner, known.requester_email)
+            usage = await Usage.load(connection, request, known.owner, link.at, limits)
             rejection = (usage.customer_limit(limits) if is_new_approver else None) or (
                 usage.mailbox_limit(limits, request.customer_email) or usage.emails_limit(limits)
             )
@@ -143,7 +151,7 @@ class Requests:
             )
             return Checked(needs_attention=needs_attention)
 
-    async def note_contested(self, domain: str, requester_email: str, at: datetime) -> None:
+    async def note_contested(self, domain: str, requester: Identity, at: datetime) -> None:
         """Note that another requester asked for the domain of an open request."""
         requests = tables.requests
         async with transaction(self._engine, writes=True) as connection:
@@ -152,7 +160,11 @@ class Requests:
                 .where(
                     requests.c.account_domain == domain,
                     requests.c.status.in_(OPEN),
-                    func.lower(requests.c.requester_email) != requester_email.lower(),
+                    or_(
+                        requests.c.requester_subject.is_(None),
+                        requests.c.requester_subject != requester.subject,
+                        requests.c.requester_issuer != requester.issuer,
+                    ),
                 )
                 .values(contested_at=at)
             )
@@ -229,10 +241,10 @@ def _checked(request: StoredRequest) -> Checked:
     )
 
 
-async def _was_reported(connection: AsyncConnection, request: SmartAccountRequest) -> bool:
+async def _was_reported(connection: AsyncConnection, owner: Identity | None, email: str) -> bool:
     """Return True if a customer reported an earlier request of the same requester."""
     reported = select(tables.requests.c.id).where(
-        by_requester(request), tables.requests.c.is_reported
+        by_requester(owner, email), tables.requests.c.is_reported
     )
     return await connection.scalar(reported.limit(1)) is not None
 

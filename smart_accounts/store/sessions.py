@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Requester
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
@@ -27,7 +28,8 @@ class Partner:
 
     ``issuer`` and ``subject`` together identify the person: the identity provider and its id of
     the person. The other fields may change. ``company`` is empty if the provider does not name it
-    and the person has not entered it yet.
+    and the person has not entered it yet. ``email_verified`` is False if the provider does not say
+    that the address is the person's, and we only trust that it is.
     """
 
     issuer: str
@@ -36,6 +38,11 @@ class Partner:
     name: str
     company: str
     is_operator: bool = False
+    email_verified: bool = True
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.issuer, self.subject)
 
     @property
     def requester(self) -> Requester:

@@ -9,6 +9,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.errors import Unavailable
+from smart_accounts.store.adoption import Adoption
+from smart_accounts.store.audit import AuditTrail
 from smart_accounts.store.database import create_engine, older_revisions, transaction
 from smart_accounts.store.emails import EmailLedger
 from smart_accounts.store.idempotency import IdempotencyKeys
@@ -33,6 +35,8 @@ class AccountStore:
         self.idempotency = IdempotencyKeys(engine)
         self.partners = Partners(engine)
         self.sessions = StoredSessions(engine)
+        self.adoption = Adoption(engine)
+        self.audit = AuditTrail(engine)
 
     @classmethod
     @asynccontextmanager

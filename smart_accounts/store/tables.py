@@ -18,6 +18,7 @@ from sqlalchemy import (
     TypeDecorator,
     false,
     func,
+    true,
 )
 
 
@@ -55,6 +56,9 @@ requests = Table(
     Column("requester_email", String(254), nullable=False),
     Column("requester_name", String(120), nullable=False),
     Column("requester_company", String(120), nullable=False),
+    Column("requester_issuer", String(255)),
+    Column("requester_subject", String(255)),
+    Column("company_is_stated", Boolean, nullable=False, server_default=true()),
     Column("note_to_customer", Text),
     Column("note_to_added_users", Text),
     Column("added_users", JSON, nullable=False),
@@ -78,6 +82,18 @@ requests = Table(
 
 Index("ix_requests_status", requests.c.status, requests.c.requested_at)
 Index("ix_requests_requester", func.lower(requests.c.requester_email), requests.c.requested_at)
+Index(
+    "ix_requests_owner",
+    requests.c.requester_issuer,
+    requests.c.requester_subject,
+    requests.c.requested_at,
+)
+Index(
+    "ix_requests_without_owner",
+    func.lower(requests.c.requester_email),
+    sqlite_where=requests.c.requester_subject.is_(None),
+    postgresql_where=requests.c.requester_subject.is_(None),
+)
 
 accounts = Table(
     "accounts",
@@ -158,12 +174,50 @@ sessions = Table(
     Column("name", String(120), nullable=False),
     Column("company", String(120), nullable=False),
     Column("is_operator", Boolean, nullable=False),
+    Column("email_verified", Boolean, nullable=False),
     Column("csrf", String(64), nullable=False),
     Column("began_at", UtcDateTime, nullable=False, index=True),
     Column("last_used_at", UtcDateTime, nullable=False),
     Column("client_address", String(64), nullable=False),
     Column("user_agent", String(200), nullable=False),
     Index(None, "issuer", "subject"),
+)
+
+address_owners = Table(
+    "address_owners",
+    metadata,
+    Column("email", String(254), primary_key=True),  # in lower case
+    Column("issuer", String(255), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
+
+people = Table(
+    "people",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("issuer", String(255)),
+    Column("subject", String(255)),
+    Column("email", String(254)),
+    Column("name", String(120)),
+)
+Index("uq_people_issuer_subject", people.c.issuer, people.c.subject, unique=True)
+Index("ix_people_email", func.lower(people.c.email))
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    # Not a foreign key, because a request is sent before the store has it, and may be purged.
+    Column("request_id", String(64), index=True),
+    Column("role", String(16), nullable=False),
+    Column("person_id", ForeignKey("people.id"), nullable=False, index=True),
+    Column("action", String(32), nullable=False),
+    Column("client_address", String(64)),
+    Column("user_agent", String(300)),
+    Column("link_ordinal", Integer),
+    Column("agreed_text", Text),
 )
 
 idempotency_keys = Table(

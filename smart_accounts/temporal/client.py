@@ -17,6 +17,7 @@ from temporalio.client import (
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import (
     Acceptance,
     ActionResult,
@@ -49,6 +50,7 @@ from smart_accounts.temporal.errors import (
     translate_errors,
     update_failed,
 )
+from smart_accounts.temporal.memo import memo, memo_value, owner_in
 from smart_accounts.temporal.records import Listed, RunningRequest, Started
 
 RPC_TIMEOUT = timedelta(seconds=2)
@@ -83,7 +85,13 @@ class RequestClient:
                 DescribeNamespaceRequest(namespace=self._client.namespace), timeout=RPC_TIMEOUT
             )
 
-    async def start(self, request: SmartAccountRequest, *, key: str | None = None) -> Started:
+    async def start(
+        self,
+        request: SmartAccountRequest,
+        *,
+        key: str | None = None,
+        owner: Identity | None = None,
+    ) -> Started:
         """Start a request. Return the open request if it was started with the same key.
 
         Raises:
@@ -104,7 +112,7 @@ class RequestClient:
                     task_queue=TASK_QUEUE,
                     search_attributes=TypedSearchAttributes(attributes),
                     static_summary=f"Smart Account for {domain}",
-                    memo={IDEMPOTENCY_KEY: key} if key else None,
+                    memo=memo(key, owner),
                     rpc_timeout=RPC_TIMEOUT,
                 )
         except WorkflowAlreadyStartedError:
@@ -117,7 +125,7 @@ class RequestClient:
         try:
             async with time_limit(RPC_TIMEOUT):
                 described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
-                started_with = await described.memo_value(IDEMPOTENCY_KEY, None)
+                started_with = await memo_value(described, IDEMPOTENCY_KEY)
         except NotFound:  # the other request closed a moment ago
             raise domain_taken(domain, None) from None
         if key and started_with == key:
@@ -135,12 +143,13 @@ class RequestClient:
         async with time_limit(RPC_TIMEOUT):
             described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
             first = await anext(handle.fetch_history_events(page_size=1, rpc_timeout=RPC_TIMEOUT))
+            owner = await owner_in(described)
         started = first.workflow_execution_started_event_attributes
         request = await self._start_input(started.input.payloads)
         if request is None or described.status != WorkflowExecutionStatus.RUNNING:
             raise NotFound(NOT_OPEN)
         return RunningRequest(
-            handle.id, started.first_execution_run_id, described.start_time, request=request
+            handle.id, started.first_execution_run_id, described.start_time, request, owner
         )
 
     async def _start_input(self, payloads: Sequence[Payload]) -> SmartAccountRequest | None:

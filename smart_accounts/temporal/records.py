@@ -6,6 +6,7 @@ from typing import Self
 
 from temporalio.client import WorkflowExecution
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import DEADLINE, DOMAIN, STATUS
 
@@ -25,9 +26,13 @@ class Started:
 
 @dataclass(frozen=True)
 class RunningRequest(Started):
-    """An open request with its start input. No worker needs to have seen it."""
+    """An open request with its start input. No worker needs to have seen it.
+
+    ``owner`` is the requester, or None if another client of Temporal started the request.
+    """
 
     request: SmartAccountRequest
+    owner: Identity | None
 
     @property
     def deadline(self) -> datetime:

@@ -19,15 +19,22 @@ from pydantic import ValidationError
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.messages import Decline
 from smart_accounts.errors import NotFound, Unavailable
+from smart_accounts.store.audit import Action
 from smart_accounts.store.records import ActivationLink
 from smart_accounts.tokens import token_hash
-from smart_accounts.web.dependencies import Services, Web
+from smart_accounts.web.dependencies import Audit, Services, Web
 from smart_accounts.web.http.forms import read_form
 from smart_accounts.web.http.origins import is_cross_origin
 from smart_accounts.web.rendering import Pages
 from smart_accounts.web.security_log import Event, Outcome
 
 REFRESH_SECONDS = 2
+
+AGREEMENT = (
+    "I am authorised to act for my company, and I accept the Smart Account {account_name} for"
+    " {account_domain}."
+)
+"""The text next to the check box, which the audit trail keeps as what the customer agreed to."""
 
 _GONE = {"superseded", "lapsed", "withdrawn", "undeliverable", "rejected", "expired"}
 
@@ -61,9 +68,18 @@ class OpenedLink:
             token=self.token,
             request=request,
             answer=request.answer,
+            agreement=AGREEMENT,
             remaining=request.deadline - now,
             errors=errors or {},
             typed=form or {},
+        )
+
+    @property
+    def agreed_text(self) -> str:
+        """The text that the customer agrees to by ticking the box."""
+        request = self.link.request
+        return AGREEMENT.format(
+            account_name=request.account_name, account_domain=request.account_domain
         )
 
     def response_unless_open(self, answer: str) -> Response | None:
@@ -122,12 +138,16 @@ async def show(opened: Opened) -> Response:
 
 
 @router.post("")
-async def accept(http_request: Request, form: AnswerForm, opened: Opened, web: Web) -> Response:
+async def accept(
+    http_request: Request, form: AnswerForm, opened: Opened, web: Web, audit: Audit
+) -> Response:
     if response := opened.response_unless_open("accepted"):
         return response
     if form.get("agree") != "yes":
         message = "Tick this box to accept the account."
         return opened.page(status=422, errors={"agree": message})
+    # Before the signal, so that no acceptance counts without its evidence.
+    await audit.record_answer(Action.ACCEPT, opened.link, opened.agreed_text)
     request = opened.link.request
     signal = web.client.accept(
         request.workflow_id,
@@ -139,7 +159,9 @@ async def accept(http_request: Request, form: AnswerForm, opened: Opened, web: W
 
 
 @router.post("/decline")
-async def decline(http_request: Request, form: AnswerForm, opened: Opened, web: Web) -> Response:
+async def decline(
+    http_request: Request, form: AnswerForm, opened: Opened, web: Web, audit: Audit
+) -> Response:
     if response := opened.response_unless_open("declined"):
         return response
     try:
@@ -147,6 +169,7 @@ async def decline(http_request: Request, form: AnswerForm, opened: Opened, web: 
     except ValidationError as error:
         message = f"The reason {field_errors(error)[0].message}."
         return opened.page(status=422, errors={"reason": message}, form=form)
+    await audit.record_answer(Action.DECLINE, opened.link)
     request = opened.link.request
     signal = web.client.decline(
         request.workflow_id,

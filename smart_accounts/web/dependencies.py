@@ -18,6 +18,7 @@ from smart_accounts.store.sessions import Partner, Session
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.tokens import LinkTokens
+from smart_accounts.web import audit
 from smart_accounts.web.auth.login_attempt import LoginAttempts
 from smart_accounts.web.auth.provider import Provider
 from smart_accounts.web.auth.session import CompanyMissing, NotSignedIn, Sessions
@@ -88,9 +89,17 @@ OpenSession = Annotated[Session, Depends(_open_session)]
 """The session. The partner's company may not be known yet."""
 
 
-async def _signed_in(session: OpenSession) -> Partner:
+async def _audit(request: Request, web: Web) -> audit.Audit:
+    return audit.Audit(web.store, request)
+
+
+Audit = Annotated[audit.Audit, Depends(_audit)]
+
+
+async def _signed_in(session: OpenSession, recorder: Audit) -> Partner:
     if not session.partner.company:
         raise CompanyMissing
+    await recorder.adopt_requests(session.partner)
     return session.partner
 
 

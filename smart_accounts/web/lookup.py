@@ -2,12 +2,14 @@
 
 import re
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Actor, Role, Status
 from smart_accounts.errors import NotFound
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.records import RunningRequest
 
 _WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -24,7 +26,7 @@ async def find_request(
     """Return the partner's newest request with this workflow id, or the one with this run id.
 
     Operators see all requests. For a moment after the start, only Temporal has the request. Then
-    its status here is ``requested``.
+    its status here is ``requested``, and its owner is the one that its memo names.
 
     Raises:
         NotFound: there is no such request, or it belongs to another partner.
@@ -32,10 +34,10 @@ async def find_request(
     """
     if not _WORKFLOW_ID.fullmatch(workflow_id) or (run_id and not _RUN_ID.fullmatch(run_id)):
         raise NotFound(_NOT_FOUND)
-    requester = requester_filter(partner)
+    owner = requester_filter(partner)
 
     async def newest() -> StoredRequest | None:
-        return await store.listing.newest(workflow_id, requester_email=requester, run_id=run_id)
+        return await store.listing.newest(workflow_id, owner=owner, run_id=run_id)
 
     stored = await newest()
     if stored and (run_id or not stored.status.is_final):
@@ -46,34 +48,37 @@ async def find_request(
     except NotFound:  # there is none, or it was stored and has ended since the first look
         stored = await newest()
     else:
-        found = StoredRequest.new(
-            running.request_id, running.request, running.requested_at, status=Status.REQUESTED
-        )
         # Ask in any case, so that the response time does not show that another partner has a
         # request.
         stored = await newest()
-        is_newer = stored is None or stored.id != found.id
-        if is_newer and _is_of(found, requester):
-            return found
+        is_newer = stored is None or stored.id != running.request_id
+        if is_newer and owner in (None, running.owner):
+            return _record(running)
     if stored is None:
         raise NotFound(_NOT_FOUND)
     return stored
 
 
-def requester_filter(partner: Partner) -> str | None:
-    """Return the email address whose requests the partner may see.
+def _record(running: RunningRequest) -> StoredRequest:
+    return StoredRequest.new(
+        running.request_id,
+        running.request,
+        running.requested_at,
+        status=Status.REQUESTED,
+        owner=running.owner,
+    )
+
+
+def requester_filter(partner: Partner) -> Identity | None:
+    """Return the person whose requests the partner may see.
 
     Returns None for an operator, who may see all.
     """
-    return None if partner.is_operator else partner.email
+    return None if partner.is_operator else partner.identity
 
 
 def actor(partner: Partner, request: StoredRequest) -> Actor:
     """Return as whom the partner acts on a request. An operator's own request is a partner's."""
-    is_own = _is_of(request, partner.email)
-    role = Role.OPERATOR if partner.is_operator and not is_own else Role.REQUESTER
+    is_operator = partner.is_operator and request.owner != partner.identity
+    role = Role.OPERATOR if is_operator else Role.REQUESTER
     return Actor(role=role, subject=partner.subject)
-
-
-def _is_of(request: StoredRequest, email: str | None) -> bool:
-    return email is None or request.requester_email.lower() == email.lower()

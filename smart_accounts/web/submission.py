@@ -3,6 +3,7 @@
 import hashlib
 from datetime import UTC, datetime
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.errors import Rejected
 from smart_accounts.store.limits import Limits
@@ -21,44 +22,44 @@ class Submission:
         self._client = client
         self._limits = limits
 
-    async def send(self, request: SmartAccountRequest, key: str) -> Started:
+    async def send(self, request: SmartAccountRequest, key: str, owner: Identity) -> Started:
         """Start the request. The same key again returns the request that it started before.
 
-        Each requester has their own keys, because two requesters may choose the same key.
+        Each owner has their own keys, because two owners may choose the same key.
 
         Raises:
             Rejected: nothing was started, and the message is the reason.
             Unavailable: Temporal or the database is down.
         """
-        requester_key = _digest(request.requester.email.lower(), key)
+        owner_key = _digest(owner.issuer, owner.subject, key)
         call = _digest(
-            requester_key, request.model_dump_json(exclude={"requester"}, exclude_defaults=True)
+            owner_key, request.model_dump_json(exclude={"requester"}, exclude_defaults=True)
         )
-        if first := await self._store.idempotency.call_of(requester_key):
+        if first := await self._store.idempotency.call_of(owner_key):
             _check_same(call, first)
-            if known := await self._find(request, call):
+            if known := await self._find(owner, call):
                 return known
         now = datetime.now(UTC)
-        if rejection := await self._store.requests.reason_to_reject(request, now, self._limits):
+        if rejection := await self._store.requests.reason_to_reject(
+            request, owner, now, self._limits
+        ):
             # A concurrent call with this key may have stored the request, which then counts
             # against its own limits.
-            if known := await self._find(request, call):
+            if known := await self._find(owner, call):
                 return known
             raise Rejected(rejection.reason, rejection.retry_at)
         # Claim the key before the start, because two concurrent calls may use it for two domains.
-        _check_same(call, await self._store.idempotency.claim(requester_key, call, now))
+        _check_same(call, await self._store.idempotency.claim(owner_key, call, now))
         try:
-            return await self._client.start(request, key=call)
+            return await self._client.start(request, key=call, owner=owner)
         except Rejected:
-            await self._store.idempotency.release(requester_key)
+            await self._store.idempotency.release(owner_key)
             # Operators see that two requesters want the same domain.
-            await self._store.requests.note_contested(
-                request.account_domain, request.requester.email, now
-            )
+            await self._store.requests.note_contested(request.account_domain, owner, now)
             raise
 
-    async def _find(self, request: SmartAccountRequest, call: str) -> Started | None:
-        known = await self._store.idempotency.find_request(request.requester.email, call)
+    async def _find(self, owner: Identity, call: str) -> Started | None:
+        known = await self._store.idempotency.find_request(owner, call)
         return Started(known.workflow_id, known.id, known.requested_at) if known else None
 
 

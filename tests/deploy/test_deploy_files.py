@@ -248,7 +248,8 @@ def test_example_shows_required_settings_and_defaults() -> None:
         field = Settings.model_fields[name.removeprefix(PREFIX).lower()]
         assert commented is not field.is_required(), name
         if commented:
-            assert value == str("" if field.default is None else field.default), name
+            default = str("" if field.default is None else field.default)
+            assert value == (default.lower() if isinstance(field.default, bool) else default), name
 
 
 def test_example_is_complete_once_a_key_is_set(

@@ -129,10 +129,10 @@ async def test_terminated_request_does_not_count_against_the_limit(
         terminated = opened("terminated", NOW - timedelta(days=1), example)
         assert await store.requests.open(terminated, (), limits) == Checked()
         again = opened("again", NOW, example)
-        assert await store.requests.reason_to_reject(again.request, NOW, limits) is None
+        assert await store.requests.reason_to_reject(again.request, None, NOW, limits) is None
         other = opened("other", NOW, example | {"account_domain": "other.example"})
         assert "which is the limit" in str(
-            await store.requests.reason_to_reject(other.request, NOW, limits)
+            await store.requests.reason_to_reject(other.request, None, NOW, limits)
         )
         assert await store.requests.open(again, (), limits) == Checked()
 
@@ -147,10 +147,12 @@ async def test_late_check_ignores_requests_that_came_later(
         other = example | {"account_domain": "other.example"}
         request = opened("older", NOW, other).request
         assert (
-            await store.requests.reason_to_reject(request, NOW - timedelta(minutes=1), limits)
+            await store.requests.reason_to_reject(request, None, NOW - timedelta(minutes=1), limits)
             is None
         )
-        assert "within an hour" in str(await store.requests.reason_to_reject(request, NOW, limits))
+        assert "within an hour" in str(
+            await store.requests.reason_to_reject(request, None, NOW, limits)
+        )
 
 
 async def test_migration_has_no_time_limit(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Addressee,
@@ -23,8 +24,8 @@ from tests.support.limits import new_limits
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LIMITS = new_limits(open_per_customer=100)
-PAT, KIM = "Pat@partner.example", "kim@reseller.example"
-# Name, domain and requester, the oldest first.
+PAT, KIM = Identity("https://login.example", "pat"), Identity("https://login.example", "kim")
+# Name, domain and owner, the oldest first.
 MADE = [
     ("100% Pure", "pure.example", PAT),
     ("100 Pure", "hundred.example", PAT),
@@ -41,9 +42,8 @@ async def listed(
 ) -> AsyncIterator[tuple[AccountStore, RequestListing]]:
     await migrate(any_database_url)
     async with AccountStore.open(any_database_url) as store:
-        for age, (name, domain, requester) in enumerate(MADE):
+        for age, (name, domain, owner) in enumerate(MADE):
             request = example | {"account_name": name, "account_domain": domain}
-            request["requester"] = example["requester"] | {"email": requester}
             request["customer_email"] = f"Ada.{age}@firm.example"
             if age == len(MADE) - 1:
                 lapsed = Decision(status=Status.LAPSED, at=NOW)
@@ -54,6 +54,8 @@ async def listed(
                     request=SmartAccountRequest.model_validate(request),
                     requested_at=NOW + timedelta(minutes=age),
                     deadline=NOW + timedelta(days=90),
+                    requester_issuer=owner.issuer,
+                    requester_subject=owner.subject,
                 ),
                 (),
                 LIMITS,
@@ -69,17 +71,16 @@ def ids(page: Page) -> str:
 async def test_list(listed: tuple[AccountStore, RequestListing]) -> None:
     _, requests = listed
 
-    async def found(requester: str | None = PAT, **wanted: Any) -> str:
-        page = await requests.page(requester_email=requester, **wanted)
+    async def found(owner: Identity | None = PAT, **wanted: Any) -> str:
+        page = await requests.page(owner=owner, **wanted)
         assert page.total == len(page.items)
         return ids(page)
 
-    # The requester in any letter case. Operators see all requests.
+    # Everybody sees their own requests. Operators see all.
     assert await found() == "54210"
-    assert await found(PAT.upper()) == "54210"
     assert await found(KIM) == "3"
-    assert await found("nobody@partner.example") == ""
-    assert await found("%@partner.example") == ""
+    assert await found(Identity(PAT.issuer, "PAT")) == ""
+    assert await found(Identity("https://other.example", PAT.subject)) == ""
     assert await found(None) == "543210"
 
     assert await found(status=Status.PENDING) == "5421"
@@ -103,10 +104,7 @@ async def test_list(listed: tuple[AccountStore, RequestListing]) -> None:
 
 async def test_pages(listed: tuple[AccountStore, RequestListing]) -> None:
     _, requests = listed
-    pages = [
-        await requests.page(requester_email=PAT, offset=offset, limit=2)
-        for offset in range(0, 8, 2)
-    ]
+    pages = [await requests.page(owner=PAT, offset=offset, limit=2) for offset in range(0, 8, 2)]
     assert [ids(page) for page in pages] == ["54", "21", "0", ""]
     assert {page.total for page in pages} == {5}
 
@@ -122,7 +120,7 @@ async def test_last_email_of_each_request(listed: tuple[AccountStore, RequestLis
         email = Email(kind=kind, to=Addressee.CUSTOMER)
         outcome = EmailOutcome(state=EmailState.SENT, at=at)
         await add_email(store, request_id, email, outcome)
-    page = await requests.page(requester_email=PAT, limit=3)
+    page = await requests.page(owner=PAT, limit=3)
     last = [each.last_email and (each.last_email.kind, each.last_email.at) for each in page.items]
     assert last == [
         (EmailKind.REQUEST_RECEIVED, NOW + timedelta(minutes=3)),
@@ -134,8 +132,10 @@ async def test_last_email_of_each_request(listed: tuple[AccountStore, RequestLis
 async def test_newest_of_a_domain(listed: tuple[AccountStore, RequestListing]) -> None:
     _, requests = listed
 
-    async def newest(workflow_id: str, requester: str | None, run: str | None = None) -> str | None:
-        found = await requests.newest(workflow_id, requester_email=requester, run_id=run)
+    async def newest(
+        workflow_id: str, owner: Identity | None, run: str | None = None
+    ) -> str | None:
+        found = await requests.newest(workflow_id, owner=owner, run_id=run)
         return found.id if found else None
 
     pure, snake = "smart-account-pure.example", "smart-account-snake-x.example"

@@ -49,6 +49,8 @@ class Api:
                 requested_at=running.requested_at,
                 deadline=running.requested_at + timedelta(days=90),
                 idempotency_key=key,
+                requester_issuer=running.owner.issuer if running.owner else None,
+                requester_subject=running.owner.subject if running.owner else None,
             ),
             (),
             LIMITS,

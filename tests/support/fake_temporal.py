@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import (
     ActionResult,
     Actor,
@@ -44,12 +45,18 @@ class FakeTemporal(RequestClient):
         if self.error:
             raise self.error
 
-    async def start(self, request: SmartAccountRequest, *, key: str | None = None) -> Started:
+    async def start(
+        self,
+        request: SmartAccountRequest,
+        *,
+        key: str | None = None,
+        owner: Identity | None = None,
+    ) -> Started:
         await self.check()
         id_ = workflow_id(request.account_domain)
         if id_ not in self.running:
             now = datetime.now(UTC)
-            self.running[id_] = RunningRequest(id_, str(uuid4()), now, request), key
+            self.running[id_] = RunningRequest(id_, str(uuid4()), now, request, owner), key
         running, used_key = self.running[id_]
         if used_key != key:
             raise Rejected(f"A request for {request.account_domain} is already under way.")

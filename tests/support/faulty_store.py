@@ -1,7 +1,10 @@
 """The real account store, which can be made to fail as if the database were down."""
 
+from typing import Any
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from smart_accounts.store.audit import AuditTrail
 from smart_accounts.store.links import ActivationLinks
 from smart_accounts.store.records import ActivationLink
 from smart_accounts.store.requests import Requests
@@ -28,11 +31,21 @@ class FaultyRequests(Requests):
         await super().note_signalled(request_id, link, answer)
 
 
+class FaultyAuditTrail(AuditTrail):
+    error: Exception | None = None
+
+    async def record(self, *args: Any, **values: Any) -> None:
+        if self.error:
+            raise self.error
+        await super().record(*args, **values)
+
+
 class FaultyStore(AccountStore):
     def __init__(self, engine: AsyncEngine) -> None:
         super().__init__(engine)
         self.links: FaultyLinks = FaultyLinks(engine)
         self.requests: FaultyRequests = FaultyRequests(engine)
+        self.audit: FaultyAuditTrail = FaultyAuditTrail(engine)
         self.ping_error: Exception | None = None
 
     def fail(self, error: Exception | None) -> None:

@@ -11,6 +11,7 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Addressee,
@@ -93,7 +94,9 @@ class PartnerSite:
         """Store the requests that Temporal has. Return their ids."""
         ids = []
         for running, key in list(self.temporal.running.values()):
-            await self.add_request(running.request, running.request_id, key=key)
+            await self.add_request(
+                running.request, running.request_id, key=key, owner=running.owner
+            )
             ids.append(running.request_id)
         return ids
 
@@ -103,6 +106,7 @@ class PartnerSite:
         run: str | None = None,
         *,
         key: str | None = None,
+        owner: Identity | None = PAT.identity,
         at: datetime | None = None,
         needs_attention: tuple[str, ...] = (),
         is_approved: bool = True,
@@ -115,6 +119,8 @@ class PartnerSite:
             requested_at=at,
             deadline=at + request.acceptance_window,
             idempotency_key=key,
+            requester_issuer=owner.issuer if owner else None,
+            requester_subject=owner.subject if owner else None,
         )
         await self.store.requests.open(new, needs_attention, LIMITS)
         if needs_attention and is_approved:

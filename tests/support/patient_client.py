@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import RequestStatus, SmartAccountRequest
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.errors import NotFound, Rejected, Unavailable
@@ -20,13 +21,19 @@ class PatientClient(RequestClient):
     A rejection after a call without a response means that Temporal had received that call.
     """
 
-    async def start(self, request: SmartAccountRequest, *, key: str | None = None) -> Started:
+    async def start(
+        self,
+        request: SmartAccountRequest,
+        *,
+        key: str | None = None,
+        owner: Identity | None = None,
+    ) -> Started:
         timed_out = False
 
         async def start_or_find() -> Started:
             nonlocal timed_out
             try:
-                return await super(PatientClient, self).start(request, key=key)
+                return await super(PatientClient, self).start(request, key=key, owner=owner)
             except Unavailable:
                 timed_out = True
                 raise

@@ -43,7 +43,8 @@ FIELDS = {
     messages.RequestResult: "status reason retry_at",
     steps.Email: "kind to number",
     steps.Bounce: "email answer",
-    steps.OpenRequest: "request_id request requested_at deadline idempotency_key",
+    steps.OpenRequest: "request_id request requested_at deadline idempotency_key"
+    " requester_issuer requester_subject",
     steps.Checked: "refused retry_at invalid needs_attention in_review",
     steps.IssueLink: "request_id request ordinal at",
     steps.Decision: "status at by reason is_report",
@@ -79,6 +80,7 @@ SETTINGS = (
     " MAX_EMAILS_PER_MAILBOX_PER_DAY MAX_EMAILS_PER_REQUESTER_PER_DAY"
     " ORGANISATION_NAME SUPPORT_URL OIDC_ISSUER OIDC_CLIENT_ID"
     " OIDC_CLIENT_SECRET OIDC_AUDIENCE OIDC_COMPANY_CLAIM OIDC_OPERATOR_CLAIM OIDC_OPERATOR_ROLE"
+    " OIDC_TRUST_EMAIL"
     " TEMPORAL_UI_URL METRICS_ADDRESS WEB_HOST WEB_PORT"
 )
 
@@ -111,6 +113,8 @@ def test_temporal_names() -> None:
         "SmartAccountDeadline": "Datetime",
     }
     assert names.IDEMPOTENCY_KEY == "idempotency_key"
+    assert names.REQUESTER_ISSUER == "requester_issuer"
+    assert names.REQUESTER_SUBJECT == "requester_subject"
     assert (names.INVALID_REQUEST, names.ACTION_REFUSED) == ("InvalidRequest", "ActionRefused")
 
 

@@ -1,9 +1,13 @@
 """Accepting and declining on the activation page."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from smart_accounts.errors import Unavailable
+from tests.support.page_content import visible_text
 from tests.support.site import AGREED, Site
 
 
@@ -18,6 +22,51 @@ async def test_acceptance_is_signalled_once_to_its_run(site: Site) -> None:
     }
     assert site.temporal.signals == [("accepted", {**sent, "accepted_by": "ada@acme.example"})]
     assert (await site.stored_request()).signalled == "accepted"
+
+
+async def test_evidence_of_an_acceptance(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = await site.add_request(account_name="Acme {account_domain} <b>")
+    page = visible_text(await site.http.get(f"/activate/{token}"))
+    recorded_first: list[str] = []
+
+    async def accept(workflow_id: str, **sent: Any) -> None:
+        events = await site.store.audit.of_request(site.request_id)
+        recorded_first.extend(event.action for event in events)
+
+    monkeypatch.setattr(site.temporal, "accept", accept)
+    headers = {"User-Agent": "Fire\tfox" + "x" * 400}
+    before = datetime.now(UTC)
+    await site.http.post(f"/activate/{token}", data=AGREED, headers=headers)
+    assert recorded_first == ["accept"]
+    [event] = await site.store.audit.of_request(site.request_id)
+    assert before <= event.at <= datetime.now(UTC)
+    assert (event.role, event.email, event.link_ordinal) == ("customer", "ada@acme.example", 1)
+    assert (event.client_address, event.user_agent) == ("127.0.0.1", "Fire\ufffdfox" + "x" * 292)
+    assert event.agreed_text == (
+        "I am authorised to act for my company, and I accept the Smart Account"
+        " Acme {account_domain} <b> for acme.example."
+    )
+    assert event.agreed_text.replace(" ", "") in page.replace(" ", "")
+
+
+async def test_decline_is_recorded(site: Site) -> None:
+    token = await site.add_request()
+    await site.http.post(f"/activate/{token}/decline", data={"reason": "No."})
+    [event] = await site.store.audit.of_request(site.request_id)
+    assert (event.action, event.role, event.link_ordinal) == ("decline", "customer", 1)
+    assert event.agreed_text is None
+
+
+@pytest.mark.parametrize("path", ["", "/decline"])
+async def test_answer_without_evidence_is_not_signalled(site: Site, path: str) -> None:
+    token = await site.add_request()
+    site.store.audit.error = Unavailable("the database does not respond")
+    response = await site.http.post(f"/activate/{token}{path}", data=AGREED)
+    assert response.status_code == 503
+    assert "Nothing was lost" in response.text
+    assert not site.temporal.signals
+    site.store.audit.error = None
+    assert (await site.http.post(f"/activate/{token}{path}", data=AGREED)).status_code == 303
 
 
 @pytest.mark.parametrize("form", [{}, {"agree": "no"}, {"agree": ""}, {"Agree": "yes"}])

@@ -7,6 +7,7 @@ import pytest
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.tokens import LinkTokens
+from tests.support.page_content import visible_text
 from tests.support.site import AGREED, OpenSite, Site
 
 NOW = datetime.now(UTC)
@@ -238,3 +239,17 @@ async def test_written_text_is_neither_markup_nor_a_link(site: Site) -> None:
         assert "<script" not in text
         assert 'href="http://evil' not in text
         assert "&lt;script&gt;" in text
+
+
+ENDS = [Status.PENDING, Status.DECLINED, Status.LAPSED, Status.WITHDRAWN]
+
+
+@pytest.mark.parametrize("status", ENDS)
+async def test_company_that_the_requester_stated_is_marked(site: Site, status: Status) -> None:
+    for is_stated in (False, True):
+        ended = {"decided_at": datetime.now(UTC)} if status.is_final else {}
+        token = await site.add_request(status=status, company_is_stated=is_stated, **ended)
+        page = visible_text(await site.http.get(f"/activate/{token}"))
+        companies = page.count("Partner Ltd")
+        assert companies
+        assert page.count("Partner Ltd (as stated by the requester") == companies * is_stated

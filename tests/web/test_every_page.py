@@ -71,6 +71,7 @@ PAGES: dict[str, tuple[int, str, Open]] = {
     "open": (200, ACCEPT, link()),
     "open-minimal": (200, ACCEPT, link(**MINIMAL)),
     "open-long": (200, ACCEPT, link(**LONG)),
+    "open-company-stated": (200, ACCEPT, link(company_is_stated=True)),
     "open-unchecked": (422, ACCEPT, link(form={})),
     "open-too-long": (422, ACCEPT, link("/decline", {"reason": "Not us, sorry. " * 69})),
     "accepted": (200, "We have received your acceptance", link(signalled="accepted")),

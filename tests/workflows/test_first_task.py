@@ -7,7 +7,8 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from smart_accounts.contract.messages import Status
+from smart_accounts.contract.identity import Identity
+from smart_accounts.contract.messages import SmartAccountRequest, Status
 from tests.support.scenario import Scenario
 
 
@@ -46,6 +47,54 @@ async def test_memo_that_is_not_a_key_is_ignored(
         await handle.signal("accepted")
         async with asyncio.timeout(40):
             assert (await handle.result())["status"] == "active"
+
+
+PAT = Identity("https://login.example", "pat")
+
+
+async def test_memo_names_the_owner_before_and_after_the_first_task(
+    scenario: Scenario, example: dict[str, Any]
+) -> None:
+    request = SmartAccountRequest.model_validate(example)
+    scenario.started = await scenario.client.start(request, owner=PAT)
+    running = await scenario.client.find_running(scenario.started.workflow_id)
+    assert running.owner == PAT
+    async with scenario.worker():
+        await scenario.until(Status.PENDING)
+    stored = await scenario.stored()
+    assert (stored.requester_issuer, stored.requester_subject) == (PAT.issuer, PAT.subject)
+    assert not stored.company_is_stated
+
+
+@pytest.mark.parametrize(
+    "memo",
+    [
+        {"requester_subject": "pat"},
+        {"requester_issuer": "i", "requester_subject": "x" * 256},
+        {"requester_issuer": "i", "requester_subject": ""},
+        {"requester_issuer": "i\x00", "requester_subject": "pat"},
+        {"requester_issuer": ["i"], "requester_subject": {"a": 5}},
+        {"requester_issuer": b"i", "requester_subject": b"pat"},
+    ],
+    ids=lambda memo: repr(memo)[:60],
+)
+async def test_memo_that_names_no_person_is_ignored(
+    scenario: Scenario, example: dict[str, Any], memo: dict[str, Any]
+) -> None:
+    await scenario.env.client.start_workflow(
+        "SmartAccountRequestWorkflow",
+        example,
+        id="smart-account-acme.example",
+        task_queue="smart-account-requests",
+        memo=memo,
+    )
+    scenario.started = await scenario.client.find_running("smart-account-acme.example")
+    assert scenario.started.owner is None
+    async with scenario.worker():
+        await scenario.until(Status.PENDING)
+    stored = await scenario.stored()
+    assert (stored.requester_issuer, stored.requester_subject) == (None, None)
+    assert stored.company_is_stated
 
 
 async def test_bad_start_fails_although_an_update_waits(scenario: Scenario) -> None:

@@ -10,7 +10,7 @@ from smart_accounts.store.sessions import Partner
 from smart_accounts.web.auth.claims import partner_from
 from smart_accounts.web.auth.issuer import InvalidToken, Issuer, UnknownKey, verified_claims
 from smart_accounts.web.auth.login_attempt import SignInFailed
-from smart_accounts.web.dependencies import Services, Web
+from smart_accounts.web.dependencies import Audit, Services, Web
 from smart_accounts.web.security_log import Event, Outcome
 
 # Never "none", and no HS256, which would take the public key as its secret.
@@ -39,7 +39,7 @@ class _Refused(HTTPException):
         self.reason = reason
 
 
-async def _caller(request: Request, credentials: Credentials, web: Web) -> Partner:
+async def _caller(request: Request, credentials: Credentials, web: Web, audit: Audit) -> Partner:
     """Return the partner whose token the call carries.
 
     Raises:
@@ -54,6 +54,7 @@ async def _caller(request: Request, credentials: Credentials, web: Web) -> Partn
         web.security_log.write(request, event, Outcome.FAILURE, refused.reason)
         raise
     request.state.partner = partner
+    await audit.adopt_requests(partner)
     return partner
 
 

@@ -23,6 +23,7 @@ from smart_accounts.contract.messages import (
 )
 from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.errors import NotFound, Rejected, Unavailable
+from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sessions import Partner
 from smart_accounts.web.api import responses
@@ -40,7 +41,7 @@ from smart_accounts.web.api.models import (
     RunQuery,
     Withdrawal,
 )
-from smart_accounts.web.dependencies import Services, Web
+from smart_accounts.web.dependencies import Audit, Services, Web
 from smart_accounts.web.lookup import actor, find_request, requester_filter
 from smart_accounts.web.security_log import Event, Outcome
 
@@ -74,6 +75,7 @@ class RequestLookup:
     workflow_id: WorkflowId
     query: Annotated[RunQuery, Query()]
     web: Web
+    audit: Audit
     http_request: Request
 
     async def find(self) -> StoredRequest:
@@ -103,6 +105,7 @@ async def create_request(
     partner: Caller,
     response: Response,
     web: Web,
+    audit: Audit,
     key: Key = None,
 ) -> RequestDetail:
     """Create a request without waiting for the system checks.
@@ -118,14 +121,20 @@ async def create_request(
     try:
         async with asyncio.timeout(START_SECONDS):
             with web.security_log.outcome_of(http_request, Event.START, workflow_id):
-                started = await web.submission.send(request, key or secrets.token_urlsafe())
+                key = key or secrets.token_urlsafe()
+                started = await web.submission.send(request, key, partner.identity)
+            await audit.record(Action.SEND, partner, started.request_id)
             stored = await web.store.requests.find(started.request_id)
     except TimeoutError:
         raise Unavailable(
             "No response yet. The request may still be created. Send it again with the same key."
         ) from None
     stored = stored or StoredRequest.new(
-        started.request_id, request, started.requested_at, status=Status.REQUESTED
+        started.request_id,
+        request,
+        started.requested_at,
+        status=Status.REQUESTED,
+        owner=partner.identity,
     )
     location = f"{_path(web)}/{stored.workflow_id}?run={stored.id}"
     response.headers["Location"] = location
@@ -141,7 +150,7 @@ async def list_requests(
     A new request appears once its system checks have run.
     """
     found = await web.store.listing.page(
-        requester_email=requester_filter(partner),
+        owner=requester_filter(partner),
         status=query.status,
         search=query.search,
         offset=query.offset,
@@ -175,7 +184,7 @@ async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
     request = await _find_open(lookup)
     by = actor(lookup.partner, request)
     action = web.client.resend(request.workflow_id, run_id=request.id, by=by)
-    return await _result(lookup, Event.RESEND, request, action)
+    return await _result(lookup, Action.RESEND, request, action)
 
 
 @router.post(
@@ -188,7 +197,7 @@ async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> Action
         customer_email=new.customer_email, by=actor(lookup.partner, request)
     )
     action = web.client.replace_approver(request.workflow_id, given, run_id=request.id)
-    return await _result(lookup, Event.REPLACE_APPROVER, request, action)
+    return await _result(lookup, Action.REPLACE_APPROVER, request, action)
 
 
 @router.post("/{workflow_id}/withdraw", summary="Withdraw a request", responses=responses.ACT)
@@ -203,7 +212,7 @@ async def withdraw_request(
         reason=withdrawal.reason if withdrawal else None, by=actor(lookup.partner, request)
     )
     action = web.client.withdraw(request.workflow_id, given, run_id=request.id)
-    return await _result(lookup, Event.WITHDRAW, request, action)
+    return await _result(lookup, Action.WITHDRAW, request, action)
 
 
 @router.post(
@@ -234,8 +243,7 @@ async def _review(
     review = Review(decision=decision, reason=reason, by=lookup.partner.subject)
     request = await _find_open(lookup)
     action = web.client.review(request.workflow_id, review, run_id=request.id)
-    event = Event.APPROVE if decision is ReviewDecision.APPROVE else Event.REJECT
-    return await _result(lookup, event, request, action)
+    return await _result(lookup, Action(decision), request, action)
 
 
 def _path(web: Services) -> str:
@@ -258,16 +266,19 @@ async def _find_open(lookup: RequestLookup) -> StoredRequest:
 
 async def _result(
     lookup: RequestLookup,
-    event: Event,
+    name: Action,
     request: StoredRequest,
     action: Awaitable[messages.ActionResult],
 ) -> ActionResult:
-    log = lookup.web.security_log
+    log, event = lookup.web.security_log, Event(f"request.{name}")
     try:
         with log.outcome_of(lookup.http_request, event, request.workflow_id, request.id):
-            return ActionResult.of(request, await action)
+            result = await action
     except NotFound:
         raise Rejected("Too late: the request has ended.") from None
+    role = actor(lookup.partner, request).role
+    await lookup.audit.record(name, lookup.partner, request.id, role)
+    return ActionResult.of(request, result)
 
 
 def _full_request(partner: Partner, new: NewRequest) -> SmartAccountRequest:

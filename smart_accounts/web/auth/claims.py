@@ -1,11 +1,13 @@
 """Turn the identity provider's claims about a person into a partner."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.fields import EmailAddress, Name
+from smart_accounts.contract.identity import MAX_PART
 from smart_accounts.settings import Settings
 from smart_accounts.store.sessions import Partner
 from smart_accounts.web.auth.login_attempt import SignInFailed
@@ -18,12 +20,18 @@ _LABELS = {
 }
 
 
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise PydanticCustomError("hidden_characters", "must not contain control characters")
+    return value
+
+
 class _Person(BaseModel):
     """The field rules of a requester. The company is asked for later if it is missing."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    subject: str = Field(min_length=1, max_length=255)
+    subject: Annotated[str, Field(min_length=1, max_length=MAX_PART), AfterValidator(_printable)]
     email: EmailAddress
     name: Name
     company: Name | None
@@ -56,7 +64,8 @@ def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
             "; ".join(each.field for each in errors),
             tuple(f"Your {_LABELS[each.field]} {each.message}." for each in errors),
         ) from None
-    if claims.get("email_verified") is not True:
+    is_verified = claims.get("email_verified") is True
+    if not (is_verified or (settings.oidc_trust_email and "email_verified" not in claims)):
         # An address that is not verified may belong to somebody else.
         raise SignInFailed("email", "the address is not verified")
     return Partner(
@@ -65,6 +74,7 @@ def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
         email=person.email,
         name=person.name,
         company=person.company or "",
+        email_verified=is_verified,
         is_operator=_has(claims.get(settings.oidc_operator_claim), settings.oidc_operator_role),
     )
 

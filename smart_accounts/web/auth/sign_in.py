@@ -8,6 +8,7 @@ provider, because Chromium applies the ``form-action`` of the Content-Security-P
 import logging
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -61,6 +62,9 @@ async def return_from_provider(request: Request, provider: ProviderInUse, web: W
         with web.security_log.outcome_of(request, Event.SIGN_IN):
             partner = await _signed_in_partner(web, provider, query, attempt)
             request.state.partner = partner
+        if partner.email_verified:
+            now = datetime.now(UTC)
+            await web.store.adoption.claim_address(partner.email, partner.identity, now)
     except SignInFailed as failed:
         response = _failed(web, failed)
     else:

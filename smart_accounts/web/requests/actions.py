@@ -15,6 +15,7 @@ from smart_accounts.contract.messages import (
     Withdrawal,
 )
 from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
+from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import (
     CheckedRequest,
@@ -107,6 +108,8 @@ async def _act(
     try:
         with log.outcome_of(detail.http_request, event, request.workflow_id, request.id):
             await action
+        role = actor(detail.partner, request).role
+        await detail.audit.record(Action(name), detail.partner, request.id, role)
     except (Rejected, BadInput, Unavailable) as error:
         return await _show_problem(detail, request, name, error)
     web = detail.web

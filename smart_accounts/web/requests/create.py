@@ -12,9 +12,17 @@ from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.errors import Rejected, Unavailable
+from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sessions import Partner
-from smart_accounts.web.dependencies import Services, SessionForm, SignedIn, VisibleRequest, Web
+from smart_accounts.web.dependencies import (
+    Audit,
+    Services,
+    SessionForm,
+    SignedIn,
+    VisibleRequest,
+    Web,
+)
 from smart_accounts.web.lookup import find_request
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 from smart_accounts.web.requests.form import LABELS, RequestForm
@@ -50,7 +58,12 @@ async def review(partner: SignedIn, sent: SessionForm, page: RequestPage) -> Res
 
 @router.post("")
 async def send(
-    http_request: Request, partner: SignedIn, sent: SessionForm, page: RequestPage, web: Web
+    http_request: Request,
+    partner: SignedIn,
+    sent: SessionForm,
+    page: RequestPage,
+    web: Web,
+    audit: Audit,
 ) -> Response:
     form = RequestForm.of(sent)
     try:
@@ -58,9 +71,10 @@ async def send(
     except BadInput as error:
         return _form_page(page, form, 422, errors=error.errors)
     try:
-        workflow_id = workflow_id_of(request.account_domain)
+        workflow_id, key = workflow_id_of(request.account_domain), form.idempotency_key(request)
         with web.security_log.outcome_of(http_request, Event.START, workflow_id):
-            started = await web.submission.send(request, form.idempotency_key(request))
+            started = await web.submission.send(request, key, partner.identity)
+        await audit.record(Action.SEND, partner, started.request_id)
     except Rejected as error:
         existing = await _own_request(web, partner, request)
         return _form_page(page, form, 409, rejected=str(error), existing=existing)
@@ -137,7 +151,7 @@ async def _own_request(
     """Return the partner's own request that holds the domain, so that the page can link to it."""
     try:
         newest = await web.store.listing.newest(
-            workflow_id_of(request.account_domain), requester_email=partner.email
+            workflow_id_of(request.account_domain), owner=partner.identity
         )
     except Unavailable:
         return None

@@ -12,6 +12,7 @@ from smart_accounts.contract.messages import ActionMessage, RequestStatus, Role,
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import (
+    Audit,
     CheckedRequest,
     OpenSession,
     SignedIn,
@@ -45,6 +46,7 @@ class DetailPage:
     web: Web
     partner: SignedIn
     page: RequestPage
+    audit: Audit
     http_request: Request
 
     async def show(
@@ -80,6 +82,7 @@ class DetailPage:
             problem=problem,
             typed=getattr(self.http_request.state, "form", {}),
             web_ui=self._web_ui(request) if self.partner.is_operator else None,
+            audit_trail=snapshot.audit_trail if self.partner.is_operator else (),
         )
 
     async def _workflow_status(self, request: StoredRequest) -> RequestStatus | None:

@@ -1,6 +1,9 @@
 """The names of statuses and emails on pages."""
 
+from collections.abc import Iterable
+
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
+from smart_accounts.store.audit import Action, AuditEvent, Role
 from smart_accounts.store.records import StoredRequest
 
 STATUS_LABELS = {
@@ -54,14 +57,45 @@ DELIVERY_LABELS = {
 }
 
 
-def decided_by(request: StoredRequest) -> str:
-    """Return who made the decision, as a name or address that the requester knows."""
-    match request.decided_by:
+ROLE_LABELS = {Role.REQUESTER: "Requester", Role.OPERATOR: "Operator", Role.CUSTOMER: "Customer"}
+ACTION_LABELS = {
+    Action.SEND: "Sent the request",
+    Action.ADOPT: "Became the owner, because the request came with their address only",
+    Action.RESEND: "Sent the activation email again",
+    Action.REPLACE_APPROVER: "Replaced the approver",
+    Action.WITHDRAW: "Withdrew the request",
+    Action.ACCEPT: "Accepted",
+    Action.DECLINE: "Declined",
+}
+_DECISIONS = {
+    Status.ACTIVE: Action.ACCEPT,
+    Status.DECLINED: Action.DECLINE,
+    Status.WITHDRAWN: Action.WITHDRAW,
+}
+
+
+def decided_by(request: StoredRequest, audit_trail: Iterable[AuditEvent]) -> str:
+    """Return who made the decision, as a name or address that the requester knows.
+
+    Any client of Temporal can state who decided. Only the audit trail proves it.
+    """
+    action = _DECISIONS.get(request.status)
+    proof = next(
+        (
+            event
+            for event in audit_trail
+            if event.action == action and event.link_ordinal in (None, request.link_ordinal)
+        ),
+        None,
+    )
+    by = proof.role if proof else request.decided_by
+    match by:
         case None | "customer":
-            return request.customer_email
+            name = request.customer_email
         case "requester":
-            return f"{request.requester_name}, {request.requester_company}"
+            name = f"{request.requester_name}, {request.requester_company}"
         case "operator":
-            return "an operator"
+            name = "an operator"
         case address:
-            return address
+            name = address
+    return name if proof else f"{name}, as stated by the client"

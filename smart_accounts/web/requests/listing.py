@@ -27,7 +27,7 @@ async def list_requests(
     is_number = page.isascii() and page.isdecimal() and len(page) < 9
     page_number = max(int(page), 1) if is_number else 1
     found = await web.store.listing.page(
-        requester_email=requester_filter(partner),
+        owner=requester_filter(partner),
         status=selected_status,
         search=search,
         offset=(page_number - 1) * PAGE_SIZE,

@@ -11,8 +11,10 @@ from fastapi.responses import HTMLResponse
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import Page
 from smart_accounts.web.requests.labels import (
+    ACTION_LABELS,
     DELIVERY_LABELS,
     EMAIL_LABELS,
+    ROLE_LABELS,
     STATUS_LABELS,
     STATUS_TONES,
 )
@@ -28,6 +30,8 @@ async def _request_page(page: Page) -> Callable[..., HTMLResponse]:
         status_tones=STATUS_TONES,
         email_labels=EMAIL_LABELS,
         delivery_labels=DELIVERY_LABELS,
+        role_labels=ROLE_LABELS,
+        action_labels=ACTION_LABELS,
     )
 
 

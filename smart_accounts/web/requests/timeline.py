@@ -21,6 +21,7 @@ from smart_accounts.contract.messages import (
     RequestStatus,
     Status,
 )
+from smart_accounts.store.audit import AuditEvent
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.text import utc
@@ -64,14 +65,15 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """One request and its emails, as the store has them."""
+    """One request, its emails and its audit trail, as the store has them."""
 
     request: StoredRequest
     emails: tuple[EmailStatus, ...]
+    audit_trail: tuple[AuditEvent, ...]
 
     @property
     def version(self) -> str:
-        """A short hash that changes whenever the request or one of its emails does."""
+        """A short hash that changes whenever the request, an email or the audit trail does."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def is_settled(self, now: datetime) -> bool:
@@ -84,7 +86,11 @@ class Snapshot:
         request = await store.requests.find(request_id)
         if request is None:
             return None
-        return cls(request=request, emails=await store.emails.statuses(request))
+        return cls(
+            request=request,
+            emails=await store.emails.statuses(request),
+            audit_trail=await store.audit.of_request(request_id),
+        )
 
 
 def timeline(snapshot: Snapshot, workflow_status: RequestStatus | None) -> list[Step]:
@@ -94,7 +100,7 @@ def timeline(snapshot: Snapshot, workflow_status: RequestStatus | None) -> list[
     if request.approved_at:
         past.append(Step(title="Approved by an operator", tone=Tone.DONE, at=request.approved_at))
     if request.decided_at and (request.status != Status.REJECTED or request.needs_review):
-        past.append(_decision(request, request.decided_at))
+        past.append(_decision(snapshot, request.decided_at))
     past.sort(key=lambda step: step.at or request.requested_at)
     in_workflow = workflow_status.emails if workflow_status else ()
     waiting = unsent(snapshot.emails, in_workflow)
@@ -169,8 +175,8 @@ def _unsent_email(email: EmailStatus) -> Step:
     )
 
 
-def _decision(request: StoredRequest, at: datetime) -> Step:
-    by = decided_by(request)
+def _decision(snapshot: Snapshot, at: datetime) -> Step:
+    request, by = snapshot.request, decided_by(snapshot.request, snapshot.audit_trail)
     title, tone, line = {
         Status.ACTIVE: ("Accepted: the account is active", Tone.GOOD, f"By {by}."),
         Status.DECLINED: ("Declined", Tone.BAD, f"By {by}. No account was opened."),

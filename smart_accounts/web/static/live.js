@@ -43,7 +43,7 @@ function show(page) {
   }
   document.querySelector("main").className = page.querySelector("main").className;
   document.title = page.title;
-  const steps = document.querySelectorAll(".timeline .what strong");
+  const steps = document.querySelectorAll('[data-part="timeline"] .what strong');
   const badge = document.querySelector(".current-status .badge");
   const lastStep = [...steps].filter((step) => !step.closest(".next")).pop();
   document.getElementById("announcement").textContent = `${badge.textContent}. ${lastStep.textContent}.`;

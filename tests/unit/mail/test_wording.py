@@ -216,6 +216,19 @@ def test_who_accepted(decided_by: str | None, shown: str) -> None:
         assert f"Accepted by {shown} Deadline was" in part
 
 
+@pytest.mark.parametrize(
+    "email",
+    [email for email in EMAILS if email.to != REQUESTER],
+    ids=lambda email: f"{email.kind}-{email.to}-{email.number}",
+)
+def test_company_that_the_requester_stated_is_marked(email: Email) -> None:
+    for is_stated in (False, True):
+        for part in both_parts(compose(email, replace(REQUEST, company_is_stated=is_stated))):
+            companies = part.count("Partner Ltd")
+            assert companies
+            assert part.count("Partner Ltd (as stated by the requester") == companies * is_stated
+
+
 def test_missing_values_leave_no_gap() -> None:
     request = replace(
         REQUEST, note_to_customer=None, note_to_added_users=None, added_users=(), reason=None

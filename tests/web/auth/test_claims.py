@@ -1,8 +1,10 @@
 """How the claims of the provider become a partner."""
 
 import pytest
+from sqlalchemy import select
 from starlette.responses import JSONResponse
 
+from smart_accounts.store import tables
 from tests.support.identity_provider import NewVisitor, Visitor
 
 
@@ -12,6 +14,43 @@ async def test_unverified_email_is_rejected(visitor: Visitor, verified: object) 
     response = await visitor.sign_in()
     await visitor.check_rejected(response, "has not verified your email address", 403)
     assert "Verify it in your account" in response.text
+
+
+async def test_absent_verification_can_be_trusted(new_visitor: NewVisitor) -> None:
+    visitor = await new_visitor(oidc_trust_email=True)
+    visitor.provider.person["email_verified"] = None
+    email = "trusted@partner.example"
+    visitor.provider.token_changes |= {"sub": "trusted", "email": email}
+    assert (await visitor.sign_in()).status_code == 303
+    trusted = await visitor.partner()
+    assert not trusted.email_verified
+    # The address is still free for the person whose provider verifies it.
+    assert await address_owner(visitor, email) is None
+    visitor.provider.person["email_verified"] = True
+    await visitor.sign_in()
+    verified = await visitor.partner()
+    assert verified.email_verified
+    assert await address_owner(visitor, email) == "trusted"
+
+
+@pytest.mark.parametrize("verified", [False, "true", 1])
+async def test_denied_verification_is_never_trusted(
+    new_visitor: NewVisitor, verified: object
+) -> None:
+    visitor = await new_visitor(oidc_trust_email=True)
+    visitor.provider.person["email_verified"] = verified
+    await visitor.check_rejected(
+        await visitor.sign_in(), "has not verified your email address", 403
+    )
+
+
+async def address_owner(visitor: Visitor, email: str) -> str | None:
+    owners = tables.address_owners.c
+    async with visitor.site.store.engine.connect() as connection:
+        found: str | None = await connection.scalar(
+            select(owners.subject).where(owners.email == email)
+        )
+        return found
 
 
 @pytest.mark.parametrize(
@@ -27,6 +66,7 @@ async def test_unverified_email_is_rejected(visitor: Visitor, verified: object) 
         ("company", "Part\u202ener", "Your company must not contain control"),
         ("company", {"id": 5}, "Your company must be text."),
         ("sub", "s" * 256, "Your identifier"),
+        ("sub", "pat\n", "Your identifier must not contain control characters."),
     ],
 )
 async def test_invalid_claim_is_named(

@@ -74,13 +74,13 @@ async def test_reading_changes_nothing_and_is_not_cached(
     partner_site: PartnerSite, method: str
 ) -> None:
     run = await partner_site.add_request(pat_request())
-    before = await partner_site.store.listing.page(requester_email=None)
+    before = await partner_site.store.listing.page(owner=None)
     for path in ("/requests", "/requests/new", ACME_PAGE, f"{ACME_PAGE}/complete?run={run}"):
         response = await partner_site.http.request(method, path)
         assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
     for action in ("resend", "replace-approver", "withdraw"):
         assert (await partner_site.http.request(method, f"{ACME_PAGE}/{action}")).status_code == 405
-    assert await partner_site.store.listing.page(requester_email=None) == before
+    assert await partner_site.store.listing.page(owner=None) == before
     assert not partner_site.temporal.running
     assert not partner_site.temporal.actions
 

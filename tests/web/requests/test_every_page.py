@@ -15,11 +15,13 @@ from smart_accounts.contract.messages import (
 )
 from smart_accounts.contract.steps import Addressee, Decision
 from smart_accounts.errors import Unavailable
+from smart_accounts.store.audit import Action, Actor, Agreement, Origin, Role
+from smart_accounts.web.activation import AGREEMENT
 from smart_accounts.web.requests import templating
 from tests.support.browser import OpenPage
 from tests.support.looks import look, remove_refresh
 from tests.support.partner_site import PartnerSite, pat_request
-from tests.support.partners import OPERATOR
+from tests.support.partners import KIM, OPERATOR, PAT
 from tests.support.read_model import status_in
 
 NOW = datetime.now(UTC)
@@ -178,7 +180,16 @@ async def pending(page: Page, site: PartnerSite) -> None:
 
 
 async def operator_page(page: Page, site: PartnerSite) -> None:
-    await add_old_request(site)
+    run = await add_old_request(site)
+    browser = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0"
+    origin = Origin(client_address="2001:db8:85a3:8d3:1319:8a2e:370:7348", user_agent=browser)
+    actor = Actor(role=Role.REQUESTER, email=PAT.email, name=PAT.name, identity=PAT.identity)
+    for action in (Action.SEND, Action.RESEND):
+        await site.store.audit.record(action, actor, origin, run)
+    customer = Actor(role=Role.CUSTOMER, email="ada@acme.example")
+    agreed = AGREEMENT.format(account_name="Acme Networks", account_domain="acme.example")
+    agreement = Agreement(link_ordinal=2, text=agreed)
+    await site.store.audit.record(Action.ACCEPT, customer, origin, run, agreement)
     await site.sign_in(OPERATOR)
     await page.goto(f"{site.url}/requests/smart-account-acme.example")
 
@@ -241,7 +252,7 @@ async def in_review(page: Page, site: PartnerSite) -> None:
 
 async def operators_review(page: Page, site: PartnerSite) -> None:
     await site.add_request(pat_request(), needs_attention=(OTHER_DOMAIN,), is_approved=False)
-    await site.store.requests.note_contested("acme.example", "kim@reseller.example", NOW)
+    await site.store.requests.note_contested("acme.example", KIM.identity, NOW)
     await site.sign_in(OPERATOR)
     await page.goto(f"{site.url}/requests/smart-account-acme.example")
     await page.get_by_text("Reject the request").first.click()

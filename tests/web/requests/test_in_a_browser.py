@@ -120,7 +120,7 @@ async def test_sending_twice_creates_one_request(
             await page.reload()
         await expect(heading(page)).to_have_text("Smart Account Request Complete")
     assert len(served_partner_site.temporal.running) == 1
-    assert (await served_partner_site.store.listing.page(requester_email=None)).total == 1
+    assert (await served_partner_site.store.listing.page(owner=None)).total == 1
 
 
 @pytest.mark.parametrize("browser", ["desktop", "no scripts"])
@@ -162,7 +162,7 @@ async def test_result_of_an_action_is_shown_beside_it(
 
 
 async def only_request_id(partner_site: PartnerSite) -> str:
-    [item] = (await partner_site.store.listing.page(requester_email=None)).items
+    [item] = (await partner_site.store.listing.page(owner=None)).items
     return item.request.id
 
 

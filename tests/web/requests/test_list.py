@@ -18,7 +18,7 @@ async def many_requests(partner_site: PartnerSite) -> None:
         at = NOW - timedelta(days=number, hours=1)
         name = f"Company {number}"
         await partner_site.add_request(pat_request(f"c{number}.example", account_name=name), at=at)
-    newest = (await partner_site.store.listing.page(requester_email=None)).items[0].request
+    newest = (await partner_site.store.listing.page(owner=None)).items[0].request
     await partner_site.record_email(newest.id, EmailKind.ACTIVATION)
     await partner_site.record_decision(newest.id, Decision(status=Status.DECLINED, at=NOW))
 

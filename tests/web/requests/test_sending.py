@@ -24,7 +24,7 @@ async def test_sending_twice_creates_one_request(partner_site: PartnerSite) -> N
     responses.append(await partner_site.post("/requests", **form))
     assert {response.status_code for response in responses} == {303}
     assert len({response.headers["location"] for response in responses}) == 1
-    assert (await partner_site.store.listing.page(requester_email=None)).total == 1
+    assert (await partner_site.store.listing.page(owner=None)).total == 1
 
 
 async def test_changed_form_creates_another_request(partner_site: PartnerSite) -> None:

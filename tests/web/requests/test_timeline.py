@@ -20,6 +20,7 @@ from tests.support.read_model import status_in
 
 NOW = datetime.now(UTC)
 AT = NOW - timedelta(days=3)
+STATED = ", as stated by the client."
 
 
 def email(state: EmailState, recipient: str = "ada@acme.example", **changes: Any) -> EmailStatus:
@@ -119,11 +120,19 @@ async def test_emails_about_access_are_one_step(partner_site: PartnerSite) -> No
 @pytest.mark.parametrize(
     ("decision", "title", "line"),
     [
-        ({"status": "active", "by": "ada@acme.example"}, "Accepted", "By ada@acme.example."),
-        ({"status": "active", "by": "customer"}, "Accepted", "By ada@acme.example."),
+        (
+            {"status": "active", "by": "ada@acme.example"},
+            "Accepted",
+            f"By ada@acme.example{STATED}",
+        ),
+        ({"status": "active", "by": "customer"}, "Accepted", f"By ada@acme.example{STATED}"),
         ({"status": "declined", "by": "customer", "reason": "No."}, "Declined", "By ada@"),
-        ({"status": "withdrawn", "by": "requester"}, "Withdrawn", "By Pat Lee, Partner Ltd."),
-        ({"status": "withdrawn", "by": "operator"}, "Withdrawn", "By an operator."),
+        (
+            {"status": "withdrawn", "by": "requester"},
+            "Withdrawn",
+            f"By Pat Lee, Partner Ltd{STATED}",
+        ),
+        ({"status": "withdrawn", "by": "operator"}, "Withdrawn", f"By an operator{STATED}"),
         ({"status": "lapsed"}, "Lapsed", "The customer did not answer in time."),
         ({"status": "undeliverable", "reason": "550"}, "Ended as", "did not reach ada@acme"),
     ],

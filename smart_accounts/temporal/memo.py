@@ -1,0 +1,34 @@
+"""What web and API note in the memo of a request that they start."""
+
+from typing import Any
+
+from temporalio.client import WorkflowExecutionDescription
+
+from smart_accounts.contract.identity import Identity, identity_of
+from smart_accounts.contract.names import IDEMPOTENCY_KEY, REQUESTER_ISSUER, REQUESTER_SUBJECT
+
+
+def memo(key: str | None, owner: Identity | None) -> dict[str, Any]:
+    """Return the memo of a start with this idempotency key by this person."""
+    noted: dict[str, Any] = {}
+    if key:
+        noted[IDEMPOTENCY_KEY] = key
+    if owner:
+        noted |= {REQUESTER_ISSUER: owner.issuer, REQUESTER_SUBJECT: owner.subject}
+    return noted
+
+
+async def owner_in(described: WorkflowExecutionDescription) -> Identity | None:
+    """Return the person who started the request through web or API, as its memo says."""
+    return identity_of(
+        await memo_value(described, REQUESTER_ISSUER),
+        await memo_value(described, REQUESTER_SUBJECT),
+    )
+
+
+async def memo_value(described: WorkflowExecutionDescription, name: str) -> Any:
+    """Return a value, or None if there is none. Any client can set the memo to anything."""
+    try:
+        return await described.memo_value(name, None)
+    except (ValueError, TypeError, KeyError, RuntimeError):
+        return None
