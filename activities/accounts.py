@@ -6,7 +6,15 @@ from temporalio import activity
 from smart_accounts.checks import oddities
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.messages import SmartAccountRequest
-from smart_accounts.contract.steps import Checked, Decision, IssueLink, OpenRequest, RecordDecision
+from smart_accounts.contract.steps import (
+    Checked,
+    CloseAccount,
+    ClosedAccount,
+    Decision,
+    IssueLink,
+    OpenRequest,
+    RecordDecision,
+)
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 
@@ -43,3 +51,7 @@ class AccountActivities:
     @activity.defn
     async def close_request(self, record: RecordDecision) -> Decision:
         return await self._store.requests.close(record)
+
+    @activity.defn
+    async def close_account(self, close: CloseAccount) -> ClosedAccount:
+        return await self._store.requests.close_account(close)

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from smart_accounts.contract.fields import (
+    MAX_DOMAIN,
     AcceptanceWindow,
     AccountDomain,
     AccountName,
@@ -28,6 +29,7 @@ from smart_accounts.contract.fields import (
     Name,
     Note,
     Printable,
+    Reason,
 )
 
 # Do not change these two: open requests that named no window or no reminders read them again at
@@ -184,6 +186,33 @@ class Withdrawal(Message):
     reason: Note = None
 
 
+class Role(StrEnum):
+    REQUESTER = "requester"
+    OPERATOR = "operator"
+
+
+class Actor(Message):
+    """Who acts, as the client states it. The pages and the API take both from the sign-in."""
+
+    role: Role
+    subject: Annotated[str, Field(min_length=1, max_length=255), Printable]
+
+
+def _operator(by: Actor) -> Actor:
+    if by.role is not Role.OPERATOR:
+        raise PydanticCustomError("role", "must be an operator")
+    return by
+
+
+class Closing(Message):
+    """Close an active account. Everyone who had access is told the reason."""
+
+    # No field rule, because it is only compared with what the store has.
+    account_domain: Annotated[str, Field(max_length=MAX_DOMAIN), Printable]
+    reason: Reason
+    by: Annotated[Actor, AfterValidator(_operator)]
+
+
 # ---- from the workflow to clients ----------------------------------------------------------
 
 
@@ -200,6 +229,7 @@ class EmailKind(StrEnum):
     WITHDRAWN = "withdrawn"
     UNDELIVERABLE = "undeliverable"
     REJECTED = "rejected"
+    CLOSED = "closed"
 
 
 class EmailState(StrEnum):
@@ -245,17 +275,19 @@ class RequestStatus(OwnMessage):
 
 
 class ActionMessage(StrEnum):
-    """What people read after an action of the requester."""
+    """What people read after an action."""
 
     RESENT = "A new activation email is on its way. The previous link no longer works."
     APPROVER_REPLACED = (
         "An activation email to the new approver is on its way. The previous link no longer works."
     )
     WITHDRAWN = "The request is withdrawn. The customer is told."
+    CLOSED = "The account is closed. The customer, the requester and the added users are told."
+    CLOSE_RECEIVED = "Received. The account is closed as soon as a worker runs."
 
 
 class ActionResult(OwnMessage):
-    """Result of the requester's updates. The message has no personal data."""
+    """The result of an action. The message has no personal data."""
 
     status: Status
     message: str

@@ -38,6 +38,7 @@ _REQUEST = SmartAccountRequest(
 _DECLINED = "We do not know this partner."
 _REFUSED = "550 5.1.1 <ada@harbour.example>: no such user here"
 _TAKEN = "The domain already has an active Smart Account."
+_CLOSED = "The company asked us to close the account."
 _EXAMPLES = {
     Email(kind=EmailKind.ACTIVATION, to=_CUSTOMER): (Status.PENDING, 0, None),
     Email(kind=EmailKind.REQUEST_RECEIVED, to=_REQUESTER): (Status.PENDING, 0, None),
@@ -46,6 +47,9 @@ _EXAMPLES = {
     Email(kind=EmailKind.ACTIVATED, to=_REQUESTER): (Status.ACTIVE, 3, None),
     Email(kind=EmailKind.WELCOME, to=_CUSTOMER): (Status.ACTIVE, 3, None),
     Email(kind=EmailKind.ACCESS_GRANTED, to=_USER): (Status.ACTIVE, 3, None),
+    Email(kind=EmailKind.CLOSED, to=_CUSTOMER): (Status.ACTIVE, 200, None),
+    Email(kind=EmailKind.CLOSED, to=_REQUESTER): (Status.ACTIVE, 200, None),
+    Email(kind=EmailKind.CLOSED, to=_USER): (Status.ACTIVE, 200, None),
     Email(kind=EmailKind.DECLINED, to=_REQUESTER): (Status.DECLINED, 3, _DECLINED),
     Email(kind=EmailKind.WITHDRAWN, to=_CUSTOMER): (Status.WITHDRAWN, 3, None),
     Email(kind=EmailKind.LAPSED, to=_CUSTOMER): (Status.LAPSED, 90, None),
@@ -69,6 +73,8 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
             StoredRequest.new("preview", _REQUEST, requested_at, status=status, reason=reason),
             decided_at=now if status.is_final else None,
             decided_by="customer" if status is Status.ACTIVE else None,
+            closed_at=now,
+            close_reason=_CLOSED,
         )
         bounced = EmailStatus(
             kind=EmailKind.REMINDER,

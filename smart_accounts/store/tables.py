@@ -66,6 +66,9 @@ requests = Table(
     Column("decided_at", UtcDateTime),
     Column("decided_by", String(254)),
     Column("reason", Text),
+    Column("closed_at", UtcDateTime),  # when an operator closed the active account
+    Column("closed_by", String(255)),
+    Column("close_reason", Text),
 )
 
 Index("ix_requests_customer", func.lower(requests.c.customer_email))

@@ -28,7 +28,7 @@ from smart_accounts.web.rendering import Pages
 
 REFRESH_SECONDS = 2
 
-_GONE = {"superseded", "lapsed", "withdrawn", "undeliverable", "rejected", "expired"}
+_GONE = {"superseded", "lapsed", "withdrawn", "undeliverable", "rejected", "expired", "closed"}
 
 _log = logging.getLogger(__name__)
 

@@ -12,12 +12,19 @@ from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 
 from smart_accounts.contract.messages import SmartAccountRequest, Status
-from smart_accounts.contract.steps import OpenRequest
+from smart_accounts.contract.steps import (
+    CloseAccount,
+    ClosedAccount,
+    Decision,
+    OpenRequest,
+    RecordDecision,
+)
 from smart_accounts.errors import Unavailable
 from smart_accounts.store import database
 from smart_accounts.store.database import create_engine, migrate
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
+from tests.support.partner_site import CLOSING
 from tests.support.postgres import Postgres
 from tests.support.service import Service
 from tests.support.store import QueryDatabase
@@ -141,6 +148,32 @@ async def test_late_check_ignores_requests_that_came_later(
             is None
         )
         assert "within an hour" in str(await store.requests.reason_to_reject(request, NOW, limits))
+
+
+async def test_account_is_closed_once(
+    any_database_url: str, example: dict[str, Any], query_database: QueryDatabase
+) -> None:
+    await migrate(any_database_url)
+    activated = Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example")
+    active = RecordDecision(request_id="first", decision=activated)
+
+    def closing(number: int) -> CloseAccount:
+        closing = CLOSING.model_copy(update={"reason": f"Reason {number}."})
+        return CloseAccount(request_id="first", closing=closing, at=NOW)
+
+    async with AccountStore.open(any_database_url) as store:
+        requests = store.requests
+        await requests.open(opened("first", NOW, example), (), LIMITS)
+        assert await requests.close_account(closing(0)) == ClosedAccount(added_users=1)
+        await requests.activate(active)
+        taken = await requests.open(opened("second", NOW, example), (), LIMITS)
+        closed = await asyncio.gather(*(requests.close_account(closing(n)) for n in range(5)))
+        assert len({each.reason for each in closed}) == 1
+        assert await requests.close_account(closing(6)) == closed[0]
+        await requests.activate(active)  # a step that is repeated late
+        users = await query_database(any_database_url, "SELECT * FROM account_users")
+        free = await requests.open(opened("third", NOW, example), (), LIMITS)
+    assert (taken, users, free) == ("The domain already has an active Smart Account.", [], None)
 
 
 async def test_migration_has_no_time_limit(

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from smart_accounts.contract.messages import (
     ActionResult,
+    Closing,
     NewApprover,
     RequestStatus,
     SmartAccountRequest,
@@ -33,6 +34,8 @@ class FakeTemporal(RequestClient):
         """Raised by every call."""
         self.action_error: Exception | None = None
         """Raised by actions."""
+        self.action_result = ActionResult(status=Status.PENDING, message="Done.")
+        """Returned by actions."""
         self.live_status: RequestStatus | None = None
         """The status that a worker returns, or None if no worker responds."""
 
@@ -86,6 +89,9 @@ class FakeTemporal(RequestClient):
     ) -> ActionResult:
         return await self._act("withdraw", withdrawal.reason, workflow_id, run_id)
 
+    async def close(self, request_id: str, new: Closing) -> ActionResult:
+        return await self._act("close", new.reason, new.by.subject, request_id)
+
     async def _send(self, name: str, **sent: Any) -> None:
         await self.check()
         self.signals.append((name, sent))
@@ -95,4 +101,4 @@ class FakeTemporal(RequestClient):
         if self.action_error:
             raise self.action_error
         self.actions.append(action)
-        return ActionResult(status=Status.PENDING, message="Done.")
+        return self.action_result

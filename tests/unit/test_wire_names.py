@@ -14,6 +14,7 @@ from activities.emails import EmailActivities
 from smart_accounts.contract import messages, names, steps
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
+from smart_accounts.store import records
 from smart_accounts.web import activation, app, bounces
 from smart_accounts.web.api import openapi, routes
 from smart_accounts.web.api.app import PATH
@@ -32,6 +33,8 @@ FIELDS = {
     messages.Decline: "link reason",
     messages.NewApprover: "customer_email",
     messages.Withdrawal: "reason",
+    messages.Actor: "role subject",
+    messages.Closing: "account_domain reason by",
     messages.RequestStatus: "status account_name account_domain deadline requested_at emails"
     " needs_attention reason decided_by decided_at next_step",
     messages.EmailStatus: "kind recipient state at answer",
@@ -44,7 +47,9 @@ FIELDS = {
     steps.IssueLink: "request_id request ordinal at",
     steps.Decision: "status at by reason",
     steps.RecordDecision: "request_id decision request",
-    steps.SendEmails: "request_id emails until",
+    steps.CloseAccount: "request_id closing at",
+    steps.ClosedAccount: "at reason added_users",
+    steps.SendEmails: "request_id emails until closing",
     steps.EmailOutcome: "state at answer",
     FieldError: "field message",
 }
@@ -53,7 +58,9 @@ VALUES: dict[type[StrEnum], str] = {
     messages.Status: "requested pending activating active lapsed declined withdrawn undeliverable"
     " rejected",
     messages.EmailKind: "activation request-received reminder expiring activated welcome"
-    " access-granted lapsed declined withdrawn undeliverable rejected",
+    " access-granted lapsed declined withdrawn undeliverable rejected closed",
+    messages.Role: "requester operator",
+    records.AccountState: "provisional active closed",
     messages.EmailState: "queued sent bounced failed dropped",
     steps.Addressee: "customer requester added-user",
 }
@@ -73,12 +80,14 @@ ROUTES = [
     "GET /requests/{workflow_id} GET /requests/{workflow_id}/complete",
     "GET /requests/{workflow_id}/events POST /requests/{workflow_id}/resend",
     "POST /requests/{workflow_id}/replace-approver POST /requests/{workflow_id}/withdraw",
+    "POST /requests/{workflow_id}/close",
     "GET /activate/{token} GET /activate/{token}/decline",
     "POST /activate/{token} POST /activate/{token}/decline POST /hooks/bounces",
     "POST /api/v1/requests GET /api/v1/requests GET /api/v1/requests/{workflow_id}",
     "POST /api/v1/requests/{workflow_id}/resend",
     "POST /api/v1/requests/{workflow_id}/replace-approver",
     "POST /api/v1/requests/{workflow_id}/withdraw",
+    "POST /api/v1/requests/{workflow_id}/close",
 ]
 
 
@@ -86,6 +95,7 @@ def test_temporal_names() -> None:
     assert names.TASK_QUEUE == "smart-account-requests"
     assert names.workflow_id("acme.example") == "smart-account-acme.example"
     assert names.remaining_emails_id("run") == "smart-account-mails-run"
+    assert names.closing_id("run") == "smart-account-closed-run"
     assert names.SEARCH_ATTRIBUTES == {
         "SmartAccountStatus": "Keyword",
         "SmartAccountDomain": "Keyword",
@@ -107,6 +117,7 @@ def test_workflow_names() -> None:
     }
     remaining = workflow._Definition.must_from_class(RemainingEmailsWorkflow)
     assert remaining.name == "SmartAccountRemainingMailsWorkflow"
+    assert remaining.queries.keys() == {"closed_account"}
 
 
 def test_activity_names() -> None:
@@ -123,6 +134,7 @@ def test_activity_names() -> None:
         "issue_link",
         "activate_account",
         "close_request",
+        "close_account",
         "send_emails",
     }
 

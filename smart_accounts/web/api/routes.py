@@ -24,6 +24,7 @@ from smart_accounts.web.api.models import (
     ActionResult,
     ListQuery,
     NewApprover,
+    NewClosing,
     NewRequest,
     RequestDetail,
     RequestPage,
@@ -181,6 +182,22 @@ async def withdraw_request(
     return await _result(
         request, web.client.withdraw(request.workflow_id, given, run_id=request.id)
     )
+
+
+@router.post("/{workflow_id}/close", summary="Close an account", responses=responses.ACT)
+async def close_account(lookup: Lookup, new: NewClosing, web: Web) -> ActionResult:
+    """Close an active account. Only operators can do this; others get 404.
+
+    Access ends, the domain is free, and everyone who had access is told the reason. The status of
+    the request stays `active`. If no worker runs, the account is closed as soon as one does.
+    """
+    if not lookup.partner.is_operator:
+        raise NotFound("There is no such request.")
+    request = await lookup.find()
+    closing = messages.Closing(
+        account_domain=request.account_domain, reason=new.reason, by=lookup.partner.actor
+    )
+    return await _result(request, web.client.close(request.id, closing))
 
 
 def _path(web: Services) -> str:

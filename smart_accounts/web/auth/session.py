@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from fastapi import Request, Response
 
-from smart_accounts.contract.messages import Requester
+from smart_accounts.contract.messages import Actor, Requester, Role
 from smart_accounts.web.auth.cookies import SignedCookies
 
 LIFETIME = timedelta(hours=8)  # from the sign-in; using the pages does not extend it
@@ -33,6 +33,11 @@ class Partner:
     @property
     def requester(self) -> Requester:
         return Requester(email=self.email, name=self.name, company=self.company)
+
+    @property
+    def actor(self) -> Actor:
+        role = Role.OPERATOR if self.is_operator else Role.REQUESTER
+        return Actor(role=role, subject=self.subject)
 
 
 class NotSignedIn(Exception):

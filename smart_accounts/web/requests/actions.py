@@ -1,13 +1,19 @@
-"""The requester's actions on a request. The page of the request shows the result."""
+"""The actions on a request. The page of the request shows the result."""
 
 from collections.abc import Awaitable
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import BadInput, field_errors
-from smart_accounts.contract.messages import ActionResult, NewApprover, Withdrawal
+from smart_accounts.contract.messages import (
+    ActionMessage,
+    ActionResult,
+    Closing,
+    NewApprover,
+    Withdrawal,
+)
 from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import CheckedRequest, SessionForm, SignedIn
@@ -57,18 +63,37 @@ async def withdraw(
     return await _act(detail, request, "withdraw", action)
 
 
+@router.post("/close")
+async def close(
+    partner: SignedIn, form: SessionForm, request: CheckedRequest, detail: Detail
+) -> Response:
+    """Close the account. A partner gets the response for an unknown request."""
+    if not partner.is_operator:
+        raise HTTPException(404)
+    try:
+        closing = Closing(
+            account_domain=request.account_domain,
+            reason=form.get("reason", ""),
+            by=partner.actor,
+        )
+    except ValidationError as error:
+        return await _show_problem(detail, request, "close", BadInput(field_errors(error)))
+    action = detail.web.client.close(request.id, closing)
+    return await _act(detail, request, "close", action)
+
+
 async def _act(
     detail: DetailPage, request: StoredRequest, name: str, action: Awaitable[ActionResult]
 ) -> Response:
     try:
-        await action
+        result = await action
     except (Rejected, BadInput, Unavailable) as error:
         return await _show_problem(detail, request, name, error)
     web = detail.web
     response = RedirectResponse(web.pages.root + request_path(request), 303)
     response.set_cookie(
         DONE_COOKIE,
-        name,
+        f"{name}-received" if result.message == ActionMessage.CLOSE_RECEIVED else name,
         max_age=DONE_SECONDS,
         path=done_cookie_path(detail, request),
         secure=web.settings.base_url.startswith("https:"),
@@ -84,7 +109,7 @@ async def _show_problem(
     """Show the page again, with the error next to the action and with the typed values."""
     message, status, headers = str(error), 409, {}
     if isinstance(error, BadInput):
-        label = "The reason" if name == "withdraw" else "New approver's email"
+        label = "New approver's email" if name == "replace-approver" else "The reason"
         message, status = f"{label} {error.errors[0].message}.", 422
     elif isinstance(error, Unavailable):
         status, headers = 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}

@@ -12,7 +12,7 @@ from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.errors import Rejected, Unavailable
-from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.records import AccountState, StoredRequest
 from smart_accounts.web.auth.session import Partner
 from smart_accounts.web.dependencies import Services, SessionForm, SignedIn, VisibleRequest, Web
 from smart_accounts.web.lookup import find_request
@@ -136,5 +136,8 @@ async def _own_request(
         )
     except Unavailable:
         return None
-    holds_domain = newest and (not newest.status.is_final or newest.status is Status.ACTIVE)
+    holds_domain = newest and newest.account_state in (
+        AccountState.PROVISIONAL,
+        AccountState.ACTIVE,
+    )
     return newest if holds_domain else None

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from smart_accounts.contract.messages import ActionMessage, RequestStatus, Status
 from smart_accounts.errors import Rejected, Unavailable
-from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.records import AccountState, StoredRequest
 from smart_accounts.web.dependencies import CheckedRequest, SignedIn, VisibleRequest, Web
 from smart_accounts.web.requests.events import changes
 from smart_accounts.web.requests.templating import RequestPage, starting_page
@@ -24,6 +24,8 @@ DONE = {
     "resend": ActionMessage.RESENT,
     "replace-approver": ActionMessage.APPROVER_REPLACED,
     "withdraw": ActionMessage.WITHDRAWN,
+    "close": ActionMessage.CLOSED,
+    "close-received": ActionMessage.CLOSE_RECEIVED,
 }
 
 router = APIRouter(prefix="/requests/{workflow_id}", include_in_schema=False)
@@ -59,9 +61,11 @@ class DetailPage:
             headers,
             request=snapshot.request,
             version=snapshot.version,
-            timeline=timeline(snapshot, workflow_status),
+            timeline=timeline(snapshot, workflow_status, for_operator=self.partner.is_operator),
             is_settled=is_settled,
             can_act=snapshot.request.awaits_answer and not is_decided,
+            can_close=self.partner.is_operator
+            and snapshot.request.account_state is AccountState.ACTIVE,
             remaining=request.deadline - now,
             done=done,
             problem=problem,

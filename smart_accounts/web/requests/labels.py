@@ -1,9 +1,9 @@
 """The names of statuses and emails on pages."""
 
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
-from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.records import AccountState, StoredRequest
 
-STATUS_LABELS = {
+STATUS_LABELS: dict[Status | AccountState, str] = {
     Status.REQUESTED: "Requested",
     Status.PENDING: "Pending",
     Status.ACTIVATING: "Being activated",
@@ -13,6 +13,7 @@ STATUS_LABELS = {
     Status.WITHDRAWN: "Withdrawn",
     Status.UNDELIVERABLE: "Undeliverable",
     Status.REJECTED: "Rejected",
+    AccountState.CLOSED: "Account closed",
 }
 STATUS_TONES = {
     Status.REQUESTED: "open",
@@ -25,9 +26,9 @@ STATUS_TONES = {
 STATUS_FILTERS = {
     status: label
     for status, label in STATUS_LABELS.items()
-    if status is Status.PENDING or status.is_final
+    if status in (Status.PENDING, AccountState.CLOSED) or Status(status).is_final
 }
-"""The statuses that the store can hold. Only these can be searched for."""
+"""What the list can be searched for: statuses that the store can hold, and closed accounts."""
 
 EMAIL_LABELS = {
     EmailKind.ACTIVATION: "Activation email",
@@ -42,6 +43,7 @@ EMAIL_LABELS = {
     EmailKind.WITHDRAWN: "Notice of the withdrawal",
     EmailKind.UNDELIVERABLE: "Notice that the email was undeliverable",
     EmailKind.REJECTED: "Notice that the request was rejected",
+    EmailKind.CLOSED: "Notice of the closing",
 }
 DELIVERY_LABELS = {
     EmailState.QUEUED: "waiting",
