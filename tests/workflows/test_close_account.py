@@ -4,10 +4,17 @@ import asyncio
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from smart_accounts.contract.messages import ActionMessage, Actor, Closing, EmailKind, Role, Status
-from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, TASK_QUEUE, closing_id
+from smart_accounts.contract.names import (
+    INVALID_REQUEST,
+    REMAINING_EMAILS_TYPE,
+    TASK_QUEUE,
+    closing_id,
+)
 from smart_accounts.contract.steps import Addressee, Email, SendEmails
 from smart_accounts.errors import Rejected
 from tests.support.histories import Keep
@@ -127,11 +134,40 @@ async def test_emails_that_have_not_left_are_dropped(
             id=f"smart-account-mails-{request_id}",
             task_queue=TASK_QUEUE,
         )
-        closed = await scenario.client.close(request_id, CLOSING)
-        assert closed.message == ActionMessage.CLOSED
+        for _ in range(2):  # the second one finds the workflow of the first
+            closed = await scenario.client.close(request_id, CLOSING)
+            assert closed.message == ActionMessage.CLOSED
         await mail_server.start()
         async with asyncio.timeout(60):
             await closing_is_over(scenario, request_id)
             await remaining.result()
             await scenario.handle.result()
     assert sorted(mail_server.kinds()) == ["activation", *["closed"] * 3, "request-received"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"by": {"role": "requester", "subject": "pat"}}, "closing.by"),
+        ({"by": {"role": "operator", "subject": ""}}, "closing.by.subject"),
+        ({"reason": " "}, "closing.reason"),
+        ({"note": "x"}, "closing.note"),
+    ],
+)
+async def test_invalid_closing_of_another_client_fails(
+    scenario: Scenario, changes: dict[str, Any], field: str
+) -> None:
+    async with scenario.worker():
+        request_id = await start_active(scenario)
+        closing = CLOSING.model_dump(mode="json") | changes
+        with pytest.raises(WorkflowFailureError) as failed:
+            await scenario.env.client.execute_workflow(
+                REMAINING_EMAILS_TYPE,
+                {"request_id": request_id, "emails": [], "closing": closing},
+                id=closing_id(request_id),
+                task_queue=TASK_QUEUE,
+            )
+        assert isinstance(failed.value.cause, ApplicationError)
+        assert failed.value.cause.type == INVALID_REQUEST
+        assert failed.value.cause.message.startswith(f"{field}: ")
+        assert (await scenario.stored()).closed_at is None

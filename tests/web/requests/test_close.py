@@ -97,10 +97,14 @@ async def test_domain_can_be_requested_again(partner_site: PartnerSite) -> None:
     run = await add_account(partner_site)
     taken = await partner_site.post("/requests", **FORM)
     assert taken.status_code == 409
+    assert f"?run={run}" in taken.text
     await partner_site.close_account(run, NOW)
     response = await partner_site.post("/requests", **FORM)
     assert response.status_code == 303
     assert len(partner_site.temporal.running) == 1
+    again = await partner_site.post("/requests", **FORM, form_id="another")
+    assert again.status_code == 409
+    assert f"?run={run}" not in again.text  # the closed account does not hold the domain
 
 
 async def test_page_follows_the_emails_about_the_end(partner_site: PartnerSite) -> None:
