@@ -1,24 +1,20 @@
 """The command line: start Smart Account requests, look at them and act on them."""
 
-import asyncio
-import functools
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from smart_accounts.cli import output
+from smart_accounts.cli import operators, output
 from smart_accounts.cli.arguments import Json, WorkflowId
+from smart_accounts.cli.asynchronous import asynchronous
 from smart_accounts.cli.csv_import import read_rows, start_all
 from smart_accounts.cli.exit_codes import ExitCode, exit_code_of, failure_of
 from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.messages import (
-    ActionResult,
     NewApprover,
-    Review,
-    ReviewDecision,
     SmartAccountRequest,
     Status,
     Withdrawal,
@@ -40,16 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # the only mode that joins the lines of a paragraph
 )
-
-
-def asynchronous(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Let Typer run a coroutine function as a command."""
-
-    @functools.wraps(command)
-    def run(**arguments: Any) -> None:
-        asyncio.run(command(**arguments))
-
-    return run
 
 
 @app.command()
@@ -205,7 +191,7 @@ async def _show_decision(
 async def resend(workflow_id: WorkflowId, as_json: Json = False) -> None:
     """Send the customer a new activation email. The previous link no longer works."""
     client = await RequestClient.connect()
-    _show_action(workflow_id, await client.resend(workflow_id), as_json=as_json)
+    output.show_action(workflow_id, await client.resend(workflow_id), as_json=as_json)
 
 
 @app.command()
@@ -220,7 +206,9 @@ async def replace_approver(
     """Ask another person at the customer to accept. The deadline stays the same."""
     new = NewApprover.model_validate({"customer_email": customer_email})
     client = await RequestClient.connect()
-    _show_action(workflow_id, await client.replace_approver(workflow_id, new), as_json=as_json)
+    output.show_action(
+        workflow_id, await client.replace_approver(workflow_id, new), as_json=as_json
+    )
 
 
 @app.command()
@@ -235,31 +223,11 @@ async def withdraw(
     """Withdraw the open request of a domain. The customer is told by email."""
     withdrawal = Withdrawal.model_validate({"reason": reason})
     client = await RequestClient.connect()
-    _show_action(workflow_id, await client.withdraw(workflow_id, withdrawal), as_json=as_json)
+    output.show_action(workflow_id, await client.withdraw(workflow_id, withdrawal), as_json=as_json)
 
 
-@app.command()
-@asynchronous
-async def review(
-    workflow_id: WorkflowId,
-    decision: Annotated[ReviewDecision, typer.Argument(help="What to do with the request.")],
-    reason: Annotated[
-        str | None, typer.Option(help="Required to reject. The requester is told the reason.")
-    ] = None,
-    by: Annotated[str | None, typer.Option(help="Who decides. It is only recorded.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Approve or reject a request in review, as an operator."""
-    given = Review.model_validate({"decision": decision, "reason": reason, "by": by})
-    client = await RequestClient.connect()
-    _show_action(workflow_id, await client.review(workflow_id, given), as_json=as_json)
-
-
-def _show_action(workflow_id: str, result: ActionResult, *, as_json: bool) -> None:
-    if as_json:
-        output.show_json({"workflow_id": workflow_id} | result.model_dump(mode="json"))
-    else:
-        output.show(result.message)
+app.command()(operators.review)
+app.command()(operators.close)
 
 
 @app.command("import")

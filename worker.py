@@ -158,6 +158,7 @@ def _activities(
         accounts.issue_link,
         accounts.activate_account,
         accounts.close_request,
+        accounts.close_account,
         emails.send_emails,
         reviews.tell_operators,
     ]

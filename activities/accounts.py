@@ -9,6 +9,8 @@ from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.steps import (
     Approve,
     Checked,
+    CloseAccount,
+    ClosedAccount,
     Decision,
     IssueLink,
     OpenRequest,
@@ -52,3 +54,7 @@ class AccountActivities:
     @activity.defn
     async def close_request(self, record: RecordDecision) -> Decision:
         return await self._store.requests.close(record)
+
+    @activity.defn
+    async def close_account(self, close: CloseAccount) -> ClosedAccount:
+        return await self._store.requests.close_account(close)

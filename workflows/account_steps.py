@@ -11,14 +11,15 @@ with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.steps import (
         Approve,
         Checked,
+        CloseAccount,
+        ClosedAccount,
         Decision,
         IssueLink,
         OpenRequest,
         RecordDecision,
     )
 
-# For check_and_open and record_decision. They are local activities, because these steps are short
-# and need fewer events that way.
+# For local activities. These steps are short and need fewer events that way.
 STORE_OPTIONS = workflow.LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
     # A longer pause between tries becomes a timer. A workflow task that stays open instead adds
@@ -79,4 +80,13 @@ async def record_decision(decided: RecordDecision) -> Decision:
         step, summary = AccountActivities.close_request, f"Record the end: {status}"
     return await workflow.execute_local_activity_method(
         step, decided, **(STORE_OPTIONS | {"summary": summary})
+    )
+
+
+async def close_account(close: CloseAccount) -> ClosedAccount:
+    """Close an active account, which frees its domain. Returns the closing in the store."""
+    return await workflow.execute_local_activity_method(
+        AccountActivities.close_account,
+        close,
+        **(STORE_OPTIONS | {"summary": "Close the account, end access"}),
     )

@@ -56,6 +56,18 @@ def closing_emails(
     )
 
 
+def account_closed_emails(added_users: int) -> tuple[Email, ...]:
+    """Return the emails about the end of an account with so many added users."""
+    people = (Addressee.CUSTOMER, Addressee.REQUESTER)
+    return (
+        *(Email(kind=EmailKind.CLOSED, to=person) for person in people),
+        *(
+            Email(kind=EmailKind.CLOSED, to=Addressee.ADDED_USER, number=number)
+            for number in range(1, added_users + 1)
+        ),
+    )
+
+
 def reminders(request: SmartAccountRequest) -> list[tuple[timedelta, tuple[Email, ...]]]:
     """Return the emails that remind of an open request, each with its offset from the start.
 

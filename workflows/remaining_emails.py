@@ -1,4 +1,6 @@
-"""Emails still refused temporarily an hour after the end of their request."""
+"""Emails that outlive their request: the last ones that are still refused, and those about the end
+of the account.
+"""
 
 import contextlib
 
@@ -7,15 +9,36 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, remaining_emails_id
-    from smart_accounts.contract.steps import Email, SendEmails
+    from smart_accounts.contract.steps import CloseAccount, ClosedAccount, Email, SendEmails
+    from workflows import account_steps
+    from workflows.emails import account_closed_emails
     from workflows.mailing import send
 
 
 @workflow.defn(name=REMAINING_EMAILS_TYPE)
 class RemainingEmailsWorkflow:
+    def __init__(self) -> None:
+        self._closed: ClosedAccount | None = None
+
     @workflow.run
     async def run(self, remaining: SendEmails) -> None:
+        if remaining.closing:
+            closed = await account_steps.close_account(
+                CloseAccount(
+                    request_id=remaining.request_id, closing=remaining.closing, at=workflow.now()
+                )
+            )
+            self._closed = closed
+            if closed.at is None:
+                return  # there is no active account
+            emails = account_closed_emails(closed.added_users)
+            remaining = remaining.model_copy(update={"emails": emails})
         await send(remaining, lambda _email, _outcome: None)
+
+    @workflow.query
+    def closed_account(self) -> ClosedAccount | None:
+        """Return the closing in the store, or ``None`` before the store has responded."""
+        return self._closed
 
 
 async def hand_over(request_id: str, emails: tuple[Email, ...], account_domain: str) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 from smart_accounts.cli.csv_import import Outcome, Report, Result
 from smart_accounts.cli.exit_codes import ERROR_KINDS, ExitCode, Failure
 from smart_accounts.contract.field_errors import FieldError
-from smart_accounts.contract.messages import RequestStatus
+from smart_accounts.contract.messages import ActionResult, RequestStatus
 from smart_accounts.temporal.records import Listed
 from smart_accounts.text import printable, utc
 
@@ -155,6 +155,14 @@ def _table(*columns: str) -> Table:
 
 def _utc(moment: datetime | None) -> str | None:
     return utc(moment) if moment is not None else None
+
+
+def show_action(workflow_id: str, result: ActionResult, *, as_json: bool) -> None:
+    """Print the result of an action, for people or for programs."""
+    if as_json:
+        show_json({"workflow_id": workflow_id} | result.model_dump(mode="json"))
+    else:
+        show(result.message)
 
 
 # ---- JSON for programs ---------------------------------------------------------------------

@@ -123,6 +123,13 @@ def _note(value: str | None) -> str | None:
     return value or None
 
 
+def _reason(value: str) -> str:
+    note = _note(value)
+    if note is None:
+        raise _error("empty", "must not be empty")
+    return note
+
+
 def _email(value: str) -> str:
     _check_length(value, MAX_EMAIL)
     value = value.strip(" ")
@@ -190,6 +197,7 @@ Printable = AfterValidator(printable)  # PostgreSQL rejects NUL characters
 Name = Annotated[str, AfterValidator(_one_line)]
 AccountName = Annotated[str, AfterValidator(_one_line), AfterValidator(_no_url)]
 Note = Annotated[str | None, AfterValidator(_note)]
+Reason = Annotated[str, AfterValidator(_reason)]
 EmailAddress = Annotated[str, AfterValidator(_email)]
 AccountDomain = Annotated[str, AfterValidator(_domain)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_iso, return_type=str)]

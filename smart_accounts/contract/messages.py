@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.fields import (
+    MAX_DOMAIN,
     AcceptanceWindow,
     AccountDomain,
     AccountName,
@@ -30,6 +31,7 @@ from smart_accounts.contract.fields import (
     Name,
     Note,
     Printable,
+    Reason,
     is_new,
 )
 
@@ -251,6 +253,21 @@ class Review(Message):
         return self
 
 
+def _operator(by: Actor) -> Actor:
+    if by.role is not Role.OPERATOR:
+        raise PydanticCustomError("role", "must be an operator")
+    return by
+
+
+class Closing(Message):
+    """Close an active account. Everyone who had access is told the reason."""
+
+    # No field rule, because it is only compared with what the store has.
+    account_domain: Annotated[str, Field(max_length=MAX_DOMAIN), Printable]
+    reason: Reason
+    by: Annotated[Actor, AfterValidator(_operator)]
+
+
 # ---- from the workflow to clients ----------------------------------------------------------
 
 
@@ -268,6 +285,7 @@ class EmailKind(StrEnum):
     UNDELIVERABLE = "undeliverable"
     REJECTED = "rejected"
     REVIEW_NEEDED = "review-needed"
+    CLOSED = "closed"
 
 
 class EmailState(StrEnum):
@@ -315,7 +333,7 @@ class RequestStatus(OwnMessage):
 
 
 class ActionMessage(StrEnum):
-    """What people read after an action of the requester."""
+    """What people read after an action."""
 
     RESENT = "A new activation email is on its way. The previous link no longer works."
     APPROVER_REPLACED = (
@@ -325,10 +343,12 @@ class ActionMessage(StrEnum):
     WITHDRAWN_UNASKED = "The request is withdrawn. The customer was not asked."
     REVIEW_APPROVED = "The request is approved. The customer gets the activation email."
     REVIEW_REJECTED = "The request is rejected. The requester is told the reason."
+    CLOSED = "The account is closed. The customer, the requester and the added users are told."
+    CLOSE_RECEIVED = "Received. The account is closed as soon as a worker runs."
 
 
 class ActionResult(OwnMessage):
-    """Result of an update. The message has no personal data."""
+    """The result of an action. The message has no personal data."""
 
     status: Status
     message: str

@@ -34,3 +34,8 @@ def workflow_id(account_domain: str) -> str:
 def remaining_emails_id(request_id: str) -> str:
     """Return the id of the workflow that sends the emails left over after a request."""
     return f"smart-account-mails-{request_id}"
+
+
+def closing_id(request_id: str) -> str:
+    """Return the id of the workflow that closes the account of a request."""
+    return f"smart-account-closed-{request_id}"

@@ -9,6 +9,7 @@ from pydantic import Field
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.fields import Printable
 from smart_accounts.contract.messages import (
+    Closing,
     EmailKind,
     EmailState,
     OwnMessage,
@@ -133,15 +134,34 @@ class RecordDecision(OwnMessage):
     request: SmartAccountRequest | None = None
 
 
+class CloseAccount(OwnMessage):
+    """Record that an operator closes the account of a request."""
+
+    request_id: str
+    closing: Closing
+    at: datetime
+
+
+class ClosedAccount(OwnMessage):
+    """The closing that the store has, which may be an earlier one. Empty without an account."""
+
+    at: datetime | None = None
+    reason: str | None = None
+    added_users: int = 0
+
+
 class SendEmails(OwnMessage):
     """Send a batch of emails. A refused email does not affect the others.
 
     After ``until``, emails that are still refused temporarily are returned, not tried again.
+
+    With ``closing``, close the account first, and send the emails about that.
     """
 
     request_id: str
     emails: tuple[Email, ...]
     until: datetime | None = None
+    closing: Closing | None = None
 
 
 class EmailOutcome(OwnMessage):

@@ -39,6 +39,7 @@ _DECLINED = "We do not know this partner."
 _REFUSED = "550 5.1.1 <ada@harbour.example>: no such user here"
 _ODD = "The customer's address is not at the account's domain."
 _TAKEN = "The domain already has an active Smart Account."
+_CLOSED = "The company asked us to close the account."
 _EXAMPLES = {
     Email(kind=EmailKind.ACTIVATION, to=_CUSTOMER): (Status.PENDING, 0, None),
     Email(kind=EmailKind.REQUEST_RECEIVED, to=_REQUESTER): (Status.PENDING, 0, None),
@@ -48,6 +49,9 @@ _EXAMPLES = {
     Email(kind=EmailKind.ACTIVATED, to=_REQUESTER): (Status.ACTIVE, 3, None),
     Email(kind=EmailKind.WELCOME, to=_CUSTOMER): (Status.ACTIVE, 3, None),
     Email(kind=EmailKind.ACCESS_GRANTED, to=_USER): (Status.ACTIVE, 3, None),
+    Email(kind=EmailKind.CLOSED, to=_CUSTOMER): (Status.ACTIVE, 200, None),
+    Email(kind=EmailKind.CLOSED, to=_REQUESTER): (Status.ACTIVE, 200, None),
+    Email(kind=EmailKind.CLOSED, to=_USER): (Status.ACTIVE, 200, None),
     Email(kind=EmailKind.DECLINED, to=_REQUESTER): (Status.DECLINED, 3, _DECLINED),
     Email(kind=EmailKind.WITHDRAWN, to=_CUSTOMER): (Status.WITHDRAWN, 3, None),
     Email(kind=EmailKind.LAPSED, to=_CUSTOMER): (Status.LAPSED, 90, None),
@@ -73,6 +77,8 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
             decided_at=now if status.is_final else None,
             decided_by="customer" if status is Status.ACTIVE else None,
             company_is_stated=False,
+            closed_at=now,
+            close_reason=_CLOSED,
         )
         bounced = EmailStatus(
             kind=EmailKind.REMINDER,

@@ -78,6 +78,7 @@ def _defanged(request: StoredRequest) -> StoredRequest:
         note_to_added_users=defang(request.note_to_added_users or "") or None,
         reason=_server_reply(reason) if is_server_reply else defang(reason) or None,
         decided_by=decided_by,
+        close_reason=defang(request.close_reason or "") or None,
     )
 
 

@@ -34,6 +34,7 @@ class Action(StrEnum):
     DECLINE = "decline"
     APPROVE = "approve"
     REJECT = "reject"
+    CLOSE = "close"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,16 +40,21 @@ class RequestListing:
         *,
         owner: Identity | None,
         status: Status | None = None,
+        is_closed: bool | None = None,
         search: str = "",
         offset: int = 0,
         limit: int = 25,
     ) -> Page:
         """Return one page of requests, newest first.
 
-        Without ``owner``, the list has the requests of all partners. ``search`` is a part of the
-        account's name or domain or of the customer's address. Case does not matter.
+        Without ``owner``, the list has the requests of all partners. ``is_closed`` is
+        about the account. ``search`` is a part of the account's name or domain or of the customer's
+        address. Case does not matter.
         """
         query = _query(owner, status, search)
+        if is_closed is not None:
+            closed_at = tables.requests.c.closed_at
+            query = query.where(closed_at.is_not(None) if is_closed else closed_at.is_(None))
         requests = tables.requests.c
         async with transaction(self._engine, writes=False) as connection:
             total = await connection.scalar(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Self
 
 from sqlalchemy import Row
@@ -22,6 +23,15 @@ _ONLY_WHILE_PENDING = {
     EmailKind.REMINDER,
     EmailKind.EXPIRING,
 }
+_ONLY_WHILE_ACTIVE = {EmailKind.ACTIVATED, EmailKind.WELCOME, EmailKind.ACCESS_GRANTED}
+
+
+class AccountState(StrEnum):
+    """The state of an account. A request that ended without an account has none."""
+
+    PROVISIONAL = "provisional"
+    ACTIVE = "active"
+    CLOSED = "closed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +78,11 @@ class StoredRequest:
     """The customer declined and reported the requester. Only operators see it."""
     contested_at: datetime | None = None
     """When another requester last asked for the domain. Only operators see it."""
+    closed_at: datetime | None = None
+    """When an operator closed the active account. The status of the request stays active."""
+    closed_by: str | None = None
+    """The operator's subject, as the client stated it."""
+    close_reason: str | None = None
 
     @classmethod
     def new(
@@ -143,12 +158,24 @@ class StoredRequest:
         return min(self.requested_at + REVIEW_TIME, self.deadline)
 
     @property
+    def account_state(self) -> AccountState | None:
+        """The state of the account, or None if none was opened."""
+        if self.status is Status.ACTIVE:
+            return AccountState.CLOSED if self.closed_at else AccountState.ACTIVE
+        is_open = self.status is not Status.REQUESTED and not self.status.is_final
+        return AccountState.PROVISIONAL if is_open else None
+
+    @property
     def awaits_answer(self) -> bool:
         return self.status is Status.PENDING and self.answer is None
 
     @property
-    def current_status(self) -> Status:
-        """The status to show. It is ``activating`` as soon as Temporal has an acceptance."""
+    def current_status(self) -> Status | AccountState:
+        """The status to show: ``activating`` as soon as Temporal has an acceptance, and ``closed``
+        once the account is closed.
+        """
+        if self.closed_at:
+            return AccountState.CLOSED
         is_accepted = not self.status.is_final and self.answer == "accepted"
         return Status.ACTIVATING if is_accepted else self.status
 
@@ -158,6 +185,8 @@ class StoredRequest:
             return True  # its link no longer works
         if email.kind == EmailKind.REQUEST_RECEIVED and self.status == Status.IN_REVIEW:
             return False
+        if email.kind in _ONLY_WHILE_ACTIVE and self.closed_at:
+            return True
         return email.kind in _ONLY_WHILE_PENDING and self.status != Status.PENDING
 
 
@@ -179,11 +208,13 @@ class ActivationLink:
         """Return the state of the link, which decides what its page shows.
 
         Returns:
-            ``superseded``, ``received`` (an answer is on its way), ``open``, ``expired``, or the
-            final status of the request.
+            ``superseded``, ``received`` (an answer is on its way), ``open``, ``expired``,
+            ``closed`` (the account), or the final status of the request.
         """
         if self.ordinal < self.request.link_ordinal:
             return "superseded"  # checked first, because its holder may no longer be the approver
+        if self.request.closed_at:
+            return AccountState.CLOSED.value
         if self.request.status.is_final:
             return self.request.status.value
         if self.request.answer:

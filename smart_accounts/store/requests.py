@@ -7,7 +7,7 @@ run again after its transaction was committed.
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.checks import REPORTED
@@ -17,6 +17,8 @@ from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Approve,
     Checked,
+    CloseAccount,
+    ClosedAccount,
     Decision,
     IssueLink,
     OpenRequest,
@@ -215,6 +217,40 @@ class Requests:
                 return await _earlier_decision(connection, record.request_id)
             await _free_domain(connection, record.request_id)
             return record.decision
+
+    async def close_account(self, close: CloseAccount) -> ClosedAccount:
+        """Close an active account: access ends, and its domain is free.
+
+        Returns the closing that counts, which is an earlier one if the store has one.
+        """
+        requests, closing = tables.requests, close.closing
+        async with transaction(self._engine, writes=True) as connection:
+            changed = await connection.execute(
+                update(requests)
+                .where(
+                    requests.c.id == close.request_id,
+                    requests.c.account_domain == closing.account_domain,
+                    requests.c.status == Status.ACTIVE,
+                    requests.c.closed_at.is_(None),
+                )
+                .values(
+                    closed_at=close.at,
+                    closed_by=closing.by.subject,
+                    close_reason=closing.reason,
+                )
+            )
+            if changed.rowcount:
+                await _free_domain(connection, close.request_id)
+                users = tables.account_users
+                await connection.execute(
+                    delete(users).where(users.c.account_id == close.request_id)
+                )
+            known = await _find(connection, close.request_id)
+            if known is None or known.account_domain != closing.account_domain:
+                return ClosedAccount()
+            return ClosedAccount(
+                at=known.closed_at, reason=known.close_reason, added_users=len(known.added_users)
+            )
 
 
 async def _find(connection: AsyncConnection, request_id: str) -> StoredRequest | None:

@@ -78,6 +78,9 @@ requests = Table(
     Column("is_announced", Boolean, nullable=False, server_default=false()),
     Column("is_reported", Boolean, nullable=False, server_default=false()),
     Column("contested_at", UtcDateTime),
+    Column("closed_at", UtcDateTime),  # when an operator closed the active account
+    Column("closed_by", String(255)),
+    Column("close_reason", Text),
 )
 
 Index("ix_requests_status", requests.c.status, requests.c.requested_at)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
@@ -22,6 +21,7 @@ from smart_accounts.contract.messages import (
     Acceptance,
     ActionResult,
     Actor,
+    Closing,
     Decline,
     NewApprover,
     RequestStatus,
@@ -42,9 +42,12 @@ from smart_accounts.contract.names import (
 )
 from smart_accounts.contract.steps import Bounce
 from smart_accounts.errors import NotFound, Unavailable
+from smart_accounts.temporal import closing
 from smart_accounts.temporal.connection import connect
 from smart_accounts.temporal.errors import (
     NOT_OPEN,
+    QUERY_TIMEOUT,
+    RPC_TIMEOUT,
     domain_taken,
     time_limit,
     translate_errors,
@@ -53,8 +56,6 @@ from smart_accounts.temporal.errors import (
 from smart_accounts.temporal.memo import memo, memo_value, owner_in
 from smart_accounts.temporal.records import Listed, RunningRequest, Started
 
-RPC_TIMEOUT = timedelta(seconds=2)
-QUERY_TIMEOUT = timedelta(seconds=5)  # includes a worker
 UPDATE_TIMEOUT = timedelta(seconds=10)  # includes a worker and the database
 
 Result = TypeVar("Result")
@@ -171,9 +172,7 @@ class RequestClient:
         handle = self._client.get_workflow_handle(started.workflow_id, run_id=started.request_id)
         try:
             async with time_limit(QUERY_TIMEOUT):
-                async for event in handle.fetch_history_events(wait_new_event=True):
-                    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-                        break
+                await closing.first_task(handle)
             return await self.status(started.workflow_id, run_id=started.request_id)
         except Unavailable:
             return None
@@ -263,6 +262,22 @@ class RequestClient:
     ) -> ActionResult:
         """Approve or reject a request in review, as an operator."""
         return await self._update(workflow_id, run_id, "review", [review])
+
+    async def close(self, request_id: str, new: Closing) -> ActionResult:
+        """Close the active account of a request for an operator.
+
+        Raises:
+            Rejected: There is no active account, or it was closed for another reason.
+        """
+        return await closing.close(self._client, request_id, new)
+
+    async def find_account(self, workflow_id: str) -> str:
+        """Return the id of the newest request of this workflow id that led to an account.
+
+        Raises:
+            NotFound: Temporal keeps no such request.
+        """
+        return await closing.find_account(self._client, workflow_id)
 
     async def _update(
         self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]

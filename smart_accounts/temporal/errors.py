@@ -16,6 +16,9 @@ from smart_accounts.contract.messages import CLOSING_TIME, Status
 from smart_accounts.contract.names import INVALID_REQUEST
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 
+RPC_TIMEOUT = timedelta(seconds=2)
+QUERY_TIMEOUT = timedelta(seconds=5)  # includes a worker
+
 NOT_OPEN = "There is no open request with this id."
 _UNAVAILABLE = "Temporal does not respond. Nothing was lost; try again."
 _DOWN = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)

@@ -36,7 +36,7 @@ AGREEMENT = (
 )
 """The text next to the check box, which the audit trail keeps as what the customer agreed to."""
 
-_GONE = {"superseded", "lapsed", "withdrawn", "undeliverable", "rejected", "expired"}
+_GONE = {"superseded", "lapsed", "withdrawn", "undeliverable", "rejected", "expired", "closed"}
 
 _log = logging.getLogger(__name__)
 

@@ -150,6 +150,17 @@ CheckedRequest = Annotated[StoredRequest, Depends(_checked_request)]
 """The request in the path, or 404 while only Temporal has it."""
 
 
+async def _operator(http_request: Request, partner: SignedIn, web: Web) -> Partner:
+    if not partner.is_operator:
+        web.security_log.write(http_request, Event.ACCESS, Outcome.FAILURE)
+        raise HTTPException(403)
+    return partner
+
+
+Operator = Annotated[Partner, Depends(_operator)]
+"""An operator. Others get 403."""
+
+
 async def _other_operator(
     http_request: Request, partner: SignedIn, request: CheckedRequest, web: Web
 ) -> Partner:

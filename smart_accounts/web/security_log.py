@@ -49,6 +49,7 @@ class Event(StrEnum):
     WITHDRAW = "request.withdraw"
     APPROVE = "request.approve"
     REJECT = "request.reject"
+    CLOSE = "request.close"
     ACCEPTED = "request.accepted"
     DECLINED = "request.declined"
     UNEXPECTED = "error.unexpected"

@@ -18,7 +18,17 @@ from smart_accounts.contract.messages import (
     SmartAccountRequest,
     Status,
 )
-from smart_accounts.contract.steps import Addressee, Checked, Email, EmailOutcome, OpenRequest
+from smart_accounts.contract.steps import (
+    Addressee,
+    Checked,
+    CloseAccount,
+    ClosedAccount,
+    Decision,
+    Email,
+    EmailOutcome,
+    OpenRequest,
+    RecordDecision,
+)
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.bounces import read_bounce, return_path
 from smart_accounts.store import database
@@ -28,6 +38,7 @@ from smart_accounts.tokens import LinkTokens
 from tests.e2e.test_bounces import REPORT
 from tests.support.keys import KEY
 from tests.support.limits import new_limits
+from tests.support.partner_site import CLOSING
 from tests.support.postgres import Postgres
 from tests.support.service import Service
 from tests.support.store import QueryDatabase
@@ -153,6 +164,33 @@ async def test_late_check_ignores_requests_that_came_later(
         assert "within an hour" in str(
             await store.requests.reason_to_reject(request, None, NOW, limits)
         )
+
+
+async def test_account_is_closed_once(
+    any_database_url: str, example: dict[str, Any], query_database: QueryDatabase
+) -> None:
+    await migrate(any_database_url)
+    activated = Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example")
+    active = RecordDecision(request_id="first", decision=activated)
+
+    def closing(number: int) -> CloseAccount:
+        closing = CLOSING.model_copy(update={"reason": f"Reason {number}."})
+        return CloseAccount(request_id="first", closing=closing, at=NOW)
+
+    async with AccountStore.open(any_database_url) as store:
+        requests = store.requests
+        await requests.open(opened("first", NOW, example), (), LIMITS)
+        assert await requests.close_account(closing(0)) == ClosedAccount(added_users=1)
+        await requests.activate(active)
+        taken = await requests.open(opened("second", NOW, example), (), LIMITS)
+        closed = await asyncio.gather(*(requests.close_account(closing(n)) for n in range(5)))
+        assert len({each.reason for each in closed}) == 1
+        assert await requests.close_account(closing(6)) == closed[0]
+        await requests.activate(active)  # a step that is repeated late
+        users = await query_database(any_database_url, "SELECT * FROM account_users")
+        free = await requests.open(opened("third", NOW, example), (), LIMITS)
+    assert taken.refused == "The domain already has an active Smart Account."
+    assert (users, free) == ([], Checked())
 
 
 async def test_migration_has_no_time_limit(

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from smart_accounts.contract.messages import EmailState, Status
+from smart_accounts.contract.messages import ActionMessage, EmailState, Status
+from smart_accounts.contract.names import closing_id
 from tests.faults.conftest import CommitTraps, RequestFor
+from tests.support.partner_site import CLOSING
 from tests.support.service import Service
+from tests.support.store import Query
 
 
 @pytest.mark.parametrize("replaced", ["before", "after"])
@@ -74,3 +77,27 @@ async def test_new_worker_takes_over_emails(
     status = await service.requests().status(outdated.workflow_id)
     assert {each.state for each in status.emails} == {EmailState.SENT}
     assert len(status.emails) == 3, "the outdated opening emails are not listed"
+
+
+async def test_closing_is_recorded_once(
+    service: Service, new_request: dict[str, Any], commit_traps: CommitTraps, query_service: Query
+) -> None:
+    worker = await commit_traps.start_worker(service)
+    started = await service.start(new_request)
+    await service.wait_for(started, Status.PENDING, sent=2)
+    await service.requests().accept(started.workflow_id)
+    await service.handle(started).result()
+    commit_traps.set("close_account")
+    closing = CLOSING.model_copy(update={"account_domain": new_request["account_domain"]})
+    received = await service.requests().close(started.request_id, closing)
+    assert received.message == ActionMessage.CLOSE_RECEIVED
+    await commit_traps.wait_until_caught()
+    recorded = await query_service("SELECT closed_at FROM requests")
+    await service.kill(worker)
+    commit_traps.remove()
+    await service.start_worker()
+    closed = service.temporal.get_workflow_handle(closing_id(started.request_id))
+    async with asyncio.timeout(60):
+        await closed.result()
+    assert await query_service("SELECT closed_at FROM requests") == recorded
+    assert service.mail.kinds().count("closed") == 3

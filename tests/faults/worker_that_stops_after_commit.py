@@ -31,7 +31,7 @@ def stop_after(owner: type, name: str) -> None:
     setattr(owner, name, stopping)
 
 
-for each in ("open", "activate", "close"):
+for each in ("open", "activate", "close", "close_account"):
     stop_after(Requests, each)
 stop_after(EmailLedger, "record")
 runpy.run_path("worker.py", run_name="__main__")

@@ -47,6 +47,9 @@ REQUEST = StoredRequest(
     decided_at=datetime(2026, 9, 1, 9, 30, tzinfo=UTC),
     decided_by=None,
     reason="We know no such partner.",
+    closed_at=datetime(2026, 9, 8, 16, 45, tzinfo=UTC),
+    closed_by="opal",
+    close_reason="The company asked us to.",
 )
 SEVEN_DAYS_LEFT = REQUEST.deadline - timedelta(days=7)
 UNDELIVERED = EmailStatus(
@@ -82,6 +85,9 @@ EMAILS = [
     WITHDRAWN,
     UNDELIVERABLE,
     REJECTED,
+    Email(kind=EmailKind.CLOSED, to=CUSTOMER),
+    Email(kind=EmailKind.CLOSED, to=REQUESTER),
+    Email(kind=EmailKind.CLOSED, to=USER),
 ]
 SUBJECTS = {
     EmailKind.ACTIVATION: "Please accept the Smart Account “Acme Networks”",
@@ -98,6 +104,7 @@ SUBJECTS = {
         "The request for the Smart Account “Acme Networks” could not be delivered"
     ),
     EmailKind.REJECTED: "The request for the Smart Account “Acme Networks” was rejected",
+    EmailKind.CLOSED: "The Smart Account “Acme Networks” was closed",
 }
 
 

@@ -8,6 +8,7 @@ from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import (
     ActionResult,
     Actor,
+    Closing,
     NewApprover,
     RequestStatus,
     Review,
@@ -38,6 +39,8 @@ class FakeTemporal(RequestClient):
         """Raised by every call."""
         self.action_error: Exception | None = None
         """Raised by actions."""
+        self.action_result = ActionResult(status=Status.PENDING, message="Done.")
+        """Returned by actions."""
         self.live_status: RequestStatus | None = None
         """The status that a worker returns, or None if no worker responds."""
 
@@ -107,6 +110,9 @@ class FakeTemporal(RequestClient):
     ) -> ActionResult:
         return await self._act(review.decision, review.reason, workflow_id, run_id)
 
+    async def close(self, request_id: str, new: Closing) -> ActionResult:
+        return await self._act("close", new.reason, new.by.subject, request_id)
+
     async def _send(self, name: str, **sent: Any) -> None:
         await self.check()
         self.signals.append((name, sent))
@@ -116,4 +122,4 @@ class FakeTemporal(RequestClient):
         if self.action_error:
             raise self.action_error
         self.actions.append(action)
-        return ActionResult(status=Status.PENDING, message="Done.")
+        return self.action_result

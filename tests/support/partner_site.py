@@ -12,10 +12,19 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from smart_accounts.contract.identity import Identity
-from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
+from smart_accounts.contract.messages import (
+    Actor,
+    Closing,
+    EmailKind,
+    EmailState,
+    Role,
+    SmartAccountRequest,
+    Status,
+)
 from smart_accounts.contract.steps import (
     Addressee,
     Approve,
+    CloseAccount,
     Decision,
     Email,
     EmailOutcome,
@@ -34,6 +43,11 @@ LIMITS = new_limits(open_per_customer=500, emails_per_mailbox_per_day=5000)
 HOUR = timedelta(hours=1)
 ACME_PAGE = "/requests/smart-account-acme.example"
 """The page of the request that ``FORM`` makes."""
+CLOSING = Closing(
+    account_domain="acme.example",
+    reason="The company was sold and asked us to close its account.",
+    by=Actor(role=Role.OPERATOR, subject="opal"),
+)
 FORM = {
     "account_name": "Acme Networks",
     "customer_email": "ada@acme.example",
@@ -133,6 +147,11 @@ class PartnerSite:
             await self.store.requests.activate(record)
         else:
             await self.store.requests.close(record)
+
+    async def close_account(self, run: str, at: datetime) -> None:
+        """Record that an operator closed an account."""
+        close = CloseAccount(request_id=run, closing=CLOSING, at=at)
+        await self.store.requests.close_account(close)
 
     async def record_email(
         self,

@@ -183,6 +183,7 @@ def act(
         forms = {
             "replace-approver": {"customer_email": f"eve@{scene.domain}"},
             "reject": {"reason": "Unknown."},
+            "close": {"reason": "A duplicate."},
         }
         form = forms.get(action, {})
         person = {"subject": "opal", "email": "opal@service.example"} if operator else {}

@@ -15,6 +15,7 @@ from activities.reviews import ReviewActivities
 from smart_accounts.contract import messages, names, steps
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
+from smart_accounts.store import records
 from smart_accounts.web import activation, app, bounces, security_log
 from smart_accounts.web.api import openapi, routes
 from smart_accounts.web.api.app import PATH
@@ -36,6 +37,7 @@ FIELDS = {
     messages.NewApprover: "customer_email by",
     messages.Withdrawal: "reason by",
     messages.Review: "decision reason by",
+    messages.Closing: "account_domain reason by",
     messages.RequestStatus: "status account_name account_domain deadline requested_at emails"
     " needs_attention reason decided_by decided_at retry_at next_step",
     messages.EmailStatus: "kind recipient state at answer",
@@ -50,7 +52,9 @@ FIELDS = {
     steps.Decision: "status at by reason is_report",
     steps.Approve: "request_id at",
     steps.RecordDecision: "request_id decision request",
-    steps.SendEmails: "request_id emails until",
+    steps.CloseAccount: "request_id closing at",
+    steps.ClosedAccount: "at reason added_users",
+    steps.SendEmails: "request_id emails until closing",
     steps.EmailOutcome: "state at answer",
     FieldError: "field message",
 }
@@ -59,16 +63,17 @@ VALUES: dict[type[StrEnum], str] = {
     messages.Status: "requested in_review pending activating active lapsed declined withdrawn"
     " undeliverable rejected",
     messages.EmailKind: "activation request-received reminder expiring activated welcome"
-    " access-granted lapsed declined withdrawn undeliverable rejected review-needed",
+    " access-granted lapsed declined withdrawn undeliverable rejected closed review-needed",
     messages.Role: "requester operator",
     messages.ReviewDecision: "approve reject",
+    records.AccountState: "provisional active closed",
     messages.EmailState: "queued sent bounced failed dropped",
     steps.Addressee: "customer requester added-user",
     security_log.Event: "authentication.sign-in authentication.sign-out authentication.company"
     " authentication.session authentication.token authentication.link authorization.scope"
     " authorization.access bypass.cross-site bypass.rate-limit bypass.request-limit request.start"
     " request.resend request.replace-approver request.withdraw request.approve request.reject"
-    " request.accepted request.declined error.unexpected",
+    " request.close request.accepted request.declined error.unexpected",
     security_log.Outcome: "success failure unknown",
 }
 
@@ -92,6 +97,7 @@ ROUTES = [
     "GET /requests/{workflow_id} GET /requests/{workflow_id}/complete",
     "GET /requests/{workflow_id}/events POST /requests/{workflow_id}/resend",
     "POST /requests/{workflow_id}/replace-approver POST /requests/{workflow_id}/withdraw",
+    "POST /requests/{workflow_id}/close",
     "GET /activate/{token} GET /activate/{token}/decline",
     "POST /activate/{token} POST /activate/{token}/decline POST /hooks/bounces",
     "POST /api/v1/requests GET /api/v1/requests GET /api/v1/requests/{workflow_id}",
@@ -100,6 +106,7 @@ ROUTES = [
     "POST /api/v1/requests/{workflow_id}/withdraw",
     "POST /requests/{workflow_id}/approve POST /requests/{workflow_id}/reject",
     "POST /api/v1/requests/{workflow_id}/approve POST /api/v1/requests/{workflow_id}/reject",
+    "POST /api/v1/requests/{workflow_id}/close",
 ]
 
 
@@ -107,6 +114,7 @@ def test_temporal_names() -> None:
     assert names.TASK_QUEUE == "smart-account-requests"
     assert names.workflow_id("acme.example") == "smart-account-acme.example"
     assert names.remaining_emails_id("run") == "smart-account-mails-run"
+    assert names.closing_id("run") == "smart-account-closed-run"
     assert names.SEARCH_ATTRIBUTES == {
         "SmartAccountStatus": "Keyword",
         "SmartAccountDomain": "Keyword",
@@ -131,6 +139,7 @@ def test_workflow_names() -> None:
     }
     remaining = workflow._Definition.must_from_class(RemainingEmailsWorkflow)
     assert remaining.name == "SmartAccountRemainingMailsWorkflow"
+    assert remaining.queries.keys() == {"closed_account"}
 
 
 def test_activity_names() -> None:
@@ -148,6 +157,7 @@ def test_activity_names() -> None:
         "activate_account",
         "close_request",
         "approve_request",
+        "close_account",
         "send_emails",
         "tell_operators",
     }

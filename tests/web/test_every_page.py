@@ -78,6 +78,11 @@ PAGES: dict[str, tuple[int, str, Open]] = {
     "declining": (200, "We have received your answer", link(signalled="declined")),
     "activated": (200, "Your Smart Account is active", ended(Status.ACTIVE)),
     "activated-minimal": (200, "Your Smart Account is active", ended(Status.ACTIVE, **MINIMAL)),
+    "closed": (
+        410,
+        "This Smart Account was closed",
+        ended(Status.ACTIVE, closed_at=NOW, closed_by="opal", close_reason="They asked us to."),
+    ),
     "declined": (
         200,
         "You declined the Smart Account",

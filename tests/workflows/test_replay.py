@@ -24,6 +24,7 @@ def test_there_are_histories() -> None:
     assert {path.stem for path in HISTORIES} >= {
         "accepted",
         "accepted-by-a-new-approver",
+        "account-closed",
         "bounced",
         "cancelled",
         "declined",

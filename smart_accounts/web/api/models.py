@@ -8,10 +8,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from smart_accounts.contract import messages
-from smart_accounts.contract.fields import EmailAddress, Note
-from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
+from smart_accounts.contract.fields import EmailAddress, Note, Reason
+from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Role, Status
 from smart_accounts.store.listing import Listed
-from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.records import AccountState, StoredRequest
 
 MAX_PAGE = 100_000
 MAX_LIMIT = 100
@@ -100,6 +100,16 @@ class Withdrawal(messages.Message):
     model_config = ConfigDict(json_schema_extra={"properties": {"reason": _NOTE}})
 
 
+class NewClosing(messages.Message):
+    """Why the account is closed. The customer, the requester and the added users are told."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"properties": {"reason": _NOTE | {"type": "string"}}}
+    )
+
+    reason: Reason
+
+
 class RunQuery(messages.Message):
     """Selects one of the requests with the same workflow id."""
 
@@ -165,6 +175,26 @@ class Email(ResponseBody):
         return cls.model_validate(email.model_dump())
 
 
+class Account(ResponseBody):
+    """The account of a request. Its other fields tell who closed the account, when and why."""
+
+    state: AccountState
+    closed_at: datetime | None
+    closed_by: str | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, stored: StoredRequest) -> Self | None:
+        if stored.account_state is None:
+            return None
+        return cls(
+            state=stored.account_state,
+            closed_at=stored.closed_at,
+            closed_by=Role.OPERATOR if stored.closed_at else None,
+            reason=stored.close_reason,
+        )
+
+
 class RequestFields(ResponseBody):
     """A request and its status. Times are in UTC."""
 
@@ -183,12 +213,15 @@ class RequestFields(ResponseBody):
     decided_at: datetime | None
     retry_at: datetime | None
     """When to try again, if a limit rejected the request."""
+    account: Account | None
+    """Absent before the account is opened, and after a request that ended without one."""
 
     @classmethod
     def _of(cls, stored: StoredRequest, **more: Any) -> Self:
-        names = RequestFields.model_fields.keys() - {"request_id"}
+        names = RequestFields.model_fields.keys() - {"request_id", "account"}
         fields = {name: getattr(stored, name) for name in names}
-        return cls.model_validate(fields | {"request_id": stored.id} | more)
+        own = {"request_id": stored.id, "account": Account.of(stored)}
+        return cls.model_validate(fields | own | more)
 
 
 class RequestDetail(RequestFields):

@@ -104,8 +104,8 @@ _DOMAIN_TAKEN: Responses = {
 _OPERATORS_ONLY: Responses = {
     403: _problem(
         403,
-        "The caller is not an operator, or made the request. Or the token lacks what every call"
-        " needs.",
+        "Only an operator may do this, and nobody may review a request that they made. Or the token"
+        " lacks what every call needs.",
         detail="Only an operator who did not make the request may review it.",
     )
 }

@@ -33,6 +33,7 @@ from smart_accounts.web.api.models import (
     ActionResult,
     ListQuery,
     NewApprover,
+    NewClosing,
     NewRequest,
     Rejection,
     RequestDetail,
@@ -244,6 +245,26 @@ async def _review(
     request = await _find_open(lookup)
     action = web.client.review(request.workflow_id, review, run_id=request.id)
     return await _result(lookup, Action(decision), request, action)
+
+
+@router.post(
+    "/{workflow_id}/close",
+    summary="Close an account",
+    responses=responses.ACT_AS_OPERATOR | responses.BAD_BODY,
+)
+async def close_account(lookup: Lookup, new: NewClosing, web: Web) -> ActionResult:
+    """Close an active account. Only operators may do this.
+
+    Access ends, the domain is free, and everyone who had access is told the reason. The status of
+    the request stays `active`. If no worker runs, the account is closed as soon as one does.
+    """
+    if not lookup.partner.is_operator:
+        web.security_log.write(lookup.http_request, Event.ACCESS, Outcome.FAILURE)
+        raise HTTPException(403, "Only an operator may close an account.")
+    request = await lookup.find()
+    by = messages.Actor(role=Role.OPERATOR, subject=lookup.partner.subject)
+    closing = messages.Closing(account_domain=request.account_domain, reason=new.reason, by=by)
+    return await _result(lookup, Action.CLOSE, request, web.client.close(request.id, closing))
 
 
 def _path(web: Services) -> str:

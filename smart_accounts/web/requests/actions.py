@@ -8,10 +8,14 @@ from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import BadInput, field_errors
 from smart_accounts.contract.messages import (
+    ActionMessage,
     ActionResult,
+    Actor,
+    Closing,
     NewApprover,
     Review,
     ReviewDecision,
+    Role,
     Withdrawal,
 )
 from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
@@ -19,6 +23,7 @@ from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import (
     CheckedRequest,
+    Operator,
     OtherOperator,
     SessionForm,
     SignedIn,
@@ -101,13 +106,29 @@ async def _review(
     return await _act(detail, request, name, action)
 
 
+@router.post("/close")
+async def close(
+    operator: Operator, form: SessionForm, request: CheckedRequest, detail: Detail
+) -> Response:
+    try:
+        closing = Closing(
+            account_domain=request.account_domain,
+            reason=form.get("reason", ""),
+            by=Actor(role=Role.OPERATOR, subject=operator.subject),
+        )
+    except ValidationError as error:
+        return await _show_problem(detail, request, "close", BadInput(field_errors(error)))
+    action = detail.web.client.close(request.id, closing)
+    return await _act(detail, request, "close", action)
+
+
 async def _act(
     detail: DetailPage, request: StoredRequest, name: str, action: Awaitable[ActionResult]
 ) -> Response:
     event, log = Event(f"request.{name}"), detail.web.security_log
     try:
         with log.outcome_of(detail.http_request, event, request.workflow_id, request.id):
-            await action
+            result = await action
         role = actor(detail.partner, request).role
         await detail.audit.record(Action(name), detail.partner, request.id, role)
     except (Rejected, BadInput, Unavailable) as error:
@@ -116,7 +137,7 @@ async def _act(
     response = RedirectResponse(web.pages.root + request_path(request), 303)
     response.set_cookie(
         DONE_COOKIE,
-        name,
+        f"{name}-received" if result.message == ActionMessage.CLOSE_RECEIVED else name,
         max_age=DONE_SECONDS,
         path=done_cookie_path(detail, request),
         secure=web.settings.base_url.startswith("https:"),

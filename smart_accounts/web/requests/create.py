@@ -13,7 +13,7 @@ from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.audit import Action
-from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.records import AccountState, StoredRequest
 from smart_accounts.store.sessions import Partner
 from smart_accounts.web.dependencies import (
     Audit,
@@ -155,5 +155,8 @@ async def _own_request(
         )
     except Unavailable:
         return None
-    holds_domain = newest and (not newest.status.is_final or newest.status is Status.ACTIVE)
+    holds_domain = newest and newest.account_state in (
+        AccountState.PROVISIONAL,
+        AccountState.ACTIVE,
+    )
     return newest if holds_domain else None

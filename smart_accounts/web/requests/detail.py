@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from smart_accounts.contract.messages import ActionMessage, RequestStatus, Role, Status
 from smart_accounts.errors import Rejected, Unavailable
-from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.records import AccountState, StoredRequest
 from smart_accounts.web.dependencies import (
     Audit,
     CheckedRequest,
@@ -34,6 +34,8 @@ DONE = {
     "withdraw": "The request is withdrawn.",
     "approve": ActionMessage.REVIEW_APPROVED,
     "reject": ActionMessage.REVIEW_REJECTED,
+    "close": ActionMessage.CLOSED,
+    "close-received": ActionMessage.CLOSE_RECEIVED,
 }
 
 router = APIRouter(prefix="/requests/{workflow_id}", include_in_schema=False)
@@ -72,11 +74,13 @@ class DetailPage:
             headers,
             request=snapshot.request,
             version=snapshot.version,
-            timeline=timeline(snapshot, workflow_status),
+            timeline=timeline(snapshot, workflow_status, for_operator=self.partner.is_operator),
             is_settled=is_settled,
             can_act=snapshot.request.awaits_answer and not is_decided,
             can_withdraw=is_in_review,
             can_review=is_in_review and role is Role.OPERATOR,
+            can_close=self.partner.is_operator
+            and snapshot.request.account_state is AccountState.ACTIVE,
             remaining=request.deadline - now,
             done=done,
             problem=problem,

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.store.audit import Action, AuditEvent, Role
-from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.records import AccountState, StoredRequest
 
-STATUS_LABELS = {
+STATUS_LABELS: dict[Status | AccountState, str] = {
     Status.REQUESTED: "Requested",
     Status.IN_REVIEW: "In review",
     Status.PENDING: "Pending",
@@ -17,6 +17,7 @@ STATUS_LABELS = {
     Status.WITHDRAWN: "Withdrawn",
     Status.UNDELIVERABLE: "Undeliverable",
     Status.REJECTED: "Rejected",
+    AccountState.CLOSED: "Account closed",
 }
 STATUS_TONES = {
     Status.REQUESTED: "open",
@@ -30,9 +31,9 @@ STATUS_TONES = {
 STATUS_FILTERS = {
     status: label
     for status, label in STATUS_LABELS.items()
-    if status in (Status.IN_REVIEW, Status.PENDING) or status.is_final
+    if status in (Status.IN_REVIEW, Status.PENDING, AccountState.CLOSED) or Status(status).is_final
 }
-"""The statuses that the store can hold. Only these can be searched for."""
+"""What the list can be searched for: statuses that the store can hold, and closed accounts."""
 
 EMAIL_LABELS = {
     EmailKind.ACTIVATION: "Activation email",
@@ -48,6 +49,7 @@ EMAIL_LABELS = {
     EmailKind.UNDELIVERABLE: "Notice that the email was undeliverable",
     EmailKind.REJECTED: "Notice that the request was rejected",
     EmailKind.REVIEW_NEEDED: "Notice to the operators",
+    EmailKind.CLOSED: "Notice of the closing",
 }
 DELIVERY_LABELS = {
     EmailState.QUEUED: "waiting",

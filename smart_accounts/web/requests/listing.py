@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Response
 
 from smart_accounts.contract.messages import Status
+from smart_accounts.store.records import AccountState
 from smart_accounts.text import one_line
 from smart_accounts.web.dependencies import SignedIn, Web
 from smart_accounts.web.lookup import requester_filter
@@ -22,13 +23,16 @@ async def list_requests(
     partner: SignedIn, render: RequestPage, web: Web, status: str = "", q: str = "", page: str = ""
 ) -> Response:
     """Show a page of the list. Invalid parameters are ignored."""
-    selected_status = Status(status) if status in STATUS_FILTERS else None
+    selected_status = status if status in STATUS_FILTERS else None
+    # A closed account's request stays active, but the list shows it as closed.
+    is_closed = selected_status == AccountState.CLOSED if selected_status else None
     search = one_line(q)[:MAX_SEARCH]
     is_number = page.isascii() and page.isdecimal() and len(page) < 9
     page_number = max(int(page), 1) if is_number else 1
     found = await web.store.listing.page(
         owner=requester_filter(partner),
-        status=selected_status,
+        status=Status(selected_status) if selected_status and not is_closed else None,
+        is_closed=is_closed,
         search=search,
         offset=(page_number - 1) * PAGE_SIZE,
         limit=PAGE_SIZE,

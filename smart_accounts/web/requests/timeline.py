@@ -78,8 +78,8 @@ class Snapshot:
 
     def is_settled(self, now: datetime) -> bool:
         """Return True if nothing more will happen."""
-        decided = self.request.decided_at
-        return self.request.status.is_final and (decided is None or now > decided + CLOSING_TIME)
+        last = self.request.closed_at or self.request.decided_at
+        return self.request.status.is_final and (last is None or now > last + CLOSING_TIME)
 
     @classmethod
     async def load(cls, store: AccountStore, request_id: str) -> "Snapshot | None":
@@ -93,14 +93,21 @@ class Snapshot:
         )
 
 
-def timeline(snapshot: Snapshot, workflow_status: RequestStatus | None) -> list[Step]:
-    """Return the steps, oldest first. Steps without a time come last."""
+def timeline(
+    snapshot: Snapshot, workflow_status: RequestStatus | None, *, for_operator: bool = False
+) -> list[Step]:
+    """Return the steps, oldest first. Steps without a time come last.
+
+    Only operators see which operator acted.
+    """
     request = snapshot.request
     past = [_requested(request), *_email_steps(snapshot.emails)]
     if request.approved_at:
         past.append(Step(title="Approved by an operator", tone=Tone.DONE, at=request.approved_at))
     if request.decided_at and (request.status != Status.REJECTED or request.needs_review):
         past.append(_decision(snapshot, request.decided_at))
+    if request.closed_at:
+        past.append(_closing(request, request.closed_at, for_operator=for_operator))
     past.sort(key=lambda step: step.at or request.requested_at)
     in_workflow = workflow_status.emails if workflow_status else ()
     waiting = unsent(snapshot.emails, in_workflow)
@@ -146,8 +153,8 @@ def _requested(request: StoredRequest) -> Step:
 
 def _email_steps(emails: Iterable[EmailStatus]) -> Iterator[Step]:
     def group(email: EmailStatus) -> tuple[object, ...]:
-        # The added users get the same email at the same time, so these emails share one step.
-        is_shared = email.kind == EmailKind.ACCESS_GRANTED
+        # Several people get the same email at the same time, so these emails share one step.
+        is_shared = email.kind in (EmailKind.ACCESS_GRANTED, EmailKind.CLOSED)
         own = () if is_shared else (email.at, email.recipient)
         return email.kind, email.state, email.answer, own
 
@@ -196,6 +203,20 @@ def _decision(snapshot: Snapshot, at: datetime) -> Step:
         ),
     }[request.status]
     return Step(title=title, tone=tone, at=at, lines=(line,), quote=request.reason)
+
+
+def _closing(request: StoredRequest, at: datetime, *, for_operator: bool) -> Step:
+    subject = f", recorded as “{request.closed_by}”" if for_operator else ""
+    return Step(
+        title="Account closed",
+        tone=Tone.BAD,
+        at=at,
+        lines=(
+            f"By an operator{subject}.",
+            "Access ended, and the domain became free.",
+        ),
+        quote=request.close_reason,
+    )
 
 
 def _next(request: StoredRequest, workflow_status: RequestStatus | None) -> Iterator[Step]:

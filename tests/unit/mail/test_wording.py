@@ -48,6 +48,11 @@ TO_DECIDE = [
     "expect this email, you can ignore it. Nothing happens without your answer",
     "lapses on its own",
 ]
+CLOSED = [
+    "An operator of Schmidt & Søn, Accounts closed",
+    "Closed on 2026-09-08 16:45 UTC",
+    "reason The company asked us to.",
+]
 CONTENTS = {
     (EmailKind.ACTIVATION, CUSTOMER): [
         "Pat Lee of Partner Ltd (pat@partner.example) asks you to accept",
@@ -119,6 +124,22 @@ CONTENTS = {
         "request the Smart Account again once the reason no longer applies",
         "contact support",
     ],
+    (EmailKind.CLOSED, CUSTOMER): [
+        "s Smart Account. You and the users who were added no longer have access",
+        "ask Pat Lee of Partner Ltd (pat@partner.example) to request a new one",
+        *CLOSED,
+    ],
+    (EmailKind.CLOSED, REQUESTER): [
+        "closed the Smart Account that you requested.",
+        "ada@acme.example and the users who were added no longer have access.",
+        "The domain acme.example is available again",
+        *CLOSED,
+    ],
+    (EmailKind.CLOSED, USER): [
+        "closed the Smart Account that Pat Lee of Partner Ltd (pat@partner.example) added you to",
+        "You no longer have access.",
+        *CLOSED,
+    ],
 }
 
 
@@ -129,7 +150,8 @@ class TestEveryEmail:
         for part in both_parts(mail):
             for text in [*CONTENTS[email.kind, email.to], "Acme Networks", "acme.example"]:
                 assert text in part
-            assert (DEADLINE in part) == (email != REJECTED)  # a rejected request has no deadline
+            # A rejected request has no deadline, and a closed account met it.
+            assert (DEADLINE in part) == (email.kind not in (EmailKind.REJECTED, EmailKind.CLOSED))
             assert "None" not in part
             assert SITE.organisation_name in part
         assert mail.message["Subject"] == SUBJECTS[email.kind]

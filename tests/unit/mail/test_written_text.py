@@ -46,6 +46,7 @@ HOSTILE_REQUEST = replace(
     note_to_customer=HOSTILE,
     note_to_added_users=HOSTILE,
     reason=HOSTILE,
+    close_reason=HOSTILE,
     decided_by="eve@evil.example\u202e\x00\r\nBcc: eve@evil.example",
 )
 

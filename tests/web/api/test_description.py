@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from smart_accounts.contract.messages import AccountDetails, NewApprover, Withdrawal
+from smart_accounts.web.api.models import NewClosing
 from tests.support.api import Api
 
 OPERATIONS = {
@@ -13,6 +14,7 @@ OPERATIONS = {
     ("post", "/api/v1/requests/{workflow_id}/resend"),
     ("post", "/api/v1/requests/{workflow_id}/replace-approver"),
     ("post", "/api/v1/requests/{workflow_id}/withdraw"),
+    ("post", "/api/v1/requests/{workflow_id}/close"),
 }
 
 
@@ -47,6 +49,7 @@ async def test_schemas_match_the_models(api: Api) -> None:
         ("NewRequest", AccountDetails),
         ("NewApprover", NewApprover),
         ("Withdrawal", Withdrawal),
+        ("NewClosing", NewClosing),
     ):
         assert schemas[name]["properties"].keys() == model.model_fields.keys()
         assert schemas[name]["additionalProperties"] is False

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from smart_accounts.errors import Unavailable
-from smart_accounts.temporal.client import RPC_TIMEOUT, RequestClient
+from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.errors import RPC_TIMEOUT
 from smart_accounts.web.api import routes
 from tests.support.api import ACME_REQUEST, REQUESTS, Api, OpenApi, check_problem, errors_of
 

@@ -24,6 +24,7 @@ async def test_pages_need_a_sign_in(partner_site: PartnerSite, path: str) -> Non
         f"{ACME_PAGE}/resend",
         f"{ACME_PAGE}/replace-approver",
         f"{ACME_PAGE}/withdraw",
+        f"{ACME_PAGE}/close",
     ],
 )
 async def test_form_without_the_csrf_token_changes_nothing(
@@ -78,7 +79,7 @@ async def test_reading_changes_nothing_and_is_not_cached(
     for path in ("/requests", "/requests/new", ACME_PAGE, f"{ACME_PAGE}/complete?run={run}"):
         response = await partner_site.http.request(method, path)
         assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
-    for action in ("resend", "replace-approver", "withdraw"):
+    for action in ("resend", "replace-approver", "withdraw", "close"):
         assert (await partner_site.http.request(method, f"{ACME_PAGE}/{action}")).status_code == 405
     assert await partner_site.store.listing.page(owner=None) == before
     assert not partner_site.temporal.running

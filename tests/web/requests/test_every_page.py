@@ -38,6 +38,10 @@ COMPANIES = [
     "Tailspin Toys",
     "Wide World Importers",
 ]
+CLOSED_TO = {
+    Addressee.CUSTOMER: "ada@acme.example",
+    Addressee.REQUESTER: "pat@partner.example",
+}
 FINAL_STATUSES = [
     Status.ACTIVE,
     Status.DECLINED,
@@ -237,6 +241,24 @@ async def declined(page: Page, site: PartnerSite) -> None:
     await page.goto(f"{site.url}/requests/smart-account-acme.example")
 
 
+async def closing(page: Page, site: PartnerSite) -> None:
+    await site.sign_in(OPERATOR)
+    await active(page, site)
+    await page.get_by_text("Close the account").first.click()
+    await press(page, "Close the account")
+
+
+async def closed(page: Page, site: PartnerSite) -> None:
+    await site.sign_in(OPERATOR)
+    await active(page, site)
+    run = (await site.store.listing.page(owner=None)).items[0].request.id
+    at = NOW - timedelta(minutes=9)
+    await site.close_account(run, at)
+    for to, recipient in CLOSED_TO.items():
+        await site.record_email(run, EmailKind.CLOSED, at=at, to=to, recipient=recipient)
+    await page.reload()
+
+
 async def start(page: Page, site: PartnerSite) -> None:
     await page.goto(site.url)
 
@@ -300,6 +322,8 @@ PAGES: dict[str, Callable[[Page, PartnerSite], Awaitable[None]]] = {
     "21-operators-review": operators_review,
     "22-review-queue": review_queue,
     "23-complete-in-review": complete_in_review,
+    "24-closing": closing,
+    "25-closed": closed,
 }
 
 
