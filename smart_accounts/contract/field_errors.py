@@ -31,7 +31,6 @@ _PLAIN = {
     "json_invalid": "is not valid JSON",
     "string_type": "must be text",
     "tuple_type": "must be a list",
-    "too_long": "has too many entries",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
     "extra_forbidden": "is not a field of a request",

@@ -103,11 +103,15 @@ def _domain_of_the_customer(validated: dict[str, Any]) -> str:
     return email.rpartition("@")[2]
 
 
-def _at_most_50(value: Any) -> Any:
-    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) > MAX_USERS:
-        # Check this before the entries, so that thousands of them give one message.
-        raise PydanticCustomError("too_many", "must have at most 50 addresses")
-    return value
+def _at_most(limit: int) -> BeforeValidator:
+    """Check the length of a list before its entries, so that thousands give one message."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, Sequence) and not isinstance(value, str) and len(value) > limit:
+            raise PydanticCustomError("too_many", f"must have at most {limit} entries")
+        return value
+
+    return BeforeValidator(check)
 
 
 def _without_repeats(emails: tuple[str, ...]) -> tuple[str, ...]:
@@ -134,7 +138,7 @@ class AccountDetails(Message):
     ]
     note_to_customer: Note = None
     user_emails: Annotated[
-        tuple[EmailAddress, ...], BeforeValidator(_at_most_50), AfterValidator(_without_repeats)
+        tuple[EmailAddress, ...], _at_most(MAX_USERS), AfterValidator(_without_repeats)
     ] = ()
     note_to_added_users: Note = None
 
@@ -151,7 +155,7 @@ class SmartAccountRequest(AccountDetails):
 
     requester: Requester
     acceptance_window: AcceptanceWindow = DEFAULT_WINDOW
-    reminders: Annotated[tuple[Duration, ...], Field(max_length=MAX_REMINDERS)] = DEFAULT_REMINDERS
+    reminders: Annotated[tuple[Duration, ...], _at_most(MAX_REMINDERS)] = DEFAULT_REMINDERS
 
     @model_validator(mode="wrap")
     @classmethod

@@ -37,7 +37,7 @@ async def test_scanners_change_nothing_and_a_person_accepts(
         assert len((await service.handle(started).fetch_history()).events) == before
         assert await query_service("SELECT signalled FROM requests") == [{"signalled": None}]
 
-        await page.get_by_role("checkbox").check()
+        await page.get_by_role("checkbox", name="I am authorised").check()
         await page.get_by_role("button", name="Accept").click()
         heading = page.get_by_role("heading", name="Smart Account is active")
         await expect(heading).to_be_visible(timeout=40_000)

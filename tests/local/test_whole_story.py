@@ -154,7 +154,7 @@ async def test_resent_activation_email(
     await expect(pat.page.get_by_role("status").first).to_contain_text("is on its way")
     await pat.screenshot("resent")
     new_link = await stack.activation_link(customer, other_than=old_link)
-    await ada.clicks("checkbox")
+    await ada.ticks("I am authorised")
     await ada.clicks("button", "Accept the account")  # still on the page of the old link
     await ada.sees("There is a newer link")
     await ada.screenshot("customer-old-link")

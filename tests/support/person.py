@@ -36,11 +36,11 @@ class Person:
         await self.page.evaluate("scrollTo(0, 0)")
         await self.page.screenshot(path=ROOT / f"test-output/story-{self.browser}-{name}.png")
 
-    async def clicks(
-        self, role: Literal["button", "checkbox", "link"], name: str | None = None
-    ) -> None:
-        key = "Space" if role == "checkbox" else "Enter"
-        await self._activate(self.page.get_by_role(role, name=name, exact=True), key)
+    async def clicks(self, role: Literal["button", "link"], name: str | None = None) -> None:
+        await self._activate(self.page.get_by_role(role, name=name, exact=True), "Enter")
+
+    async def ticks(self, label: str) -> None:
+        await self._activate(self.page.get_by_role("checkbox", name=label), "Space")
 
     async def opens(self, summary: str) -> None:
         await self._activate(self.page.locator("summary", has_text=summary), "Enter")
@@ -102,7 +102,7 @@ class Person:
         await self.page.goto(link)
         await self.sees("Accept a Smart Account")
         await self.screenshot("customer")
-        await self.clicks("checkbox")
+        await self.ticks("I am authorised")
         await self.clicks("button", "Accept the account")
         await self.sees("Your Smart Account is active")
 

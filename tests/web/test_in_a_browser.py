@@ -31,7 +31,7 @@ async def test_box_and_button_lead_to_the_active_account(
     token = await served_site.add_request()
     async with new_page(java_script_enabled=scripts) as page:
         await page.goto(f"{served_site.url}/activate/{token}")
-        await page.get_by_role("checkbox").check()
+        await page.get_by_role("checkbox", name="I am authorised").check()
         await page.get_by_role("button", name=BUTTON).click()
         await expect(page.get_by_role("heading", level=1)).to_have_text(
             "We have received your acceptance"
@@ -70,7 +70,10 @@ async def test_keyboard_alone_with_a_visible_focus(served_site: Site, new_page: 
     token = await served_site.add_request()
     async with new_page() as page:
         await page.goto(f"{served_site.url}/activate/{token}")
-        for element in [page.get_by_role("checkbox"), page.get_by_role("button", name=BUTTON)]:
+        for element in [
+            page.get_by_role("checkbox", name="I am authorised"),
+            page.get_by_role("button", name=BUTTON),
+        ]:
             await page.keyboard.press("Tab")
             await expect(element).to_be_focused()
             await expect(element).to_have_css("outline-style", "solid")
@@ -87,7 +90,7 @@ async def test_browser_requires_the_box(served_site: Site, new_page: OpenPage) -
         requested: list[str] = []
         page.on("request", lambda request: requested.append(request.method))
         await page.get_by_role("button", name=BUTTON).click()
-        await expect(page.get_by_role("checkbox")).to_be_focused()
+        await expect(page.get_by_role("checkbox", name="I am authorised")).to_be_focused()
     assert "POST" not in requested
 
 

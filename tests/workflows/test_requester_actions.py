@@ -181,16 +181,6 @@ async def test_new_approver_who_breaks_a_rule_is_rejected(
     assert len(mail_server.emails) == 2
 
 
-async def test_new_approver_at_another_domain_needs_attention(scenario: Scenario) -> None:
-    async with scenario.worker():
-        await scenario.start()
-        await scenario.until(Status.PENDING, sent=2)
-        await scenario.replace_approver("cy@elsewhere.example")
-        pending = await scenario.until(Status.PENDING, sent=3)
-        assert pending.needs_attention
-        assert pending == await scenario.status_as_stored()
-
-
 @pytest.mark.parametrize(
     "arguments",
     [

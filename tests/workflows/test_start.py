@@ -75,10 +75,3 @@ async def test_next_start_settles_a_terminated_run(scenario: Scenario, query_sto
         {"status": "withdrawn", "decided_by": "operator"},
         {"status": "pending", "decided_by": None},
     ]
-
-
-async def test_customer_at_another_domain_needs_attention(scenario: Scenario) -> None:
-    async with scenario.worker():
-        await scenario.start(customer_email="ada@other.example")
-        pending = await scenario.until(Status.PENDING)
-    assert pending.needs_attention == ("The customer's address is not at the account's domain.",)

@@ -33,7 +33,11 @@ async def test_refused_activation_email_ends_the_request(
     async with scenario.worker():
         await scenario.start()
         result = await scenario.handle.result()
-        assert result == {"status": "undeliverable", "reason": "550 5.1.1 no such user"}
+        assert result == {
+            "status": "undeliverable",
+            "reason": "550 5.1.1 no such user",
+            "retry_at": None,
+        }
         ended = await scenario.status_as_stored()
         assert email_states(ended)["activation", CUSTOMER] == "failed"
         text = text_of(await mail_server.wait_for("undeliverable", REQUESTER))

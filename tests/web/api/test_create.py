@@ -1,5 +1,6 @@
 """Creating requests through the API."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -68,7 +69,10 @@ async def test_request_is_rejected_for_its_domain_or_the_limit(api: Api) -> None
     assert "already has an active" in check_problem(taken, 409)["detail"]
     for number in range(5):
         domain = f"acme-{number}.example"
-        await api.http.post(REQUESTS, json=api.body | {"account_domain": domain})
+        other = {"account_domain": domain, "customer_email": "cy@acme.example"}
+        await api.http.post(REQUESTS, json=api.body | other)
         await api.store_running_request(f"smart-account-{domain}")
-    many = await api.http.post(REQUESTS, json=api.body | {"account_domain": "acme-5.example"})
-    assert "5 open requests" in check_problem(many, 409)["detail"]
+    other["account_domain"] = "acme-5.example"
+    many = check_problem(await api.http.post(REQUESTS, json=api.body | other), 409)
+    assert "5 open requests for this customer" in many["detail"]
+    assert datetime.fromisoformat(many["retry_at"]) > datetime.now(UTC)

@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from smart_accounts.contract.messages import AccountDetails, NewApprover, Withdrawal
-from smart_accounts.web.api.models import NewClosing
+from smart_accounts.contract.messages import AccountDetails
+from smart_accounts.web.api.models import NewApprover, NewClosing, Rejection, Withdrawal
 from tests.support.api import Api
 
 OPERATIONS = {
@@ -14,6 +14,8 @@ OPERATIONS = {
     ("post", "/api/v1/requests/{workflow_id}/resend"),
     ("post", "/api/v1/requests/{workflow_id}/replace-approver"),
     ("post", "/api/v1/requests/{workflow_id}/withdraw"),
+    ("post", "/api/v1/requests/{workflow_id}/approve"),
+    ("post", "/api/v1/requests/{workflow_id}/reject"),
     ("post", "/api/v1/requests/{workflow_id}/close"),
 }
 
@@ -50,6 +52,7 @@ async def test_schemas_match_the_models(api: Api) -> None:
         ("NewApprover", NewApprover),
         ("Withdrawal", Withdrawal),
         ("NewClosing", NewClosing),
+        ("Rejection", Rejection),
     ):
         assert schemas[name]["properties"].keys() == model.model_fields.keys()
         assert schemas[name]["additionalProperties"] is False

@@ -169,7 +169,7 @@ async def test_email_that_will_never_be_sent_is_not_shown(partner_site: PartnerS
     run = await partner_site.add_request(pat_request(), at=AT)
     for number in (1, 2):
         await partner_site.record_email(
-            run, EmailKind.REMINDER, EmailState.QUEUED, number=number, at=AT
+            run, EmailKind.REMINDER, EmailState.QUEUED, number=number, at=AT, reply="451 later"
         )
 
     async def emails_shown() -> int:
