@@ -246,7 +246,9 @@ class Requests:
                     delete(users).where(users.c.account_id == close.request_id)
                 )
             known = await _find(connection, close.request_id)
-            if known is None or known.account_domain != closing.account_domain:
+            if known is None or known.closed_at is None:
+                return ClosedAccount()
+            if known.account_domain != closing.account_domain:
                 return ClosedAccount()
             return ClosedAccount(
                 at=known.closed_at, reason=known.close_reason, added_users=len(known.added_users)

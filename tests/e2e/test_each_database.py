@@ -180,12 +180,15 @@ async def test_account_is_closed_once(
     async with AccountStore.open(any_database_url) as store:
         requests = store.requests
         await requests.open(opened("first", NOW, example), (), LIMITS)
-        assert await requests.close_account(closing(0)) == ClosedAccount(added_users=1)
+        assert await requests.close_account(closing(0)) == ClosedAccount()
         await requests.activate(active)
         taken = await requests.open(opened("second", NOW, example), (), LIMITS)
         closed = await asyncio.gather(*(requests.close_account(closing(n)) for n in range(5)))
         assert len({each.reason for each in closed}) == 1
         assert await requests.close_account(closing(6)) == closed[0]
+        elsewhere = CLOSING.model_copy(update={"account_domain": "other.example"})
+        mistaken = CloseAccount(request_id="first", closing=elsewhere, at=NOW)
+        assert await requests.close_account(mistaken) == ClosedAccount()
         await requests.activate(active)  # a step that is repeated late
         users = await query_database(any_database_url, "SELECT * FROM account_users")
         free = await requests.open(opened("third", NOW, example), (), LIMITS)
