@@ -3,6 +3,7 @@
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
 
 MAX_FORM = 16 * 1024  # bytes; the longest note, percent-encoded, has 12 KB
 
@@ -11,13 +12,17 @@ async def read_body(request: Request, limit: int) -> bytes:
     """Return the body.
 
     Raises:
-        HTTPException: 413, the body is longer than ``limit`` bytes.
+        HTTPException: 413, the body is longer than ``limit`` bytes; 400, the client has closed the
+            connection and sees no response.
     """
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise HTTPException(413)
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise HTTPException(413)
+    except ClientDisconnect:
+        raise HTTPException(400) from None
     return body
 
 
