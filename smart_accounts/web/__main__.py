@@ -5,8 +5,6 @@ import logging
 import signal
 import sys
 
-import uvicorn
-
 from smart_accounts.errors import BadSetting
 from smart_accounts.settings import Settings, load_settings
 from smart_accounts.store.store import AccountStore
@@ -15,10 +13,8 @@ from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
 from smart_accounts.web.auth.provider import open_provider
-from smart_accounts.web.http.server import Server
+from smart_accounts.web.http.server import Server, server_config
 from smart_accounts.web.security_log import write_to_standard_output
-
-SHUTDOWN_SECONDS = 5
 
 
 async def serve(settings: Settings) -> None:
@@ -29,15 +25,7 @@ async def serve(settings: Settings) -> None:
     ):
         client = await RequestClient.connect(lazy=True)
         app = create_app(store, client, LinkTokens(settings.signing_keys), settings, provider)
-        config = uvicorn.Config(
-            app,
-            host=settings.web_host,
-            port=settings.web_port,
-            access_log=False,  # paths hold the tokens of activation links
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
+        config = server_config(app, host=settings.web_host, port=settings.web_port)
         await Server(config, app.state.services.closing).serve()
 
 

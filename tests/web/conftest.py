@@ -17,6 +17,7 @@ from smart_accounts.store.database import migrate
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
 from smart_accounts.web.auth.provider import open_provider
+from smart_accounts.web.http.server import server_config
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.faulty_store import FaultyStore
 from tests.support.keys import KEY
@@ -75,8 +76,7 @@ def open_served_site(open_site: OpenSite) -> OpenSite:
     @asynccontextmanager
     async def served(public_url: str | None = None, **changes: Any) -> AsyncIterator[Site]:
         async with open_site(public_url, **changes) as site:
-            config = uvicorn.Config(site.app, access_log=False, lifespan="off", ws="none")
-            server = uvicorn.Server(config)
+            server = uvicorn.Server(server_config(site.app, lifespan="off"))
             serving = asyncio.create_task(server.serve(sockets=[site.listener]))
             while not server.started:
                 await asyncio.sleep(0.01)

@@ -1,16 +1,20 @@
-"""Limits of the web server, and clients that go away."""
+"""Limits of the web server: slow requests, long headers, and clients that go away."""
 
 import asyncio
 import logging
+import time
+from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import Request
 
+from smart_accounts.web.http import server
 from smart_accounts.web.http.forms import read_form
-from tests.support.site import OpenSite
+from tests.support.site import OpenSite, Site
 
 HEADERS = b"Host: 127.0.0.1\r\n"
 FORM = b"POST /activate/x HTTP/1.1\r\n" + HEADERS + b"Content-Length: 1000\r\n\r\n"
+PAGE = b"GET /healthz HTTP/1.1\r\n" + HEADERS + b"\r\n"
 
 
 class Connection:
@@ -24,8 +28,89 @@ class Connection:
         self._writer.write(data)
         await self._writer.drain()
 
+    async def read_to_the_end(self) -> bytes:
+        """Return everything until the server closes the connection."""
+        async with asyncio.timeout(20):
+            try:
+                return await self._reader.read()
+            except ConnectionResetError:
+                return b""
+
     async def close(self) -> None:
         self._writer.transport.abort()
+
+
+@pytest.fixture
+async def connection(served_site: Site) -> AsyncIterator[Connection]:
+    host, port = served_site.listener.getsockname()
+    opened = Connection(*await asyncio.open_connection(host, port))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def short_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.5)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET", b"GET /healthz HTTP/1.1\r\nHost: 1", FORM, FORM + b"reason=", PAGE + FORM],
+    ids=["nothing", "method", "headers", "no-body", "body", "pipelined-body"],
+)
+async def test_incomplete_request_times_out(
+    short_time: None, connection: Connection, sent: bytes
+) -> None:
+    await connection.send(sent)
+    received = await connection.read_to_the_end()
+    assert received.count(b"HTTP/1.1 ") == (1 if PAGE in sent else 0)
+
+
+@pytest.mark.parametrize("begun", [b"GET /healthz HTTP/1.1\r\nX: ", FORM], ids=["headers", "body"])
+async def test_slow_request_times_out(
+    short_time: None, connection: Connection, begun: bytes
+) -> None:
+    ended = asyncio.create_task(connection.read_to_the_end())
+    await connection.send(begun)
+    while not ended.done():
+        await asyncio.sleep(0.05)
+        if not ended.done():
+            try:
+                await connection.send(b"x")
+            except ConnectionError:
+                break
+    assert await ended == b""
+
+
+async def test_slow_response_does_not_time_out(
+    short_time: None, served_site: Site, connection: Connection
+) -> None:
+    async def slow() -> str:
+        await asyncio.sleep(3 * server.REQUEST_SECONDS)
+        return "done"
+
+    served_site.app.add_api_route("/slow", slow)
+    await connection.send(b"GET /slow HTTP/1.1\r\nConnection: close\r\n" + HEADERS + b"\r\n")
+    assert b"done" in await connection.read_to_the_end()
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_accepted"),
+    [
+        (b"X: " + b"x" * 15_000 + b"\r\n", True),
+        (b"X: " + b"x" * 21_000 + b"\r\n", False),
+        (b"X: " + b"x" * 200_000 + b"\r\n", False),
+        (b"X:\r\n" * 50_000, False),
+    ],
+    ids=["15-KB", "21-KB", "200-KB", "many"],
+)
+async def test_long_headers(connection: Connection, headers: bytes, is_accepted: bool) -> None:
+    began = time.process_time()
+    await connection.send(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n" + HEADERS + headers)
+    await connection.send(b"\r\n")
+    received = await connection.read_to_the_end()
+    assert (b" 200 " in received) is is_accepted
+    assert time.process_time() - began < 0.1
 
 
 async def wait_for_requests(number: int) -> None:

@@ -73,6 +73,7 @@ async def test_server_without_temporal_logs_no_token_and_stops_cleanly(
             assert large.status_code == 413
             outage = await http.post(f"/activate/{token}", data={"agree": "yes"})
             assert (outage.status_code, "Nothing was lost" in outage.text) == (503, True)
+            assert (await http.get("/healthz", headers={"X": "x" * 21_000})).status_code == 400
             ready = await http.get("/readyz")
             assert (ready.status_code, ready.json()["temporal"]) == (503, "down")
             assert ready.json()["database"] == "ok"

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
-import uvicorn
 
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
-from smart_accounts.web.http.server import Server
+from smart_accounts.web.http.server import Server, server_config
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.keys import KEY
 from tests.support.partner_site import PartnerSite
@@ -49,9 +48,7 @@ def start_server() -> StartServer:
     """Serve a site on its port."""
 
     async def started(site: PartnerSite) -> tuple[Server, asyncio.Task[None]]:
-        config = uvicorn.Config(
-            site.app_with_cookie, interface="asgi3", access_log=False, lifespan="off", ws="none"
-        )
+        config = server_config(site.app_with_cookie, interface="asgi3", lifespan="off")
         server = Server(config, site.services.closing)
         serving = asyncio.create_task(server.serve(sockets=[site.listener]))
         while not server.started:
