@@ -1,5 +1,6 @@
 """Where a person is signed in, and signing out there. Operators may do this for a person."""
 
+import re
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Response
@@ -41,7 +42,9 @@ async def end_all(
 
 @router.post("/{session_id}/end")
 async def end(session_id: str, session: OpenSession, form: SessionForm, web: Web) -> Response:
-    if not await web.sessions.end(session_id, by=session.partner):
+    # PostgreSQL fails at an id with the character NUL.
+    is_id = re.fullmatch("[0-9a-f]{64}", session_id)
+    if not is_id or not await web.sessions.end(session_id, by=session.partner):
         raise HTTPException(404)
     return _redirect_to_list(web, _searched(session, form.get("email", "")))
 
