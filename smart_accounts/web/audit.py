@@ -28,9 +28,9 @@ class Audit:
 
     def __init__(self, store: AccountStore, request: Request) -> None:
         self._store = store
-        agent = request.headers.get("user-agent")
+        client, agent = request.client, request.headers.get("user-agent")
         self._origin = Origin(
-            client_address=printable(request.client.host)[:MAX_ADDRESS] if request.client else None,
+            client_address=printable(client.host[:MAX_ADDRESS]) if client else None,
             user_agent=printable(agent[:MAX_USER_AGENT]) if agent else None,
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from smart_accounts.contract.messages import Status
 from smart_accounts.store.database import migrate
 from tests.support.issuer import Issuer
 from tests.support.service import Service
@@ -74,7 +75,7 @@ async def test_request_until_withdrawn_and_the_next_one(
         assert (seen["request_id"], seen["status"]) == (shown["request_id"], "requested")
     repeated = (await api.post(REQUESTS, json=new_request, headers=key)).json()
     assert repeated == seen
-    kim = issuer.headers(email="kim@reseller.example")
+    kim = issuer.headers(sub="kim", email="kim@reseller.example")
     assert (await api.get(path, headers=kim)).status_code == 404
     began = time.monotonic()
     assert (await api.post(REQUESTS, json=new_request)).status_code == 409
@@ -131,11 +132,29 @@ async def test_request_of_another_client_is_visible_only_to_its_requester(
 ) -> None:
     started = await service.start(new_request)
     path = f"{REQUESTS}/{started.workflow_id}"
-    assert (await api.get(path)).json()["status"] == "requested"
-    kim = issuer.headers(email="kim@reseller.example")
-    assert (await api.get(path, headers=kim)).status_code == 404
-    await service.handle(started).terminate()
-    assert (await api.get(path)).status_code == 404  # it never became a request
+    # Until a worker has stored it, it belongs to nobody.
+    operator = issuer.headers(sub="opal", roles=["smart-accounts-operator"])
+    assert (await api.get(path, headers=operator)).json()["status"] == "requested"
+    assert (await api.get(path)).status_code == 404
+    await service.start_worker()
+    await service.wait_for(started, Status.PENDING)
+    assert (await api.get(path)).json()["status"] == "pending"
+    kim = issuer.headers(sub="kim", email="kim@reseller.example")
+    other = issuer.headers(sub="mallory")  # another person with the address
+    for stranger in (kim, other):
+        assert (await api.get(path, headers=stranger)).status_code == 404
+
+
+async def test_terminated_request_is_not_found(
+    service: Service, api: httpx.AsyncClient, new_request: dict[str, Any]
+) -> None:
+    del new_request["requester"]
+    created = await api.post(REQUESTS, json=new_request)
+    path = created.headers["location"]
+    assert (await api.get(path)).status_code == 200
+    workflow_id = created.json()["workflow_id"]
+    await service.temporal.get_workflow_handle(workflow_id).terminate()
+    assert (await api.get(path)).status_code == 404  # no worker has stored it
 
 
 async def test_invalid_start_is_not_a_request(service: Service, api: httpx.AsyncClient) -> None:

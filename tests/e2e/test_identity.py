@@ -49,6 +49,7 @@ def add(store: AccountStore, example: dict[str, Any]) -> Any:
             deadline=NOW + timedelta(days=90),
             requester_issuer=owner.issuer if owner else None,
             requester_subject=owner.subject if owner else None,
+            idempotency_key=f"key of {domain}",
         )
         assert await store.requests.open(opening, (), LIMITS) is None
         return domain
@@ -104,6 +105,16 @@ async def test_only_one_of_two_people_adopts(store: AccountStore, add: Any) -> N
     assert sorted([by_pat, by_mallory], key=len) == [set(), domains]
     for domain in domains:
         assert len(await store.audit.of_request(domain)) == 1
+
+
+async def test_key_finds_only_the_requests_of_its_owner(store: AccountStore, add: Any) -> None:
+    """Any client can set the memo, also to a key that somebody else uses."""
+    await add("pat.example", PAT)
+    for person in (MALLORY, Identity("https://other.example", PAT.subject)):
+        assert await store.idempotency.find_request(person, "key of pat.example") is None
+    found = await store.idempotency.find_request(PAT, "key of pat.example")
+    assert found
+    assert found.id == "pat.example"
 
 
 async def test_company_is_marked_unless_the_provider_named_it(

@@ -62,10 +62,13 @@ DELIVERY_LABELS = {
 ROLE_LABELS = {Role.REQUESTER: "Requester", Role.OPERATOR: "Operator", Role.CUSTOMER: "Customer"}
 ACTION_LABELS = {
     Action.SEND: "Sent the request",
-    Action.ADOPT: "Became the owner, because the request came with their address only",
+    Action.ADOPT: "Became the owner of the request",
     Action.RESEND: "Sent the activation email again",
     Action.REPLACE_APPROVER: "Replaced the approver",
     Action.WITHDRAW: "Withdrew the request",
+    Action.APPROVE: "Approved the request",
+    Action.REJECT: "Rejected the request",
+    Action.CLOSE: "Closed the account",
     Action.ACCEPT: "Accepted",
     Action.DECLINE: "Declined",
 }

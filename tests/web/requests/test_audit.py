@@ -10,6 +10,7 @@ from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision
 from smart_accounts.errors import Rejected
 from smart_accounts.store.audit import Action, Actor, Agreement, Origin, Role
+from smart_accounts.web.requests.labels import ACTION_LABELS, ROLE_LABELS
 from smart_accounts.web.requests.timeline import Snapshot, timeline
 from tests.support.page_content import visible_text
 from tests.support.partner_site import ACME_PAGE, FORM, PartnerSite, pat_request
@@ -119,6 +120,11 @@ async def test_decision_that_the_audit_trail_proves(
     in_force = Agreement(link_ordinal=1)
     await partner_site.store.audit.record(action, person, NOWHERE, run, in_force)
     assert (await last_step(partner_site, run)).startswith(shown)
+
+
+def test_every_action_and_role_has_a_label() -> None:
+    assert ACTION_LABELS.keys() == set(Action)
+    assert ROLE_LABELS.keys() == set(Role)
 
 
 async def test_page_changes_when_an_event_is_recorded(partner_site: PartnerSite) -> None:
