@@ -12,13 +12,9 @@ from smart_accounts.cli.arguments import Json, WorkflowId
 from smart_accounts.cli.asynchronous import asynchronous
 from smart_accounts.cli.csv_import import read_rows, start_all
 from smart_accounts.cli.exit_codes import ExitCode, exit_code_of, failure_of
+from smart_accounts.contract.actions import NewApprover, Withdrawal
 from smart_accounts.contract.domains import allow_free_mail
-from smart_accounts.contract.messages import (
-    NewApprover,
-    SmartAccountRequest,
-    Status,
-    Withdrawal,
-)
+from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.settings import RuleSettings
 from smart_accounts.temporal.client import RequestClient

@@ -6,10 +6,11 @@ from pydantic import ValidationError
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from smart_accounts.contract.actions import NewApprover
     from smart_accounts.contract.field_errors import FieldError, field_errors
     from smart_accounts.contract.fields import rules_of_open_requests
     from smart_accounts.contract.identity import identity_of
-    from smart_accounts.contract.messages import NewApprover, SmartAccountRequest
+    from smart_accounts.contract.messages import SmartAccountRequest
     from smart_accounts.contract.names import (
         IDEMPOTENCY_KEY,
         MAX_KEY,

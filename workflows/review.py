@@ -8,7 +8,7 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from activities.reviews import ReviewActivities
-    from smart_accounts.contract.messages import ActionMessage, Review, ReviewDecision
+    from smart_accounts.contract.actions import ActionMessage, Review, ReviewDecision
     from workflows.links import action_refused
 
 NOT_REVIEWED = "No operator reviewed the request in time."

@@ -8,22 +8,24 @@ from datetime import datetime
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.contract.messages import (
-        REVIEW_TIME,
-        Acceptance,
+    from smart_accounts.contract.actions import (
         ActionMessage,
         ActionResult,
-        Decline,
         NewApprover,
-        RequestResult,
-        RequestStatus,
         Resend,
         Review,
         ReviewDecision,
         Role,
+        Withdrawal,
+    )
+    from smart_accounts.contract.messages import (
+        REVIEW_TIME,
+        Acceptance,
+        Decline,
+        RequestResult,
+        RequestStatus,
         SmartAccountRequest,
         Status,
-        Withdrawal,
     )
     from smart_accounts.contract.names import WORKFLOW_TYPE
     from smart_accounts.contract.steps import (

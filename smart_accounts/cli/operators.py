@@ -8,7 +8,7 @@ import typer
 from smart_accounts.cli import output
 from smart_accounts.cli.arguments import Json, WorkflowId
 from smart_accounts.cli.asynchronous import asynchronous
-from smart_accounts.contract.messages import Actor, Closing, Review, ReviewDecision, Role
+from smart_accounts.contract.actions import Actor, Closing, Review, ReviewDecision, Role
 from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.temporal.client import RequestClient
 

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from smart_accounts.cli.csv_import import Outcome, Report, Result
 from smart_accounts.cli.exit_codes import ERROR_KINDS, ExitCode, Failure
+from smart_accounts.contract.actions import ActionResult
 from smart_accounts.contract.field_errors import FieldError
-from smart_accounts.contract.messages import ActionResult, RequestStatus
+from smart_accounts.contract.messages import RequestStatus
 from smart_accounts.temporal.records import Listed
 from smart_accounts.text import printable, utc
 

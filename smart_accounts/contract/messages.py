@@ -22,7 +22,6 @@ from pydantic_core import PydanticCustomError
 
 from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.fields import (
-    MAX_DOMAIN,
     AcceptanceWindow,
     AccountDomain,
     AccountName,
@@ -31,7 +30,6 @@ from smart_accounts.contract.fields import (
     Name,
     Note,
     Printable,
-    Reason,
     is_new,
 )
 
@@ -206,72 +204,6 @@ class Decline(Message):
     report: bool = False
 
 
-class Role(StrEnum):
-    REQUESTER = "requester"
-    OPERATOR = "operator"
-
-
-class Actor(Message):
-    """Who makes an update. Pages and the API take it from the sign-in. Others state it."""
-
-    role: Role
-    subject: Annotated[str, Field(max_length=MAX_SUBJECT), Printable] | None = None
-
-
-class Resend(Message):
-    """Argument of the update ``resend_activation_email``."""
-
-    by: Actor | None = None
-
-
-class NewApprover(Message):
-    """Argument of the update ``replace_approver``."""
-
-    customer_email: EmailAddress
-    by: Actor | None = None
-
-
-class Withdrawal(Message):
-    """Argument of the update ``withdraw``. The customer is not told the reason."""
-
-    reason: Note = None
-    by: Actor | None = None
-
-
-class ReviewDecision(StrEnum):
-    APPROVE = "approve"
-    REJECT = "reject"
-
-
-class Review(Message):
-    """Argument of the update ``review``. The requester is told the reason of a rejection."""
-
-    decision: ReviewDecision
-    reason: Note = None
-    by: Annotated[str, Field(max_length=MAX_SUBJECT), Printable] | None = None
-
-    @model_validator(mode="after")
-    def _rejection_has_a_reason(self) -> Self:
-        if self.decision is ReviewDecision.REJECT and not self.reason:
-            raise PydanticCustomError("no_reason", "is required to reject", {"field": "reason"})
-        return self
-
-
-def _operator(by: Actor) -> Actor:
-    if by.role is not Role.OPERATOR:
-        raise PydanticCustomError("role", "must be an operator")
-    return by
-
-
-class Closing(Message):
-    """Close an active account. Everyone who had access is told the reason."""
-
-    # No field rule, because it is only compared with what the store has.
-    account_domain: Annotated[str, Field(max_length=MAX_DOMAIN), Printable]
-    reason: Reason
-    by: Annotated[Actor, AfterValidator(_operator)]
-
-
 # ---- from the workflow to clients ----------------------------------------------------------
 
 
@@ -288,8 +220,8 @@ class EmailKind(StrEnum):
     WITHDRAWN = "withdrawn"
     UNDELIVERABLE = "undeliverable"
     REJECTED = "rejected"
-    REVIEW_NEEDED = "review-needed"
     CLOSED = "closed"
+    REVIEW_NEEDED = "review-needed"
 
 
 class EmailState(StrEnum):
@@ -334,28 +266,6 @@ class RequestStatus(OwnMessage):
     """When to try again, if a limit rejected the request."""
     next_step: str | None = None
     """What happens next, in sentences without personal data."""
-
-
-class ActionMessage(StrEnum):
-    """What people read after an action."""
-
-    RESENT = "A new activation email is on its way. The previous link no longer works."
-    APPROVER_REPLACED = (
-        "An activation email to the new approver is on its way. The previous link no longer works."
-    )
-    WITHDRAWN = "The request is withdrawn. The customer is told."
-    WITHDRAWN_UNASKED = "The request is withdrawn. The customer was not asked."
-    REVIEW_APPROVED = "The request is approved. The customer gets the activation email."
-    REVIEW_REJECTED = "The request is rejected. The requester is told the reason."
-    CLOSED = "The account is closed. The customer, the requester and the added users are told."
-    CLOSE_RECEIVED = "Received. The account is closed as soon as a worker runs."
-
-
-class ActionResult(OwnMessage):
-    """The result of an action. The message has no personal data."""
-
-    status: Status
-    message: str
 
 
 class RequestResult(OwnMessage):

@@ -6,10 +6,10 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from smart_accounts.contract.actions import Closing
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.fields import Printable
 from smart_accounts.contract.messages import (
-    Closing,
     EmailKind,
     EmailState,
     OwnMessage,

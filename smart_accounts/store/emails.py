@@ -12,6 +12,7 @@ from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
+from smart_accounts.store.decisions import find_request
 from smart_accounts.store.limits import check_mailbox
 from smart_accounts.store.records import ReturnedEmail, StoredRequest
 from smart_accounts.tokens import token_hash
@@ -45,36 +46,29 @@ class EmailLedger:
             Rejected: the requester's emails to this mailbox have reached ``per_mailbox`` within a
                 day.
         """
-        emails, to = tables.emails, email.address_in(request)
+        row: dict[str, Any] = {
+            "message_id": message_id,
+            "return_token_hash": token_hash(return_token),  # of the newest key
+        }
         async with transaction(self._engine, writes=True) as connection:
             earlier = await _outcome(connection, request.id, email)
             if earlier and earlier.state != EmailState.QUEUED:
                 return earlier
-            if request.is_outdated(email):
+            current = await find_request(connection, request.id) or request
+            if current.is_outdated(email):
                 return EmailOutcome(state=EmailState.DROPPED, at=now)
-            values = {"return_token_hash": token_hash(return_token)}  # of the newest key
             if earlier:
                 await connection.execute(
-                    update(emails).where(_is(request.id, email)).values(values)
+                    update(tables.emails).where(_is(request.id, email)).values(row)
                 )
                 return earlier
-            counted = mailbox(to) if email.to != Addressee.REQUESTER else None
-            if counted:
-                await check_mailbox(connection, request, counted, now, per_mailbox)
-            await connection.execute(
-                insert(emails).values(
-                    request_id=request.id,
-                    kind=email.kind,
-                    addressee=email.to,
-                    number=email.number,
-                    message_id=message_id,
-                    recipient=to,
-                    mailbox=counted,
-                    state=EmailState.QUEUED,
-                    at=now,
-                    **values,
-                )
-            )
+            to = email.address_in(request)
+            if email.to != Addressee.REQUESTER:
+                row["mailbox"] = mailbox(to)
+                await check_mailbox(connection, request, mailbox(to), now, per_mailbox)
+            row |= {"kind": email.kind, "addressee": email.to, "number": email.number}
+            row |= {"recipient": to, "state": EmailState.QUEUED, "at": now}
+            await connection.execute(insert(tables.emails).values(request_id=request.id, **row))
             return None
 
     async def record(self, request_id: str, email: Email, outcome: EmailOutcome) -> None:

@@ -17,6 +17,8 @@ from smart_accounts.contract.messages import (
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.contract.steps import Email
 
+OPEN = (Status.IN_REVIEW, Status.PENDING)
+"""The statuses of an open request in the store."""
 _ONLY_WHILE_PENDING = {
     EmailKind.ACTIVATION,
     EmailKind.REQUEST_RECEIVED,

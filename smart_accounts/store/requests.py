@@ -26,17 +26,17 @@ from smart_accounts.contract.steps import (
 )
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
-from smart_accounts.store.limits import (
-    OPEN,
-    Limits,
-    Rejection,
-    Usage,
-    by_requester,
-    lock_requester,
-    reason_to_reject,
+from smart_accounts.store.decisions import (
+    decide,
+    earlier_decision,
+    find_request,
+    free_domain,
+    withdraw_terminated,
 )
+from smart_accounts.store.limits import Limits, Rejection, by_requester, lock_requester
 from smart_accounts.store.partners import company_is_stated
-from smart_accounts.store.records import StoredRequest, stored_request
+from smart_accounts.store.records import OPEN, StoredRequest
+from smart_accounts.store.usage import Usage, reason_to_reject
 
 WITHDRAW_INSTEAD = "Withdraw the request and make a new one, which an operator reviews."
 APPROVER = "approver and administrator"
@@ -51,7 +51,7 @@ class Requests:
 
     async def find(self, request_id: str) -> StoredRequest | None:
         async with transaction(self._engine, writes=False) as connection:
-            return await _find(connection, request_id)
+            return await find_request(connection, request_id)
 
     async def reason_to_reject(
         self, request: SmartAccountRequest, owner: Identity | None, at: datetime, limits: Limits
@@ -67,12 +67,12 @@ class Requests:
         stored too, without an account.
         """
         async with transaction(self._engine, writes=True) as connection:
-            if known := await _find(connection, new.request_id):
+            if known := await find_request(connection, new.request_id):
                 return _checked(known)
             owner = identity_of(new.requester_issuer, new.requester_subject)
             requester = new.request.requester
             await lock_requester(connection, owner, requester.email)
-            await _withdraw_terminated(connection, new)
+            await withdraw_terminated(connection, new)
             rejection = await reason_to_reject(
                 connection, new.request, owner, new.requested_at, limits
             )
@@ -123,7 +123,7 @@ class Requests:
         """
         requests, request = tables.requests, link.request
         async with transaction(self._engine, writes=True) as connection:
-            known = await _find(connection, link.request_id)
+            known = await find_request(connection, link.request_id)
             if known is None or known.status.is_final or known.link_ordinal > link.ordinal:
                 return Checked()
             is_new_approver = known.customer_email != request.customer_email
@@ -188,9 +188,9 @@ class Requests:
         Returns the decision that counts, which is an earlier one if the store has one.
         """
         async with transaction(self._engine, writes=True) as connection:
-            request = await _decide(connection, record)
+            request = await decide(connection, record)
             if request is None:
-                return await _earlier_decision(connection, record.request_id)
+                return await earlier_decision(connection, record.request_id)
             decision = record.decision
             await connection.execute(
                 update(tables.accounts)
@@ -213,9 +213,9 @@ class Requests:
         Returns the decision that counts, which is an earlier one if the store has one.
         """
         async with transaction(self._engine, writes=True) as connection:
-            if await _decide(connection, record) is None:
-                return await _earlier_decision(connection, record.request_id)
-            await _free_domain(connection, record.request_id)
+            if await decide(connection, record) is None:
+                return await earlier_decision(connection, record.request_id)
+            await free_domain(connection, record.request_id)
             return record.decision
 
     async def close_account(self, close: CloseAccount) -> ClosedAccount:
@@ -240,12 +240,12 @@ class Requests:
                 )
             )
             if changed.rowcount:
-                await _free_domain(connection, close.request_id)
+                await free_domain(connection, close.request_id)
                 users = tables.account_users
                 await connection.execute(
                     delete(users).where(users.c.account_id == close.request_id)
                 )
-            known = await _find(connection, close.request_id)
+            known = await find_request(connection, close.request_id)
             if known is None or known.closed_at is None:
                 return ClosedAccount()
             if known.account_domain != closing.account_domain:
@@ -253,14 +253,6 @@ class Requests:
             return ClosedAccount(
                 at=known.closed_at, reason=known.close_reason, added_users=len(known.added_users)
             )
-
-
-async def _find(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
-    found = await connection.execute(
-        select(tables.requests).where(tables.requests.c.id == request_id)
-    )
-    row = found.one_or_none()
-    return stored_request(row) if row else None
 
 
 def _first_status(rejection: Rejection | None, odd: tuple[str, ...]) -> Status:
@@ -285,66 +277,3 @@ async def _was_reported(connection: AsyncConnection, owner: Identity | None, ema
         by_requester(owner, email), tables.requests.c.is_reported
     )
     return await connection.scalar(reported.limit(1)) is not None
-
-
-async def _withdraw_terminated(connection: AsyncConnection, new: OpenRequest) -> None:
-    """Withdraw older open requests for the same domain.
-
-    The workflow id names the domain, and only one run at a time can have it. An older request that
-    is still open here therefore belongs to a run that was terminated before it could end its row.
-    Newer requests are not withdrawn, because the last activity of a terminated run may run late,
-    when a newer request already has the domain.
-    """
-    requests = tables.requests.c
-    stale = await connection.scalars(
-        select(requests.id).where(
-            requests.account_domain == new.request.account_domain,
-            requests.status.in_(OPEN),
-            requests.requested_at < new.requested_at,
-        )
-    )
-    terminated = Decision(
-        status=Status.WITHDRAWN,
-        at=new.requested_at,
-        by="operator",
-        reason="The request's workflow was terminated.",
-    )
-    for request_id in stale.all():
-        await _decide(connection, RecordDecision(request_id=request_id, decision=terminated))
-        await _free_domain(connection, request_id)
-
-
-async def _decide(connection: AsyncConnection, record: RecordDecision) -> StoredRequest | None:
-    """End an open request. Returns the request, or None if it had ended before."""
-    decision, request = record.decision, record.request
-    changes = {
-        "status": decision.status,
-        "decided_at": decision.at,
-        "decided_by": decision.by,
-        "reason": decision.reason,
-        "is_reported": decision.is_report,
-    }
-    if request:
-        changes |= {"customer_email": request.customer_email, "added_users": request.added_users}
-    requests = tables.requests
-    changed = await connection.execute(
-        update(requests)
-        .where(requests.c.id == record.request_id, requests.c.status.in_(OPEN))
-        .values(changes)
-    )
-    return await _find(connection, record.request_id) if changed.rowcount else None
-
-
-async def _earlier_decision(connection: AsyncConnection, request_id: str) -> Decision:
-    known = await _find(connection, request_id)
-    assert known
-    assert known.decided_at
-    return Decision(
-        status=known.status, at=known.decided_at, by=known.decided_by, reason=known.reason
-    )
-
-
-async def _free_domain(connection: AsyncConnection, request_id: str) -> None:
-    await connection.execute(
-        update(tables.accounts).where(tables.accounts.c.id == request_id).values(state="closed")
-    )

@@ -1,10 +1,9 @@
-"""The client of the requests, for starter and web. Only this module uses workflow handles."""
+"""The client of the requests, for starter and web."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
-from temporalio.api.common.v1 import Payload
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
@@ -16,20 +15,22 @@ from temporalio.client import (
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from smart_accounts.contract.identity import Identity
-from smart_accounts.contract.messages import (
-    Acceptance,
+from smart_accounts.contract.actions import (
     ActionResult,
     Actor,
     Closing,
-    Decline,
     NewApprover,
-    RequestStatus,
     Resend,
     Review,
+    Withdrawal,
+)
+from smart_accounts.contract.identity import Identity
+from smart_accounts.contract.messages import (
+    Acceptance,
+    Decline,
+    RequestStatus,
     SmartAccountRequest,
     Status,
-    Withdrawal,
 )
 from smart_accounts.contract.names import (
     DEADLINE,
@@ -42,10 +43,9 @@ from smart_accounts.contract.names import (
 )
 from smart_accounts.contract.steps import Bounce
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.temporal import closing
+from smart_accounts.temporal import closing, running
 from smart_accounts.temporal.connection import connect
 from smart_accounts.temporal.errors import (
-    NOT_OPEN,
     QUERY_TIMEOUT,
     RPC_TIMEOUT,
     domain_taken,
@@ -53,16 +53,14 @@ from smart_accounts.temporal.errors import (
     translate_errors,
     update_failed,
 )
-from smart_accounts.temporal.memo import memo, memo_value, owner_in
+from smart_accounts.temporal.memo import memo, memo_value
 from smart_accounts.temporal.records import Listed, RunningRequest, Started
 
 UPDATE_TIMEOUT = timedelta(seconds=10)  # includes a worker and the database
 
 Result = TypeVar("Result")
 
-_NO_UPDATE_RESULT = (
-    "No response yet. The change may still be made, so look at the request before you try again."
-)
+_NO_RESULT = "No response yet. The change may still be made: look at it before you try again."
 
 
 class RequestClient:
@@ -140,28 +138,7 @@ class RequestClient:
         Raises:
             NotFound: No request is open under this id.
         """
-        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-        async with time_limit(RPC_TIMEOUT):
-            described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
-            first = await anext(handle.fetch_history_events(page_size=1, rpc_timeout=RPC_TIMEOUT))
-            owner = await owner_in(described)
-        started = first.workflow_execution_started_event_attributes
-        request = await self._start_input(started.input.payloads)
-        if request is None or described.status != WorkflowExecutionStatus.RUNNING:
-            raise NotFound(NOT_OPEN)
-        return RunningRequest(
-            handle.id, started.first_execution_run_id, described.start_time, request, owner
-        )
-
-    async def _start_input(self, payloads: Sequence[Payload]) -> SmartAccountRequest | None:
-        """Return the request, or ``None`` if the start input is not one valid request."""
-        types: list[type] = [SmartAccountRequest] * len(payloads)
-        request: SmartAccountRequest | None
-        try:
-            [request] = await self._client.data_converter.decode(payloads, types)
-        except (ValueError, TypeError, KeyError, RuntimeError):
-            return None
-        return request
+        return await running.find(self._client, workflow_id, run_id)
 
     async def outcome(self, started: Started) -> RequestStatus | None:
         """Return the status after the first workflow task, or ``None`` if no worker responds.
@@ -283,7 +260,7 @@ class RequestClient:
         self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]
     ) -> ActionResult:
         async def update(handle: WorkflowHandle[Any, Any]) -> ActionResult:
-            async with time_limit(UPDATE_TIMEOUT, _NO_UPDATE_RESULT):
+            async with time_limit(UPDATE_TIMEOUT, _NO_RESULT):
                 result: ActionResult = await handle.execute_update(
                     name, args=args, result_type=ActionResult, rpc_timeout=UPDATE_TIMEOUT
                 )

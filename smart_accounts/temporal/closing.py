@@ -7,7 +7,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 
-from smart_accounts.contract.messages import ActionMessage, ActionResult, Closing, Status
+from smart_accounts.contract.actions import ActionMessage, ActionResult, Closing
+from smart_accounts.contract.messages import Status
 from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, STATUS, TASK_QUEUE, closing_id
 from smart_accounts.contract.steps import ClosedAccount, SendEmails
 from smart_accounts.errors import NotFound, Rejected, Unavailable

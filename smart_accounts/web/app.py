@@ -64,8 +64,7 @@ def create_app(
     Without a ``provider`` nobody can sign in.
     """
     allow_free_mail(settings.free_mail_exceptions)
-    pages = Pages(settings)
-    url, issuer = settings.base_url, settings.oidc_issuer
+    pages, url, issuer = Pages(settings), settings.base_url, settings.oidc_issuer
     services = Services(
         settings=settings,
         store=store,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from fastapi import Request
 
-from smart_accounts.contract import messages
+from smart_accounts.contract import actions
 from smart_accounts.store.audit import (
     MAX_ADDRESS,
     MAX_USER_AGENT,
@@ -39,7 +39,7 @@ class Audit:
         action: Action,
         partner: Partner,
         request_id: str | None = None,
-        role: messages.Role = messages.Role.REQUESTER,
+        role: actions.Role = actions.Role.REQUESTER,
     ) -> None:
         """Record what a partner or an operator did."""
         await self._store.audit.record(action, _actor(partner, role), self._origin, request_id)
@@ -57,13 +57,13 @@ class Audit:
         if partner.email_verified:
             await self._store.adoption.adopt(
                 partner.identity,
-                _actor(partner, messages.Role.REQUESTER),
+                _actor(partner, actions.Role.REQUESTER),
                 self._origin,
                 datetime.now(UTC),
             )
 
 
-def _actor(partner: Partner, role: messages.Role) -> Actor:
+def _actor(partner: Partner, role: actions.Role) -> Actor:
     return Actor(
         role=Role(role),
         email=partner.email,

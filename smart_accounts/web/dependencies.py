@@ -10,7 +10,8 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from smart_accounts.contract.messages import Role, Status
+from smart_accounts.contract.actions import Role
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import Unavailable
 from smart_accounts.settings import Settings
 from smart_accounts.store.records import StoredRequest

@@ -2,8 +2,9 @@
 
 import re
 
+from smart_accounts.contract.actions import Actor, Role
 from smart_accounts.contract.identity import Identity
-from smart_accounts.contract.messages import Actor, Role, Status
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sessions import Partner

@@ -5,8 +5,8 @@ import typer
 from pydantic import ValidationError
 
 from smart_accounts.cli.exit_codes import ERROR_KINDS, failure_of
+from smart_accounts.contract.actions import NewApprover
 from smart_accounts.contract.field_errors import BadInput, FieldError
-from smart_accounts.contract.messages import NewApprover
 from smart_accounts.errors import BadSetting, NotFound, Rejected, Unavailable
 
 

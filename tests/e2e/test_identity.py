@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import SmartAccountRequest
-from smart_accounts.contract.steps import OpenRequest
+from smart_accounts.contract.steps import Checked, OpenRequest
 from smart_accounts.store import database
 from smart_accounts.store.audit import Action, Actor, Agreement, Origin, Role
 from smart_accounts.store.database import create_engine, migrate, transaction
@@ -51,7 +51,7 @@ def add(store: AccountStore, example: dict[str, Any]) -> Any:
             requester_subject=owner.subject if owner else None,
             idempotency_key=f"key of {domain}",
         )
-        assert await store.requests.open(opening, (), LIMITS) is None
+        assert await store.requests.open(opening, (), LIMITS) == Checked()
         return domain
 
     return added

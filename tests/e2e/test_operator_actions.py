@@ -9,7 +9,8 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from smart_accounts.contract.messages import SmartAccountRequest, Status, Withdrawal
+from smart_accounts.contract.actions import Withdrawal
+from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import STATUS, TASK_QUEUE, WORKFLOW_TYPE, workflow_id
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.temporal.client import RequestClient

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from smart_accounts.contract.messages import Status, Withdrawal
+from smart_accounts.contract.actions import Withdrawal
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import Rejected
 from smart_accounts.temporal.records import Started
 from tests.faults.conftest import RequestFor

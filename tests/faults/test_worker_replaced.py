@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from smart_accounts.contract.messages import ActionMessage, EmailState, Status
+from smart_accounts.contract.actions import ActionMessage
+from smart_accounts.contract.messages import EmailState, Status
 from smart_accounts.contract.names import closing_id
 from tests.faults.conftest import CommitTraps, RequestFor
 from tests.support.partner_site import CLOSING

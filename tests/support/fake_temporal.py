@@ -4,18 +4,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from smart_accounts.contract.identity import Identity
-from smart_accounts.contract.messages import (
+from smart_accounts.contract.actions import (
     ActionResult,
     Actor,
     Closing,
     NewApprover,
-    RequestStatus,
     Review,
-    SmartAccountRequest,
-    Status,
     Withdrawal,
 )
+from smart_accounts.contract.identity import Identity
+from smart_accounts.contract.messages import RequestStatus, SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.contract.steps import Bounce
 from smart_accounts.errors import NotFound, Rejected, Unavailable

@@ -11,16 +11,9 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
+from smart_accounts.contract.actions import Actor, Closing, Role
 from smart_accounts.contract.identity import Identity
-from smart_accounts.contract.messages import (
-    Actor,
-    Closing,
-    EmailKind,
-    EmailState,
-    Role,
-    SmartAccountRequest,
-    Status,
-)
+from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Addressee,
     Approve,

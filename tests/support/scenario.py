@@ -12,14 +12,8 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from smart_accounts.contract.messages import (
-    ActionResult,
-    NewApprover,
-    RequestStatus,
-    SmartAccountRequest,
-    Status,
-    Withdrawal,
-)
+from smart_accounts.contract.actions import ActionResult, NewApprover, Withdrawal
+from smart_accounts.contract.messages import RequestStatus, SmartAccountRequest, Status
 from smart_accounts.contract.steps import Bounce, Email
 from smart_accounts.settings import Settings
 from smart_accounts.store.records import StoredRequest

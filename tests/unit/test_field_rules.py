@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from smart_accounts.checks import reasons_for_review
 from smart_accounts.contract import fields
+from smart_accounts.contract.actions import ActionResult
 from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.field_errors import FieldError, field_errors
-from smart_accounts.contract.messages import ActionResult, SmartAccountRequest
+from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.steps import IssueLink
 
 

@@ -12,13 +12,14 @@ from temporalio import activity, workflow
 from activities.accounts import AccountActivities
 from activities.emails import EmailActivities
 from activities.reviews import ReviewActivities
+from smart_accounts.contract import actions as action_messages
 from smart_accounts.contract import messages, names, steps
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
 from smart_accounts.store import records
 from smart_accounts.web import activation, app, bounces, security_log
-from smart_accounts.web.api import openapi, routes
-from smart_accounts.web.api.app import PATH
+from smart_accounts.web.api import openapi
+from smart_accounts.web.api.app import PATH, ROUTERS
 from smart_accounts.web.auth import company, session_pages, sign_in
 from smart_accounts.web.requests import actions, create, detail, listing
 from workflows.remaining_emails import RemainingEmailsWorkflow
@@ -32,16 +33,16 @@ FIELDS = {
     messages.Requester: "email name company",
     messages.Acceptance: "link accepted_by",
     messages.Decline: "link reason report",
-    messages.Actor: "role subject",
-    messages.Resend: "by",
-    messages.NewApprover: "customer_email by",
-    messages.Withdrawal: "reason by",
-    messages.Review: "decision reason by",
-    messages.Closing: "account_domain reason by",
+    action_messages.Actor: "role subject",
+    action_messages.Resend: "by",
+    action_messages.NewApprover: "customer_email by",
+    action_messages.Withdrawal: "reason by",
+    action_messages.Review: "decision reason by",
+    action_messages.Closing: "account_domain reason by",
     messages.RequestStatus: "status account_name account_domain deadline requested_at emails"
     " needs_attention reason decided_by decided_at retry_at next_step",
     messages.EmailStatus: "kind recipient state at answer",
-    messages.ActionResult: "status message",
+    action_messages.ActionResult: "status message",
     messages.RequestResult: "status reason retry_at",
     steps.Email: "kind to number",
     steps.Bounce: "email answer",
@@ -64,8 +65,8 @@ VALUES: dict[type[StrEnum], str] = {
     " undeliverable rejected",
     messages.EmailKind: "activation request-received reminder expiring activated welcome"
     " access-granted lapsed declined withdrawn undeliverable rejected closed review-needed",
-    messages.Role: "requester operator",
-    messages.ReviewDecision: "approve reject",
+    action_messages.Role: "requester operator",
+    action_messages.ReviewDecision: "approve reject",
     records.AccountState: "provisional active closed",
     messages.EmailState: "queued sent bounced failed dropped",
     steps.Addressee: "customer requester added-user",
@@ -169,7 +170,7 @@ def test_message_fields(model: type[messages.Message]) -> None:
 
 
 def test_every_message_is_listed() -> None:
-    modules = [messages, steps]
+    modules = [messages, action_messages, steps]
     found = {
         model
         for module in modules
@@ -205,7 +206,7 @@ def test_routes() -> None:
         bounces,
     ]
     found = [("", route) for part in parts for route in part.router.routes]
-    found += [(PATH, route) for route in routes.router.routes]
+    found += [(PATH, route) for router in ROUTERS for route in router.routes]
     served = {
         f"{method} {prefix}{route.path}"
         for prefix, route in found

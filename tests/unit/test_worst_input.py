@@ -10,15 +10,9 @@ from temporalio.api.common.v1 import Payload
 
 from smart_accounts.cli.csv_import import read_rows
 from smart_accounts.contract import fields
+from smart_accounts.contract.actions import NewApprover, Withdrawal
 from smart_accounts.contract.field_errors import FieldError
-from smart_accounts.contract.messages import (
-    Acceptance,
-    Decline,
-    NewApprover,
-    Requester,
-    SmartAccountRequest,
-    Withdrawal,
-)
+from smart_accounts.contract.messages import Acceptance, Decline, Requester, SmartAccountRequest
 from smart_accounts.contract.steps import Bounce
 from smart_accounts.mail.bounces import read_bounce, return_path
 from smart_accounts.settings import Settings

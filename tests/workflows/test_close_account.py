@@ -8,7 +8,8 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from smart_accounts.contract.messages import ActionMessage, Actor, Closing, EmailKind, Role, Status
+from smart_accounts.contract.actions import ActionMessage, Actor, Closing, Role
+from smart_accounts.contract.messages import EmailKind, Status
 from smart_accounts.contract.names import (
     INVALID_REQUEST,
     REMAINING_EMAILS_TYPE,

@@ -10,8 +10,9 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from smart_accounts.contract.actions import ActionResult
 from smart_accounts.contract.field_errors import BadInput
-from smart_accounts.contract.messages import ActionResult, Status
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.tokens import token_hash
 from tests.support.histories import Keep

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from smart_accounts.contract.messages import Actor, Review, ReviewDecision, Role, Status, Withdrawal
+from smart_accounts.contract.actions import Actor, Review, ReviewDecision, Role, Withdrawal
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.settings import Settings
 from tests.support.histories import Keep

@@ -2,19 +2,22 @@
 
 from fastapi import FastAPI
 
-from smart_accounts.web.api import openapi, routes
+from smart_accounts.web.api import actions, openapi, routes
 from smart_accounts.web.dependencies import Services
 from smart_accounts.web.http.problem import add_problems
 
 PATH = "/api"
+
+ROUTERS = (routes.router, actions.router)
 
 
 def add_api(app: FastAPI, services: Services) -> None:
     """Add the API and its description to the web application."""
     api = FastAPI(openapi_url=None, redirect_slashes=False, telemetry={"tracing": False})
     api.state.services = services
-    api.include_router(routes.router)
-    add_problems(api, routes.router, services.security_log)
+    for router in ROUTERS:
+        api.include_router(router)
+    add_problems(api, ROUTERS, services.security_log)
     app.mount(PATH, api)
     app.state.openapi = openapi.Document(api, PATH, services.settings)
     app.include_router(openapi.router)

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from smart_accounts.contract import messages
+from smart_accounts.contract import actions, messages
+from smart_accounts.contract.actions import Role
 from smart_accounts.contract.fields import EmailAddress, Note, Reason
-from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Role, Status
+from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
 from smart_accounts.store.listing import Listed
 from smart_accounts.store.records import AccountState, StoredRequest
 
@@ -265,5 +266,5 @@ class ActionResult(ResponseBody):
     message: str
 
     @classmethod
-    def of(cls, stored: StoredRequest, result: messages.ActionResult) -> Self:
+    def of(cls, stored: StoredRequest, result: actions.ActionResult) -> Self:
         return cls(workflow_id=stored.workflow_id, request_id=stored.id, **result.model_dump())

@@ -1,28 +1,20 @@
-"""The routes of the API: create, list and get requests, and act on them."""
+"""The routes of the API that create, list and get requests."""
 
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import ValidationError, WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema
 
-from smart_accounts.contract import messages
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
-from smart_accounts.contract.messages import (
-    Review,
-    ReviewDecision,
-    Role,
-    SmartAccountRequest,
-    Status,
-)
+from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import workflow_id as workflow_id_of
-from smart_accounts.errors import NotFound, Rejected, Unavailable
+from smart_accounts.errors import Unavailable
 from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sessions import Partner
@@ -30,21 +22,16 @@ from smart_accounts.web.api import responses
 from smart_accounts.web.api.bearer import Caller
 from smart_accounts.web.api.json_bodies import JsonRoute
 from smart_accounts.web.api.models import (
-    ActionResult,
     ListQuery,
-    NewApprover,
-    NewClosing,
     NewRequest,
-    Rejection,
     RequestDetail,
     RequestPage,
     RequestSummary,
     RunQuery,
-    Withdrawal,
 )
 from smart_accounts.web.dependencies import Audit, Services, Web
-from smart_accounts.web.lookup import actor, find_request, requester_filter
-from smart_accounts.web.security_log import Event, Outcome
+from smart_accounts.web.lookup import find_request, requester_filter
+from smart_accounts.web.security_log import Event
 
 START_SECONDS = 1.8  # so that the response comes within two seconds while Temporal is down
 
@@ -91,11 +78,18 @@ class RequestLookup:
 
 Lookup = Annotated[RequestLookup, Depends()]
 
+PREFIX = "/v1/requests"
+
+
+def operation_id(route: APIRoute) -> str:
+    return route.name
+
+
 router = APIRouter(
-    prefix="/v1/requests",
+    prefix=PREFIX,
     tags=["requests"],
     route_class=JsonRoute,
-    generate_unique_id_function=lambda route: route.name,
+    generate_unique_id_function=operation_id,
 )
 
 
@@ -175,98 +169,6 @@ async def get_request(lookup: Lookup, web: Web) -> RequestDetail:
     return await _detail(web, await lookup.find())
 
 
-@router.post(
-    "/{workflow_id}/resend",
-    summary="Resend the activation email",
-    responses=responses.ACT_WITHOUT_BODY,
-)
-async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
-    """Send the customer a new activation email. The previous link no longer works."""
-    request = await _find_open(lookup)
-    by = actor(lookup.partner, request)
-    action = web.client.resend(request.workflow_id, run_id=request.id, by=by)
-    return await _result(lookup, Action.RESEND, request, action)
-
-
-@router.post(
-    "/{workflow_id}/replace-approver", summary="Replace the approver", responses=responses.ACT
-)
-async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> ActionResult:
-    """Ask another person at the customer instead. The deadline does not change."""
-    request = await _find_open(lookup)
-    given = messages.NewApprover(
-        customer_email=new.customer_email, by=actor(lookup.partner, request)
-    )
-    action = web.client.replace_approver(request.workflow_id, given, run_id=request.id)
-    return await _result(lookup, Action.REPLACE_APPROVER, request, action)
-
-
-@router.post("/{workflow_id}/withdraw", summary="Withdraw a request", responses=responses.ACT)
-async def withdraw_request(
-    lookup: Lookup,
-    web: Web,
-    withdrawal: Annotated[Withdrawal | SkipJsonSchema[None], Body()] = None,
-) -> ActionResult:
-    """Withdraw the request. The customer is told, but not the reason."""
-    request = await _find_open(lookup)
-    given = messages.Withdrawal(
-        reason=withdrawal.reason if withdrawal else None, by=actor(lookup.partner, request)
-    )
-    action = web.client.withdraw(request.workflow_id, given, run_id=request.id)
-    return await _result(lookup, Action.WITHDRAW, request, action)
-
-
-@router.post(
-    "/{workflow_id}/approve", summary="Approve a request", responses=responses.ACT_AS_OPERATOR
-)
-async def approve_request(lookup: Lookup, web: Web) -> ActionResult:
-    """Approve a request in review, as an operator who did not make it."""
-    return await _review(lookup, web, ReviewDecision.APPROVE, None)
-
-
-@router.post(
-    "/{workflow_id}/reject",
-    summary="Reject a request",
-    responses=responses.ACT_AS_OPERATOR | responses.BAD_BODY,
-)
-async def reject_request(lookup: Lookup, rejection: Rejection, web: Web) -> ActionResult:
-    """Reject a request in review, as an operator who did not make it."""
-    return await _review(lookup, web, ReviewDecision.REJECT, rejection.reason)
-
-
-async def _review(
-    lookup: RequestLookup, web: Services, decision: ReviewDecision, reason: str | None
-) -> ActionResult:
-    request = await lookup.find()
-    if actor(lookup.partner, request).role is not Role.OPERATOR:
-        web.security_log.write(lookup.http_request, Event.ACCESS, Outcome.FAILURE)
-        raise HTTPException(403, "Only an operator who did not make the request may review it.")
-    review = Review(decision=decision, reason=reason, by=lookup.partner.subject)
-    request = await _find_open(lookup)
-    action = web.client.review(request.workflow_id, review, run_id=request.id)
-    return await _result(lookup, Action(decision), request, action)
-
-
-@router.post(
-    "/{workflow_id}/close",
-    summary="Close an account",
-    responses=responses.ACT_AS_OPERATOR | responses.BAD_BODY,
-)
-async def close_account(lookup: Lookup, new: NewClosing, web: Web) -> ActionResult:
-    """Close an active account. Only operators may do this.
-
-    Access ends, the domain is free, and everyone who had access is told the reason. The status of
-    the request stays `active`. If no worker runs, the account is closed as soon as one does.
-    """
-    if not lookup.partner.is_operator:
-        web.security_log.write(lookup.http_request, Event.ACCESS, Outcome.FAILURE)
-        raise HTTPException(403, "Only an operator may close an account.")
-    request = await lookup.find()
-    by = messages.Actor(role=Role.OPERATOR, subject=lookup.partner.subject)
-    closing = messages.Closing(account_domain=request.account_domain, reason=new.reason, by=by)
-    return await _result(lookup, Action.CLOSE, request, web.client.close(request.id, closing))
-
-
 def _path(web: Services) -> str:
     return f"{web.pages.root}/api/v1/requests"
 
@@ -275,31 +177,6 @@ async def _detail(web: Services, request: StoredRequest) -> RequestDetail:
     if request.status is Status.REQUESTED:  # the store does not have it yet
         return RequestDetail.of(request, ())
     return RequestDetail.of(request, await web.store.emails.statuses(request))
-
-
-async def _find_open(lookup: RequestLookup) -> StoredRequest:
-    request = await lookup.find()
-    if request.status.is_final:
-        raise Rejected(f"Too late: the request is already {request.status}.")
-    await lookup.web.client.check()  # during an outage, an action would take longer to fail
-    return request
-
-
-async def _result(
-    lookup: RequestLookup,
-    name: Action,
-    request: StoredRequest,
-    action: Awaitable[messages.ActionResult],
-) -> ActionResult:
-    log, event = lookup.web.security_log, Event(f"request.{name}")
-    try:
-        with log.outcome_of(lookup.http_request, event, request.workflow_id, request.id):
-            result = await action
-    except NotFound:
-        raise Rejected("Too late: the request has ended.") from None
-    role = actor(lookup.partner, request).role
-    await lookup.audit.record(name, lookup.partner, request.id, role)
-    return ActionResult.of(request, result)
 
 
 def _full_request(partner: Partner, new: NewRequest) -> SmartAccountRequest:

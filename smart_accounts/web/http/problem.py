@@ -62,18 +62,18 @@ def problem(
     return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
 
 
-def add_problems(api: FastAPI, router: APIRouter, security_log: SecurityLog) -> None:
-    """Turn every error into a problem. ``router`` has the routes of the API."""
-    _add_http_errors(api, router)
+def add_problems(api: FastAPI, routers: Sequence[APIRouter], security_log: SecurityLog) -> None:
+    """Turn every error into a problem. ``routers`` have the routes of the API."""
+    _add_http_errors(api, routers)
     _add_own_errors(api, security_log)
 
 
-def _add_http_errors(api: FastAPI, router: APIRouter) -> None:
+def _add_http_errors(api: FastAPI, routers: Sequence[APIRouter]) -> None:
     @api.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         headers = error.headers
         if error.status_code == 405:  # the framework names the methods of only one route
-            headers = {"Allow": ", ".join(sorted(_methods(router, request)))}
+            headers = {"Allow": ", ".join(sorted(_methods(routers, request)))}
         return problem(error.status_code, error.detail, headers=headers)
 
     @api.exception_handler(RequestValidationError)
@@ -113,9 +113,9 @@ def _add_own_errors(api: FastAPI, security_log: SecurityLog) -> None:
         return problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def _methods(router: APIRouter, request: Request) -> set[str]:
+def _methods(routers: Sequence[APIRouter], request: Request) -> set[str]:
     """Return the methods that the path allows."""
-    routes = [route for route in router.routes if isinstance(route, APIRoute)]
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     return {
         method
         for route in routes

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
-from smart_accounts.contract.field_errors import BadInput, field_errors
-from smart_accounts.contract.messages import (
+from smart_accounts.contract.actions import (
     ActionMessage,
     ActionResult,
     Actor,
@@ -18,6 +17,7 @@ from smart_accounts.contract.messages import (
     Role,
     Withdrawal,
 )
+from smart_accounts.contract.field_errors import BadInput, field_errors
 from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from smart_accounts.contract.messages import ActionMessage, RequestStatus, Role, Status
+from smart_accounts.contract.actions import ActionMessage, Role
+from smart_accounts.contract.messages import RequestStatus, Status
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.records import AccountState, StoredRequest
 from smart_accounts.web.dependencies import (
@@ -86,7 +87,7 @@ class DetailPage:
             problem=problem,
             typed=getattr(self.http_request.state, "form", {}),
             web_ui=self._web_ui(request) if self.partner.is_operator else None,
-            audit_trail=snapshot.audit_trail if self.partner.is_operator else (),
+            audit_trail=snapshot.audit_trail if self.partner.is_operator else None,
         )
 
     async def _workflow_status(self, request: StoredRequest) -> RequestStatus | None:

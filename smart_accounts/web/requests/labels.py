@@ -76,7 +76,10 @@ _DECISIONS = {
     Status.ACTIVE: Action.ACCEPT,
     Status.DECLINED: Action.DECLINE,
     Status.WITHDRAWN: Action.WITHDRAW,
+    Status.REJECTED: Action.REJECT,
 }
+STATED = ", as stated by the client"
+"""Follows who did something if no event of the audit trail proves it."""
 
 
 def decided_by(request: StoredRequest, audit_trail: Iterable[AuditEvent]) -> str:
@@ -89,12 +92,13 @@ def decided_by(request: StoredRequest, audit_trail: Iterable[AuditEvent]) -> str
         (
             event
             for event in audit_trail
-            if event.action == action and event.link_ordinal in (None, request.link_ordinal)
+            if event.action == action
+            and event.link_ordinal in (None, request.link_ordinal)
+            and (event.role == Role.CUSTOMER or event.role == request.decided_by)
         ),
         None,
     )
-    by = proof.role if proof else request.decided_by
-    match by:
+    match request.decided_by:
         case None | "customer":
             name = request.customer_email
         case "requester":
@@ -103,4 +107,4 @@ def decided_by(request: StoredRequest, audit_trail: Iterable[AuditEvent]) -> str
             name = "an operator"
         case address:
             name = address
-    return name if proof else f"{name}, as stated by the client"
+    return name if proof else name + STATED

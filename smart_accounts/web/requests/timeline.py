@@ -21,11 +21,11 @@ from smart_accounts.contract.messages import (
     RequestStatus,
     Status,
 )
-from smart_accounts.store.audit import AuditEvent
+from smart_accounts.store.audit import Action, AuditEvent
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.text import utc
-from smart_accounts.web.requests.labels import EMAIL_LABELS, decided_by
+from smart_accounts.web.requests.labels import EMAIL_LABELS, STATED, decided_by
 
 
 class Tone(StrEnum):
@@ -103,7 +103,7 @@ def timeline(
     request = snapshot.request
     past = [_requested(request), *_email_steps(snapshot.emails)]
     if request.approved_at:
-        past.append(Step(title="Approved by an operator", tone=Tone.DONE, at=request.approved_at))
+        past.append(_approval(snapshot, request.approved_at))
     if request.decided_at and (request.status != Status.REJECTED or request.needs_review):
         past.append(_decision(snapshot, request.decided_at))
     if request.closed_at:
@@ -180,6 +180,12 @@ def _unsent_email(email: EmailStatus) -> Step:
         tone=Tone.WAITING,
         lines=(f"To {email.recipient}. Our mail server has not accepted it yet.",),
     )
+
+
+def _approval(snapshot: Snapshot, at: datetime) -> Step:
+    is_proven = any(event.action is Action.APPROVE for event in snapshot.audit_trail)
+    by = "By an operator" + ("" if is_proven else STATED)
+    return Step(title="Approved", tone=Tone.DONE, at=at, lines=(f"{by}.",))
 
 
 def _decision(snapshot: Snapshot, at: datetime) -> Step:

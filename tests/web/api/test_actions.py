@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from smart_accounts.contract.actions import Role
 from smart_accounts.contract.field_errors import BadInput, FieldError
-from smart_accounts.contract.messages import Role, Status
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from tests.support.api import ACME_REQUEST, REQUESTS, Api, check_problem, errors_of
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import expect
 
-from smart_accounts.contract.messages import ActionMessage, ActionResult, Status
+from smart_accounts.contract.actions import ActionMessage, ActionResult
+from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision
 from smart_accounts.store.sessions import Partner
 from tests.support.browser import OpenPage

@@ -1,6 +1,5 @@
 """How each page for partners looks in a real browser."""
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,11 +13,11 @@ from smart_accounts.contract.messages import (
     Status,
 )
 from smart_accounts.contract.steps import Addressee, Decision
-from smart_accounts.errors import Unavailable
 from smart_accounts.store.audit import Action, Actor, Agreement, Origin, Role
 from smart_accounts.web.activation import AGREEMENT
 from smart_accounts.web.requests import templating
 from tests.support.browser import OpenPage
+from tests.support.form_scenes import FORM_PAGES, Scene, press
 from tests.support.looks import look, remove_refresh
 from tests.support.partner_site import PartnerSite, pat_request
 from tests.support.partners import KIM, OPERATOR, PAT
@@ -49,61 +48,6 @@ FINAL_STATUSES = [
     Status.WITHDRAWN,
     Status.UNDELIVERABLE,
 ]
-
-
-async def fill(page: Page, site: PartnerSite, **values: str) -> None:
-    await page.goto(f"{site.url}/requests/new")
-    defaults = {
-        "Account name": "Acme Networks",
-        "Customer email": "ada@acme.example",
-        "Note to customer": "As agreed on the phone.\nPlease answer soon.",
-        "User emails": "bo@acme.example, cy@acme.example; BO@acme.example",
-        "Note to added users": "Welcome aboard.",
-    }
-    for label, value in (defaults | values).items():
-        await page.get_by_label(label).fill(value)
-
-
-async def press(page: Page, name: str) -> None:
-    await page.get_by_role("button", name=name, exact=True).click()
-
-
-async def form_with_errors(page: Page, site: PartnerSite) -> None:
-    await fill(page, site, **{"Account name": "<b>", "User emails": "bo@acme.example cy@ dee"})
-    await press(page, "Review Request")
-
-
-async def review(page: Page, site: PartnerSite) -> None:
-    await fill(page, site)
-    await press(page, "Review Request")
-
-
-async def review_with_hint(page: Page, site: PartnerSite) -> None:
-    await fill(page, site, **{"Account domain": "other.example", "User emails": ""})
-    await press(page, "Review Request")
-
-
-async def starting(page: Page, site: PartnerSite) -> None:
-    await review(page, site)
-    await press(page, "Send Request")
-
-
-async def complete(page: Page, site: PartnerSite) -> None:
-    await starting(page, site)
-    await site.store_running_requests()
-    await page.reload()
-
-
-async def rejected(page: Page, site: PartnerSite) -> None:
-    await site.temporal.start(pat_request(), key="another-key")
-    await site.add_request(pat_request())
-    await starting(page, site)
-
-
-async def outage(page: Page, site: PartnerSite) -> None:
-    await review(page, site)
-    site.temporal.error = Unavailable("no")
-    await press(page, "Send Request")
 
 
 async def empty_list(page: Page, site: PartnerSite) -> None:
@@ -259,14 +203,6 @@ async def closed(page: Page, site: PartnerSite) -> None:
     await page.reload()
 
 
-async def start(page: Page, site: PartnerSite) -> None:
-    await page.goto(site.url)
-
-
-async def new_form(page: Page, site: PartnerSite) -> None:
-    await page.goto(f"{site.url}/requests/new")
-
-
 async def in_review(page: Page, site: PartnerSite) -> None:
     await site.add_request(pat_request(), needs_attention=(OTHER_DOMAIN,), is_approved=False)
     await page.goto(f"{site.url}/requests/smart-account-acme.example")
@@ -298,16 +234,7 @@ async def complete_in_review(page: Page, site: PartnerSite) -> None:
     await page.goto(f"{site.url}/requests/smart-account-acme.example/complete?run={run}")
 
 
-PAGES: dict[str, Callable[[Page, PartnerSite], Awaitable[None]]] = {
-    "01-start": start,
-    "02-new": new_form,
-    "03-errors": form_with_errors,
-    "04-review": review,
-    "05-review-with-hint": review_with_hint,
-    "06-starting": starting,
-    "07-complete": complete,
-    "08-rejected": rejected,
-    "09-outage": outage,
+PAGES: dict[str, Scene] = FORM_PAGES | {
     "10-empty-list": empty_list,
     "11-list": request_list,
     "12-all-requests": all_requests,

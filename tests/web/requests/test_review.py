@@ -2,7 +2,8 @@
 
 import pytest
 
-from smart_accounts.contract.messages import Role, Status
+from smart_accounts.contract.actions import Role
+from smart_accounts.contract.messages import Status
 from smart_accounts.errors import Rejected
 from smart_accounts.store.sessions import Partner
 from tests.support.page_content import visible_text

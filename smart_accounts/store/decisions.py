@@ -1,0 +1,80 @@
+"""Decisions on requests. Each function is a part of a transaction."""
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smart_accounts.contract.messages import Status
+from smart_accounts.contract.steps import Decision, OpenRequest, RecordDecision
+from smart_accounts.store import tables
+from smart_accounts.store.records import OPEN, StoredRequest, stored_request
+
+
+async def find_request(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
+    found = await connection.execute(
+        select(tables.requests).where(tables.requests.c.id == request_id)
+    )
+    row = found.one_or_none()
+    return stored_request(row) if row else None
+
+
+async def withdraw_terminated(connection: AsyncConnection, new: OpenRequest) -> None:
+    """Withdraw older open requests for the same domain.
+
+    The workflow id names the domain, and only one run at a time can have it. An older request that
+    is still open here therefore belongs to a run that was terminated before it could end its row.
+    Newer requests are not withdrawn, because the last activity of a terminated run may run late,
+    when a newer request already has the domain.
+    """
+    requests = tables.requests.c
+    stale = await connection.scalars(
+        select(requests.id).where(
+            requests.account_domain == new.request.account_domain,
+            requests.status.in_(OPEN),
+            requests.requested_at < new.requested_at,
+        )
+    )
+    terminated = Decision(
+        status=Status.WITHDRAWN,
+        at=new.requested_at,
+        by="operator",
+        reason="The request's workflow was terminated.",
+    )
+    for request_id in stale.all():
+        await decide(connection, RecordDecision(request_id=request_id, decision=terminated))
+        await free_domain(connection, request_id)
+
+
+async def decide(connection: AsyncConnection, record: RecordDecision) -> StoredRequest | None:
+    """End an open request. Returns the request, or None if it had ended before."""
+    decision, request = record.decision, record.request
+    changes = {
+        "status": decision.status,
+        "decided_at": decision.at,
+        "decided_by": decision.by,
+        "reason": decision.reason,
+        "is_reported": decision.is_report,
+    }
+    if request:
+        changes |= {"customer_email": request.customer_email, "added_users": request.added_users}
+    requests = tables.requests
+    changed = await connection.execute(
+        update(requests)
+        .where(requests.c.id == record.request_id, requests.c.status.in_(OPEN))
+        .values(changes)
+    )
+    return await find_request(connection, record.request_id) if changed.rowcount else None
+
+
+async def earlier_decision(connection: AsyncConnection, request_id: str) -> Decision:
+    known = await find_request(connection, request_id)
+    assert known
+    assert known.decided_at
+    return Decision(
+        status=known.status, at=known.decided_at, by=known.decided_by, reason=known.reason
+    )
+
+
+async def free_domain(connection: AsyncConnection, request_id: str) -> None:
+    await connection.execute(
+        update(tables.accounts).where(tables.accounts.c.id == request_id).values(state="closed")
+    )

@@ -1,0 +1,43 @@
+"""Open requests, read from the start of their history."""
+
+from collections.abc import Sequence
+
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from smart_accounts.contract.messages import SmartAccountRequest
+from smart_accounts.errors import NotFound
+from smart_accounts.temporal.errors import NOT_OPEN, RPC_TIMEOUT, time_limit
+from smart_accounts.temporal.memo import owner_in
+from smart_accounts.temporal.records import RunningRequest
+
+
+async def find(client: Client, workflow_id: str, run_id: str | None) -> RunningRequest:
+    """Return an open request, even if no worker has seen it yet.
+
+    Raises:
+        NotFound: No request is open under this id.
+    """
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    async with time_limit(RPC_TIMEOUT):
+        described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+        first = await anext(handle.fetch_history_events(page_size=1, rpc_timeout=RPC_TIMEOUT))
+        owner = await owner_in(described)
+    started = first.workflow_execution_started_event_attributes
+    request = await _start_input(client, started.input.payloads)
+    if request is None or described.status != WorkflowExecutionStatus.RUNNING:
+        raise NotFound(NOT_OPEN)
+    return RunningRequest(
+        handle.id, started.first_execution_run_id, described.start_time, request, owner
+    )
+
+
+async def _start_input(client: Client, payloads: Sequence[Payload]) -> SmartAccountRequest | None:
+    """Return the request, or ``None`` if the start input is not one valid request."""
+    types: list[type] = [SmartAccountRequest] * len(payloads)
+    request: SmartAccountRequest | None
+    try:
+        [request] = await client.data_converter.decode(payloads, types)
+    except (ValueError, TypeError, KeyError, RuntimeError):
+        return None
+    return request

@@ -1,0 +1,151 @@
+"""The routes of the API that act on a request."""
+
+from collections.abc import Awaitable
+from typing import Annotated
+
+from fastapi import APIRouter, Body, HTTPException
+from pydantic.json_schema import SkipJsonSchema
+
+from smart_accounts.contract import actions
+from smart_accounts.contract.actions import Actor, Closing, Review, ReviewDecision, Role
+from smart_accounts.errors import NotFound, Rejected
+from smart_accounts.store.audit import Action
+from smart_accounts.store.records import StoredRequest
+from smart_accounts.web.api import responses
+from smart_accounts.web.api.json_bodies import JsonRoute
+from smart_accounts.web.api.models import (
+    ActionResult,
+    NewApprover,
+    NewClosing,
+    Rejection,
+    Withdrawal,
+)
+from smart_accounts.web.api.routes import PREFIX, Lookup, RequestLookup, operation_id
+from smart_accounts.web.dependencies import Services, Web
+from smart_accounts.web.lookup import actor
+from smart_accounts.web.security_log import Event, Outcome
+
+router = APIRouter(
+    prefix=PREFIX,
+    tags=["requests"],
+    route_class=JsonRoute,
+    generate_unique_id_function=operation_id,
+)
+
+
+@router.post(
+    "/{workflow_id}/resend",
+    summary="Resend the activation email",
+    responses=responses.ACT_WITHOUT_BODY,
+)
+async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
+    """Send the customer a new activation email. The previous link no longer works."""
+    request = await _find_open(lookup)
+    by = actor(lookup.partner, request)
+    action = web.client.resend(request.workflow_id, run_id=request.id, by=by)
+    return await _result(lookup, Action.RESEND, request, action)
+
+
+@router.post(
+    "/{workflow_id}/replace-approver", summary="Replace the approver", responses=responses.ACT
+)
+async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> ActionResult:
+    """Ask another person at the customer instead. The deadline does not change."""
+    request = await _find_open(lookup)
+    given = actions.NewApprover(
+        customer_email=new.customer_email, by=actor(lookup.partner, request)
+    )
+    action = web.client.replace_approver(request.workflow_id, given, run_id=request.id)
+    return await _result(lookup, Action.REPLACE_APPROVER, request, action)
+
+
+@router.post("/{workflow_id}/withdraw", summary="Withdraw a request", responses=responses.ACT)
+async def withdraw_request(
+    lookup: Lookup,
+    web: Web,
+    withdrawal: Annotated[Withdrawal | SkipJsonSchema[None], Body()] = None,
+) -> ActionResult:
+    """Withdraw the request. The customer is told, but not the reason."""
+    request = await _find_open(lookup)
+    given = actions.Withdrawal(
+        reason=withdrawal.reason if withdrawal else None, by=actor(lookup.partner, request)
+    )
+    action = web.client.withdraw(request.workflow_id, given, run_id=request.id)
+    return await _result(lookup, Action.WITHDRAW, request, action)
+
+
+@router.post(
+    "/{workflow_id}/approve", summary="Approve a request", responses=responses.ACT_AS_OPERATOR
+)
+async def approve_request(lookup: Lookup, web: Web) -> ActionResult:
+    """Approve a request in review, as an operator who did not make it."""
+    return await _review(lookup, web, ReviewDecision.APPROVE, None)
+
+
+@router.post(
+    "/{workflow_id}/reject",
+    summary="Reject a request",
+    responses=responses.ACT_AS_OPERATOR | responses.BAD_BODY,
+)
+async def reject_request(lookup: Lookup, rejection: Rejection, web: Web) -> ActionResult:
+    """Reject a request in review, as an operator who did not make it."""
+    return await _review(lookup, web, ReviewDecision.REJECT, rejection.reason)
+
+
+async def _review(
+    lookup: RequestLookup, web: Services, decision: ReviewDecision, reason: str | None
+) -> ActionResult:
+    request = await lookup.find()
+    if actor(lookup.partner, request).role is not Role.OPERATOR:
+        web.security_log.write(lookup.http_request, Event.ACCESS, Outcome.FAILURE)
+        raise HTTPException(403, "Only an operator who did not make the request may review it.")
+    review = Review(decision=decision, reason=reason, by=lookup.partner.subject)
+    request = await _find_open(lookup)
+    action = web.client.review(request.workflow_id, review, run_id=request.id)
+    return await _result(lookup, Action(decision), request, action)
+
+
+@router.post(
+    "/{workflow_id}/close",
+    summary="Close an account",
+    responses=responses.ACT_AS_OPERATOR | responses.BAD_BODY,
+)
+async def close_account(lookup: Lookup, new: NewClosing, web: Web) -> ActionResult:
+    """Close an active account. Only operators may do this.
+
+    Access ends, the domain is free, and everyone who had access is told the reason. The status of
+    the request stays `active`. If no worker runs, the account is closed as soon as one does.
+    """
+    if not lookup.partner.is_operator:
+        web.security_log.write(lookup.http_request, Event.ACCESS, Outcome.FAILURE)
+        raise HTTPException(403, "Only an operator may close an account.")
+    request = await lookup.find()
+    by = Actor(role=Role.OPERATOR, subject=lookup.partner.subject)
+    closing = Closing(account_domain=request.account_domain, reason=new.reason, by=by)
+    return await _result(lookup, Action.CLOSE, request, web.client.close(request.id, closing), by)
+
+
+async def _find_open(lookup: RequestLookup) -> StoredRequest:
+    request = await lookup.find()
+    if request.status.is_final:
+        raise Rejected(f"Too late: the request is already {request.status}.")
+    await lookup.web.client.check()  # during an outage, an action would take longer to fail
+    return request
+
+
+async def _result(
+    lookup: RequestLookup,
+    name: Action,
+    request: StoredRequest,
+    action: Awaitable[actions.ActionResult],
+    by: Actor | None = None,
+) -> ActionResult:
+    log, event = lookup.web.security_log, Event(f"request.{name}")
+    try:
+        with log.outcome_of(lookup.http_request, event, request.workflow_id, request.id):
+            result = await action
+    except NotFound:
+        raise Rejected("Too late: the request has ended.") from None
+    role = (by or actor(lookup.partner, request)).role
+    await lookup.audit.record(name, lookup.partner, request.id, role)
+    return ActionResult.of(request, result)
