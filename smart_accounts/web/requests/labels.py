@@ -94,11 +94,12 @@ def decided_by(request: StoredRequest, audit_trail: Iterable[AuditEvent]) -> str
             for event in audit_trail
             if event.action == action
             and event.link_ordinal in (None, request.link_ordinal)
-            and (event.role == Role.CUSTOMER or event.role == request.decided_by)
+            and event.role in (Role.CUSTOMER, request.decided_by)
         ),
         None,
     )
-    match request.decided_by:
+    by = proof.role if proof else request.decided_by
+    match by:
         case None | "customer":
             name = request.customer_email
         case "requester":

@@ -92,7 +92,7 @@ async def test_operators_withdrawal_is_shown_as_the_operators(partner_site: Part
     await partner_site.sign_in(OPERATOR)
     await partner_site.post(f"{ACME_PAGE}/withdraw", reason="Duplicate.")
     await partner_site.record_decision(
-        run, Decision(status=Status.WITHDRAWN, at=NOW, by="requester")
+        run, Decision(status=Status.WITHDRAWN, at=NOW, by="operator")
     )
     assert await last_step(partner_site, run) == "By an operator. No account was opened."
 

@@ -42,7 +42,9 @@ async def test_only_another_operator_reviews(partner_site: PartnerSite, action: 
     assert (await partner_site.post(f"{ACME_PAGE}/{action}", **form)).status_code == 404
     await partner_site.sign_in(OPERATOR)
     own = pat_request("own.example", requester=OPERATOR.requester)
-    await partner_site.add_request(own, needs_attention=ODD, is_approved=False)
+    await partner_site.add_request(
+        own, needs_attention=ODD, is_approved=False, owner=OPERATOR.identity
+    )
     path = f"/requests/smart-account-own.example/{action}"
     assert (await partner_site.post(path, **form)).status_code == 403
     assert partner_site.actions == []
