@@ -35,6 +35,7 @@ class Action(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
     CLOSE = "close"
+    END_SESSIONS = "end-sessions"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,6 +130,11 @@ def post(path: str, **form: str) -> Cause:
     return lambda scene: scene.post(path, **form)
 
 
+async def end_own_session(scene: Scene) -> httpx.Response:
+    session = await scene.visitor.open_session()
+    return await scene.post(f"/sessions/{session.id}/end")
+
+
 async def open_as_kim(scene: Scene) -> httpx.Response:
     await scene.sign_in(subject="kim", email="kim@reseller.example")
     return await scene.get(f"/requests/{scene.workflow_id}")

@@ -3,12 +3,15 @@
 import re
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
+from smart_accounts.contract.actions import Role
+from smart_accounts.store.audit import Action
 from smart_accounts.text import one_line
 from smart_accounts.web.auth.sign_in import ProviderInUse, signed_out_page
-from smart_accounts.web.dependencies import OpenSession, Page, SessionForm, Web
+from smart_accounts.web.dependencies import Audit, OpenSession, Page, SessionForm, Web
+from smart_accounts.web.security_log import Event, Outcome
 
 MAX_EMAIL = 254
 
@@ -29,11 +32,18 @@ async def list_sessions(session: OpenSession, page: Page, web: Web, email: str =
 
 @router.post("/end-all")
 async def end_all(
-    provider: ProviderInUse, session: OpenSession, form: SessionForm, web: Web
+    request: Request,
+    provider: ProviderInUse,
+    session: OpenSession,
+    form: SessionForm,
+    web: Web,
+    audit: Audit,
 ) -> Response:
     """Sign the person out everywhere, or for an operator the people with this email address."""
+    web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS, "all-sessions")
     if email := _searched(session, form.get("email", "")):
         await web.sessions.end_of_email(email)
+        await audit.record(Action.END_SESSIONS, session.partner, role=Role.OPERATOR)
         return _redirect_to_list(web, email)
     response = await signed_out_page(provider, web)
     await web.sessions.sign_out_everywhere(response, session)
@@ -41,12 +51,24 @@ async def end_all(
 
 
 @router.post("/{session_id}/end")
-async def end(session_id: str, session: OpenSession, form: SessionForm, web: Web) -> Response:
+async def end(
+    request: Request,
+    session_id: str,
+    session: OpenSession,
+    form: SessionForm,
+    web: Web,
+    audit: Audit,
+) -> Response:
     # PostgreSQL fails at an id with the character NUL.
     is_id = re.fullmatch("[0-9a-f]{64}", session_id)
     if not is_id or not await web.sessions.end(session_id, by=session.partner):
+        web.security_log.write(request, Event.ACCESS, Outcome.FAILURE)
         raise HTTPException(404)
-    return _redirect_to_list(web, _searched(session, form.get("email", "")))
+    web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS, "one-session")
+    email = _searched(session, form.get("email", ""))
+    if email:
+        await audit.record(Action.END_SESSIONS, session.partner, role=Role.OPERATOR)
+    return _redirect_to_list(web, email)
 
 
 def _searched(session: OpenSession, email: str) -> str:

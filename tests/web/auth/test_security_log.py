@@ -28,6 +28,7 @@ async def scene(new_visitor: NewVisitor) -> Scene:
         workflow_id=f"smart-account-{domain}",
         account_domain=domain,
         customer_email=f"ada@{domain}",
+        requester_issuer=visitor.provider.url,
     )
     scene = Scene(visitor, domain, token)
     await scene.sign_in()
@@ -62,6 +63,9 @@ EVENTS: list[tuple[Cause, Event, Outcome, str | None, str | None, str]] = [
     (causes.sign_in_with(email_verified=False), Event.SIGN_IN, FAILURE, "email", NOBODY, ""),
     (causes.sign_in_during_an_outage, Event.SIGN_IN, UNKNOWN, None, NOBODY, ""),
     (post("/sign-out"), Event.SIGN_OUT, SUCCESS, None, REQUESTER, ""),
+    (post("/sessions/end-all"), Event.SIGN_OUT, SUCCESS, "all-sessions", REQUESTER, ""),
+    (causes.end_own_session, Event.SIGN_OUT, SUCCESS, "one-session", REQUESTER, ""),
+    (post(f"/sessions/{'0' * 64}/end"), Event.ACCESS, FAILURE, None, REQUESTER, ""),
     (causes.enter_company, Event.COMPANY, SUCCESS, None, REQUESTER, ""),
     (causes.signed_out("POST", "/requests"), Event.SESSION, FAILURE, None, NOBODY, ""),
     (causes.signed_out("GET", "/api/v1/requests"), Event.TOKEN, FAILURE, "missing", NOBODY, ""),
