@@ -19,7 +19,7 @@ class Actor(Message):
     """Who makes an update. Pages and the API take it from the sign-in. Others state it."""
 
     role: Role
-    subject: Annotated[str, Field(max_length=MAX_SUBJECT), Printable] | None = None
+    subject: Annotated[str, Field(min_length=1, max_length=MAX_SUBJECT), Printable]
 
 
 class Resend(Message):

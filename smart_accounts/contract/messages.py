@@ -101,12 +101,12 @@ def _domain_of_the_customer(validated: dict[str, Any]) -> str:
     return email.rpartition("@")[2]
 
 
-def _at_most(limit: int) -> BeforeValidator:
+def _at_most(limit: int, entries: str) -> BeforeValidator:
     """Check the length of a list before its entries, so that thousands give one message."""
 
     def check(value: Any) -> Any:
         if isinstance(value, Sequence) and not isinstance(value, str) and len(value) > limit:
-            raise PydanticCustomError("too_many", f"must have at most {limit} entries")
+            raise PydanticCustomError("too_many", f"must have at most {limit} {entries}")
         return value
 
     return BeforeValidator(check)
@@ -136,7 +136,7 @@ class AccountDetails(Message):
     ]
     note_to_customer: Note = None
     user_emails: Annotated[
-        tuple[EmailAddress, ...], _at_most(MAX_USERS), AfterValidator(_without_repeats)
+        tuple[EmailAddress, ...], _at_most(MAX_USERS, "addresses"), AfterValidator(_without_repeats)
     ] = ()
     note_to_added_users: Note = None
 
@@ -153,7 +153,9 @@ class SmartAccountRequest(AccountDetails):
 
     requester: Requester
     acceptance_window: AcceptanceWindow = DEFAULT_WINDOW
-    reminders: Annotated[tuple[Duration, ...], _at_most(MAX_REMINDERS)] = DEFAULT_REMINDERS
+    reminders: Annotated[tuple[Duration, ...], _at_most(MAX_REMINDERS, "entries")] = (
+        DEFAULT_REMINDERS
+    )
 
     @model_validator(mode="wrap")
     @classmethod

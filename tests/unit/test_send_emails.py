@@ -27,7 +27,7 @@ from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import SmtpTls
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
-from tests.support.emails import ACTIVATION, REQUEST_RECEIVED, SITE
+from tests.support.emails import ACTIVATION, REMINDER, REQUEST_RECEIVED, SITE
 from tests.support.keys import NEW_KEY, OLD_KEY
 from tests.support.ledger import outcome_of
 from tests.support.limits import new_limits
@@ -240,12 +240,12 @@ async def test_eleventh_email_to_a_mailbox_waits_for_the_next_day(
 ) -> None:
     now = datetime.fromtimestamp(0, UTC)  # the clock of ActivityEnvironment
     for number in range(2, 12):
-        link = ACTIVATION.model_copy(update={"number": number})
+        reminder = REMINDER.model_copy(update={"number": number})
         request = await pending.requests.find("one")
         assert request
-        request = replace(request, link_ordinal=number, customer_email=f"ada+{number}@acme.example")
+        request = replace(request, customer_email=f"ada+{number}@acme.example")
         assert not await pending.emails.begin(
-            request, link, f"<{number}>", str(number), now=now, per_mailbox=10
+            request, reminder, f"<{number}>", str(number), now=now, per_mailbox=10
         )
     with pytest.raises(ApplicationError) as caught:
         await send(pending, sender, ACTIVATION)

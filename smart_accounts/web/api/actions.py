@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import Annotated
 
 from fastapi import APIRouter, Body, HTTPException
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import BeforeValidator
 
 from smart_accounts.contract import actions
 from smart_accounts.contract.actions import Actor, Closing, Review, ReviewDecision, Role
@@ -24,6 +24,9 @@ from smart_accounts.web.api.routes import PREFIX, Lookup, RequestLookup, operati
 from smart_accounts.web.dependencies import Services, Web
 from smart_accounts.web.lookup import actor
 from smart_accounts.web.security_log import Event, Outcome
+
+NO_REASON = Withdrawal()
+NULL_IS_EMPTY = BeforeValidator(lambda body: {} if body is None else body)
 
 router = APIRouter(
     prefix=PREFIX,
@@ -63,13 +66,11 @@ async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> Action
 async def withdraw_request(
     lookup: Lookup,
     web: Web,
-    withdrawal: Annotated[Withdrawal | SkipJsonSchema[None], Body()] = None,
+    withdrawal: Annotated[Withdrawal, NULL_IS_EMPTY, Body()] = NO_REASON,
 ) -> ActionResult:
     """Withdraw the request. The customer is told, but not the reason."""
     request = await _find_open(lookup)
-    given = actions.Withdrawal(
-        reason=withdrawal.reason if withdrawal else None, by=actor(lookup.partner, request)
-    )
+    given = actions.Withdrawal(reason=withdrawal.reason, by=actor(lookup.partner, request))
     action = web.client.withdraw(request.workflow_id, given, run_id=request.id)
     return await _result(lookup, Action.WITHDRAW, request, action)
 

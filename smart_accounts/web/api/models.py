@@ -86,11 +86,11 @@ class NewApprover(messages.Message):
 class Rejection(messages.Message):
     """Why an operator rejects the request. The requester is told the reason."""
 
-    reason: Annotated[Note, Field(min_length=1)]
-
     model_config = ConfigDict(
-        json_schema_extra={"properties": {"reason": _NOTE | {"type": "string", "minLength": 1}}}
+        json_schema_extra={"properties": {"reason": _NOTE | {"type": "string"}}}
     )
+
+    reason: Reason
 
 
 class Withdrawal(messages.Message):

@@ -134,7 +134,7 @@ def _requested(request: StoredRequest) -> Step:
             title="Requested",
             tone=Tone.DONE,
             at=request.requested_at,
-            lines=(by, "It is unusual, so an operator had to review it first."),
+            lines=(by, "It is unusual, so an operator reviews it first."),
         )
     if request.status == Status.REJECTED:
         return Step(
