@@ -248,7 +248,8 @@ def test_example_shows_required_settings_and_defaults() -> None:
         field = Settings.model_fields[name.removeprefix(PREFIX).lower()]
         assert commented is not field.is_required(), name
         if commented:
-            default = str("" if field.default is None else field.default)
+            is_empty = field.default in (None, frozenset())
+            default = "" if is_empty else str(field.default)
             assert value == (default.lower() if isinstance(field.default, bool) else default), name
 
 

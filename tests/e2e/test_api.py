@@ -227,7 +227,7 @@ async def test_operations_match_the_api_description(
         )
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 selected / 7 total" in done.stdout
+    assert "9 selected / 9 total" in done.stdout
     assert "Traceback" not in service.log
 
 
