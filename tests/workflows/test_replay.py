@@ -1,16 +1,18 @@
 """Histories of every release must replay, because open requests outlive a deploy."""
 
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from smart_accounts.contract import domains, fields
+from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from workflows.remaining_emails import RemainingEmailsWorkflow
@@ -66,18 +68,43 @@ async def test_history_replays_after_its_domain_is_listed(
     await replay(HISTORY_FOLDER / f"{name}.json")
 
 
+BREAK_NEW_RULES: dict[str, dict[str, object]] = {
+    "the requester's own mailbox": {"customer_email": "pat+x@partner.example"},
+    "two users with one mailbox": {"user_emails": ["ada@acme.example", "ada+1@acme.example"]},
+    "free mail": {"customer_email": "ada@gmail.com", "account_domain": "gmail.com"},
+    "combining marks": {"account_name": "Acme a" + "\u0301" * 40},
+    "longer than read today": {"note_to_customer": " " * 5000 + "As agreed."},
+}
+
+
+@pytest.mark.parametrize("name", ["accepted", "accepted-by-a-new-approver", "withdrawn"])
+@pytest.mark.parametrize("rule", BREAK_NEW_RULES)
+async def test_history_with_an_input_that_new_rules_reject_replays(name: str, rule: str) -> None:
+    history = json.loads((HISTORY_FOLDER / f"{name}.json").read_text())
+    started = history["events"][0]["workflowExecutionStartedEventAttributes"]
+    payload = started["input"]["payloads"][0]
+    start_input = json.loads(b64decode(payload["data"])) | BREAK_NEW_RULES[rule]
+    with pytest.raises(ValidationError):
+        SmartAccountRequest.model_validate(start_input)
+    payload["data"] = b64encode(json.dumps(start_input).encode()).decode()
+    await replay_history(history)
+
+
 class NewRequest(BaseModel):
     account_domain: fields.AccountDomain
 
 
 async def replay(path: Path, runner: WorkflowRunner | None = None) -> None:
+    await replay_history(json.loads(path.read_text()), runner)
+
+
+async def replay_history(history: dict[str, Any], runner: WorkflowRunner | None = None) -> None:
     replayer = Replayer(
         workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
         interceptors=[GuardInterceptor()],
         data_converter=worker_data_converter,
         workflow_runner=runner or UnsandboxedWorkflowRunner(),  # as in production
     )
-    history = json.loads(path.read_text())
     started = history["events"][0]["workflowExecutionStartedEventAttributes"]
     start_input = json.loads(b64decode(started["input"]["payloads"][0]["data"]))
     history_id = workflow_id(start_input.get("account_domain", ""))
