@@ -70,14 +70,14 @@ async def test_history_replays_after_its_domain_is_listed(
 
 BREAK_NEW_RULES: dict[str, dict[str, object]] = {
     "the requester's own mailbox": {"customer_email": "pat+x@partner.example"},
-    "two users with one mailbox": {"user_emails": ["ada@acme.example", "ada+1@acme.example"]},
+    "two users with one mailbox": {"user_emails": ["bo@acme.example", "bo+1@acme.example"]},
     "free mail": {"customer_email": "ada@gmail.com", "account_domain": "gmail.com"},
     "combining marks": {"account_name": "Acme a" + "\u0301" * 40},
     "longer than read today": {"note_to_customer": " " * 5000 + "As agreed."},
 }
 
 
-@pytest.mark.parametrize("name", ["accepted", "accepted-by-a-new-approver", "withdrawn"])
+@pytest.mark.parametrize("name", ["declined", "lapsed-with-reminders", "withdrawn"])
 @pytest.mark.parametrize("rule", BREAK_NEW_RULES)
 async def test_history_with_an_input_that_new_rules_reject_replays(name: str, rule: str) -> None:
     history = json.loads((HISTORY_FOLDER / f"{name}.json").read_text())
