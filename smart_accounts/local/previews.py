@@ -40,10 +40,11 @@ _REFUSED = "550 5.1.1 <ada@harbour.example>: no such user here"
 _ODD = "The customer's address is not at the account's domain."
 _TAKEN = "The domain already has an active Smart Account."
 _CLOSED = "The company asked us to close the account."
+_RECEIVED = Email(kind=EmailKind.REQUEST_RECEIVED, to=_REQUESTER)
 _EXAMPLES = {
     Email(kind=EmailKind.ACTIVATION, to=_CUSTOMER): (Status.PENDING, 0, None),
-    Email(kind=EmailKind.REQUEST_RECEIVED, to=_REQUESTER): (Status.PENDING, 0, None),
-    Email(kind=EmailKind.REQUEST_RECEIVED, to=_REQUESTER, number=2): (Status.IN_REVIEW, 0, None),
+    _RECEIVED: (Status.PENDING, 0, None),
+    Email(kind=EmailKind.REQUEST_RECEIVED, to=_REQUESTER, number=2): (Status.PENDING, 0, None),
     Email(kind=EmailKind.REMINDER, to=_CUSTOMER): (Status.PENDING, 60, None),
     Email(kind=EmailKind.EXPIRING, to=_REQUESTER): (Status.PENDING, 83, None),
     Email(kind=EmailKind.ACTIVATED, to=_REQUESTER): (Status.ACTIVE, 3, None),
@@ -73,7 +74,6 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
         requested_at = now - day * _DAY
         request = replace(
             StoredRequest.new("preview", _REQUEST, requested_at, status=status, reason=reason),
-            needs_attention=(_ODD,) if status is Status.IN_REVIEW else (),
             decided_at=now if status.is_final else None,
             decided_by="customer" if status is Status.ACTIVE else None,
             company_is_stated=False,
@@ -93,10 +93,10 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
         if email.number > 1:
             name += f"-{email.number}"
         yield name, ReceivedEmail(name, now, (email.address_in(request),), composed.as_bytes())
-    yield from _operators_email(composer, now)
+    yield from _in_review(composer, now)
 
 
-def _operators_email(composer: Composer, now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
+def _in_review(composer: Composer, now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
     waiting = [
         StoredRequest.new("preview", each, now, status=Status.IN_REVIEW, needs_attention=(_ODD,))
         for each in (
@@ -106,6 +106,9 @@ def _operators_email(composer: Composer, now: datetime) -> Iterator[tuple[str, R
             ),
         )
     ]
+    received = composer.compose(_RECEIVED, waiting[0], None, now=now)
+    name, to = "request-received-in-review", waiting[0].requester_email
+    yield name, ReceivedEmail(name, now, (to,), received.as_bytes())
     to = "operators@smart-accounts.example"
     composed = composer.compose_review_needed("preview", waiting, to=to)
     yield "review-needed", ReceivedEmail("review-needed", now, (to,), composed.as_bytes())
