@@ -26,6 +26,7 @@ def test_there_are_histories() -> None:
     assert {path.stem for path in HISTORIES} >= {
         "accepted",
         "accepted-by-a-new-approver",
+        "approved",
         "account-closed",
         "bounced",
         "cancelled",
@@ -33,8 +34,10 @@ def test_there_are_histories() -> None:
         "declined-during-a-mail-outage",
         "declined-with-remaining-mails",
         "lapsed",
+        "lapsed-in-review",
         "lapsed-with-reminders",
         "rejected",
+        "rejected-after-review",
         "remaining-mails",
         "resent",
         "started-under-older-rules",  # accepted.json with an input that new rules reject
