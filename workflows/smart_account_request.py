@@ -265,6 +265,7 @@ class SmartAccountRequestWorkflow:
             self._decide(Status.LAPSED, reason=NOT_REVIEWED)
         if self._decision is None:
             await account_steps.approve(self._request_id, workflow.now())
+        if self._decision is None:  # it may have been withdrawn meanwhile
             search_attributes.set_status(Status.PENDING)
             self._ask_customer()
             self._mailing.add(*opening_emails(was_in_review=True))
