@@ -84,6 +84,29 @@ async def test_too_many_starts_within_an_hour(
         await scenario.until(Status.PENDING, sent=2)
 
 
+class TestOpenRequests:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"max_open_per_requester": 2})
+
+    async def test_too_many_open_requests(self, scenario: Scenario) -> None:
+        async with scenario.worker():
+            for window in ("P2D", "P9D"):
+                domain = f"{window.lower()}.example"
+                await scenario.start(
+                    account_domain=domain,
+                    customer_email=f"ada@{domain}",
+                    acceptance_window=window,
+                    reminders=[],
+                )
+                await scenario.until(Status.PENDING, sent=2)
+            await scenario.start()
+            retry_at = await rejected(scenario, "already has 2 open requests, which")
+            await scenario.sleep_until(retry_at + timedelta(seconds=1))
+            await scenario.start()
+            await scenario.until(Status.PENDING, sent=2)
+
+
 class TestEmails:
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:
