@@ -216,7 +216,7 @@ async def withdraw(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Withdraw the open request of a domain. The customer is told by email."""
+    """Withdraw the open request of a domain. A customer who was asked is told by email."""
     withdrawal = Withdrawal.model_validate({"reason": reason})
     client = await RequestClient.connect()
     output.show_action(workflow_id, await client.withdraw(workflow_id, withdrawal), as_json=as_json)

@@ -1,6 +1,4 @@
-"""Emails that outlive their request: the last ones that are still refused, and those about the end
-of the account.
-"""
+"""Emails that outlive their request: the last refused ones, and those about a closed account."""
 
 import contextlib
 

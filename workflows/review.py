@@ -17,7 +17,8 @@ REVIEWS_NEEDED = "smart_accounts_reviews_needed"
 
 
 def check_same_decision(given: Review, review: Review) -> None:
-    """
+    """Check that an operator who decides again decides the same.
+
     Raises:
         ApplicationError: An operator has already decided otherwise.
     """

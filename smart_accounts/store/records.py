@@ -29,7 +29,10 @@ _ONLY_WHILE_ACTIVE = {EmailKind.ACTIVATED, EmailKind.WELCOME, EmailKind.ACCESS_G
 
 
 class AccountState(StrEnum):
-    """The state of an account. A request that ended without an account has none."""
+    """The state of an account.
+
+    A request that ended without an account has none. The table of accounts has a closed row then.
+    """
 
     PROVISIONAL = "provisional"
     ACTIVE = "active"

@@ -32,7 +32,7 @@ async def receive_bounce(request: Request, web: Web) -> None:
     if domain is None:
         raise HTTPException(404)
     body = await read_body(request, MAX_REPORT)
-    # In a thread, because a hostile report can take a second to parse.
+    # In a thread, because the worst report takes a tenth of a second to read.
     report = await asyncio.to_thread(read_bounce, body, domain)
     if report is None or not (returned := await web.store.emails.find_returned(report.token)):
         return

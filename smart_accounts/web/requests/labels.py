@@ -1,4 +1,4 @@
-"""The names of statuses and emails on pages."""
+"""The names of statuses, emails, people and their actions on pages."""
 
 from collections.abc import Iterable
 
@@ -57,8 +57,6 @@ DELIVERY_LABELS = {
     EmailState.BOUNCED: "bounced",
     EmailState.FAILED: "refused",
 }
-
-
 ROLE_LABELS = {Role.REQUESTER: "Requester", Role.OPERATOR: "Operator", Role.CUSTOMER: "Customer"}
 ACTION_LABELS = {
     Action.SEND: "Sent the request",
