@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from smart_accounts.contract.fields import MAX_DOMAIN, EmailAddress, Note, Printable, Reason
-from smart_accounts.contract.messages import MAX_SUBJECT, Message, OwnMessage, Status
+from smart_accounts.contract.identity import MAX_PART
+from smart_accounts.contract.messages import Message, OwnMessage, Status
 
 
 class Role(StrEnum):
@@ -16,10 +17,10 @@ class Role(StrEnum):
 
 
 class Actor(Message):
-    """Who makes an update. Pages and the API take it from the sign-in. Others state it."""
+    """Who makes an update. Pages and the API take it from the sign-in. Other clients state it."""
 
     role: Role
-    subject: Annotated[str, Field(min_length=1, max_length=MAX_SUBJECT), Printable]
+    subject: Annotated[str, Field(min_length=1, max_length=MAX_PART), Printable]
 
 
 class Resend(Message):
@@ -52,7 +53,7 @@ class Review(Message):
 
     decision: ReviewDecision
     reason: Note = None
-    by: Annotated[str, Field(max_length=MAX_SUBJECT), Printable] | None = None
+    by: Annotated[str, Field(max_length=MAX_PART), Printable] | None = None
 
     @model_validator(mode="after")
     def _rejection_has_a_reason(self) -> Self:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-MAX_PART = 255
+MAX_PART = 255  # characters of an issuer or a subject (OpenID Connect Core 1.0 §2)
 
 
 @dataclass(frozen=True)

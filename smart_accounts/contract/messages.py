@@ -39,11 +39,8 @@ DEFAULT_WINDOW = timedelta(days=90)
 DEFAULT_REMINDERS = tuple(timedelta(days=day) for day in (30, 60, 83, 89))
 MAX_USERS = 50
 MAX_REMINDERS = 10
-MAX_SUBJECT = 255  # of a person's id at the identity provider (OpenID Connect Core 1.0 §2)
 CLOSING_TIME = timedelta(hours=1)
 """How long after the end of a request its run may still send its closing emails."""
-
-
 REVIEW_TIME = timedelta(days=14)
 """How long a request waits for an operator's review before it lapses."""
 

@@ -1,5 +1,7 @@
 """Names that other programs depend on. Changing one breaks callers and open requests."""
 
+import re
+
 from temporalio.common import SearchAttributeKey
 
 TASK_QUEUE = "smart-account-requests"
@@ -21,6 +23,9 @@ MAX_KEY = 64
 # In the memo of a start by page or API: the requester's identity.
 REQUESTER_ISSUER = "requester_issuer"
 REQUESTER_SUBJECT = "requester_subject"
+
+WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
+"""What `workflow_id` returns for any domain."""
 
 INVALID_REQUEST = "InvalidRequest"
 ACTION_REFUSED = "ActionRefused"

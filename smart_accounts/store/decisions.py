@@ -3,10 +3,11 @@
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from smart_accounts.contract.actions import Role
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision, OpenRequest, RecordDecision
 from smart_accounts.store import tables
-from smart_accounts.store.records import OPEN, StoredRequest, stored_request
+from smart_accounts.store.records import OPEN, AccountState, StoredRequest, stored_request
 
 
 async def find_request(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
@@ -36,7 +37,7 @@ async def withdraw_terminated(connection: AsyncConnection, new: OpenRequest) -> 
     terminated = Decision(
         status=Status.WITHDRAWN,
         at=new.requested_at,
-        by="operator",
+        by=Role.OPERATOR,
         reason="The request's workflow was terminated.",
     )
     for request_id in stale.all():
@@ -76,5 +77,7 @@ async def earlier_decision(connection: AsyncConnection, request_id: str) -> Deci
 
 async def free_domain(connection: AsyncConnection, request_id: str) -> None:
     await connection.execute(
-        update(tables.accounts).where(tables.accounts.c.id == request_id).values(state="closed")
+        update(tables.accounts)
+        .where(tables.accounts.c.id == request_id)
+        .values(state=AccountState.CLOSED)
     )

@@ -35,7 +35,7 @@ from smart_accounts.store.decisions import (
 )
 from smart_accounts.store.limits import Limits, Rejection, by_requester, lock_requester
 from smart_accounts.store.partners import company_is_stated
-from smart_accounts.store.records import OPEN, StoredRequest
+from smart_accounts.store.records import OPEN, AccountState, StoredRequest
 from smart_accounts.store.usage import Usage, reason_to_reject
 
 WITHDRAW_INSTEAD = "Withdraw the request and make a new one, which an operator reviews."
@@ -100,7 +100,7 @@ class Requests:
                         id=record.id,
                         domain=record.account_domain,
                         name=record.account_name,
-                        state="provisional",
+                        state=AccountState.PROVISIONAL,
                     )
                 )
             return _checked(record)
@@ -195,7 +195,7 @@ class Requests:
             await connection.execute(
                 update(tables.accounts)
                 .where(tables.accounts.c.id == request.id)
-                .values(state="active", activated_at=decision.at)
+                .values(state=AccountState.ACTIVE, activated_at=decision.at)
             )
             roles = dict.fromkeys(request.added_users, USER) | {request.customer_email: APPROVER}
             await connection.execute(

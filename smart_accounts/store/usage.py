@@ -24,7 +24,7 @@ from smart_accounts.store.limits import (
     reached,
     rejection,
 )
-from smart_accounts.store.records import OPEN
+from smart_accounts.store.records import OPEN, AccountState
 
 
 async def reason_to_reject(
@@ -51,7 +51,7 @@ async def _domain_is_taken(connection: AsyncConnection, domain: str) -> Rejectio
     accounts = tables.accounts
     active_since: datetime | None = await connection.scalar(
         select(accounts.c.activated_at).where(
-            accounts.c.domain == domain, accounts.c.state == "active"
+            accounts.c.domain == domain, accounts.c.state == AccountState.ACTIVE
         )
     )
     return Rejection("The domain already has an active Smart Account.") if active_since else None

@@ -5,6 +5,7 @@ import re
 from smart_accounts.contract.actions import Actor, Role
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Status
+from smart_accounts.contract.names import WORKFLOW_ID
 from smart_accounts.errors import NotFound
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sessions import Partner
@@ -12,7 +13,6 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.records import RunningRequest
 
-_WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NOT_FOUND = "There is no such request."
 
@@ -33,7 +33,7 @@ async def find_request(
         NotFound: there is no such request, or it belongs to another partner.
         Unavailable: the database is down, or Temporal is down and has to be asked.
     """
-    if not _WORKFLOW_ID.fullmatch(workflow_id) or (run_id and not _RUN_ID.fullmatch(run_id)):
+    if not WORKFLOW_ID.fullmatch(workflow_id) or (run_id and not _RUN_ID.fullmatch(run_id)):
         raise NotFound(_NOT_FOUND)
     owner = requester_filter(partner)
 

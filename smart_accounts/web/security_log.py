@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import json
 import logging
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +17,13 @@ from enum import StrEnum
 
 from starlette.requests import HTTPConnection
 
+from smart_accounts.contract.actions import Role
 from smart_accounts.contract.field_errors import BadInput
+from smart_accounts.contract.names import WORKFLOW_ID
 from smart_accounts.errors import Rejected
 from smart_accounts.store.sessions import Partner
 from smart_accounts.web.auth.login_attempt import SignInFailed
 from smart_accounts.web.http.client_address import client_address
-
-_WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
 
 _log = logging.getLogger("smart_accounts.security")
 
@@ -79,8 +78,8 @@ class SecurityLog:
         """Write one line about a call.
 
         The person is ``request.state.partner``, if somebody is signed in. The workflow id in the
-        path is used unless another one is given. ``reason`` and ``request_id`` must be ours, never
-        text from outside.
+        path is used unless another one is given. ``reason`` and ``request_id`` must come from
+        this service, never from outside.
         """
         partner: Partner | None = getattr(request.state, "partner", None)
         address = client_address(request.scope)
@@ -94,7 +93,7 @@ class SecurityLog:
             "person": self.person(partner.issuer, partner.subject) if partner else None,
             "role": _role(partner),
             # The path may contain anything, for example an email address.
-            "workflow_id": about if _WORKFLOW_ID.fullmatch(about) else None,
+            "workflow_id": about if WORKFLOW_ID.fullmatch(about) else None,
             "request_id": request_id,
         }
         _log.info(json.dumps(line))
@@ -127,10 +126,10 @@ class SecurityLog:
         return hmac.digest(self._key, content, hashlib.sha256).hex()
 
 
-def _role(partner: Partner | None) -> str | None:
+def _role(partner: Partner | None) -> Role | None:
     if partner is None:
         return None
-    return "operator" if partner.is_operator else "requester"
+    return Role.OPERATOR if partner.is_operator else Role.REQUESTER
 
 
 def write_to_standard_output() -> None:
