@@ -39,6 +39,12 @@ def test_each_request_is_listed_with_its_reasons() -> None:
         assert "Lapses on 2026-09-10 14:05 UTC" in part
 
 
+def test_company_that_the_requester_stated_is_marked() -> None:
+    for is_stated in (True, False):
+        for part in both_parts(compose(replace(IN_REVIEW, company_is_stated=is_stated))):
+            assert ("(as stated by the requester, pat@" in " ".join(part.split())) is is_stated
+
+
 def test_written_text_is_neither_markup_nor_a_link() -> None:
     page = Page(compose(OTHER).html)
     assert "b" not in page.tags
