@@ -1,6 +1,9 @@
 """Who may see the pages for partners and send their forms."""
 
+from typing import Any
+
 import pytest
+from sqlalchemy import event
 
 from tests.support.page_content import visible_text
 from tests.support.partner_site import ACME_PAGE, FORM, PartnerSite, pat_request
@@ -68,6 +71,27 @@ async def test_another_partners_request_looks_like_an_unknown_one(
         ).status_code == 404
     assert not partner_site.temporal.actions
     assert "Acme" not in (await partner_site.http.get("/requests")).text
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_another_partners_request_takes_the_same_work_as_an_unknown_one(
+    partner_site: PartnerSite, is_stored: bool
+) -> None:
+    await partner_site.temporal.start(pat_request(), key="a-key")
+    if is_stored:
+        await partner_site.store_running_requests()
+    await partner_site.sign_in(KIM)
+    statements: list[str] = []
+
+    @event.listens_for(partner_site.store.engine.sync_engine, "before_cursor_execute")
+    def note(*call: Any) -> None:
+        statements.append(call[2])
+
+    await partner_site.http.get("/requests/smart-account-unknown.example")
+    of_unknown = statements.copy()
+    statements.clear()
+    await partner_site.http.get(ACME_PAGE)
+    assert of_unknown == statements != []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
