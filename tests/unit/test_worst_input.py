@@ -10,10 +10,10 @@ from temporalio.api.common.v1 import Payload
 
 from smart_accounts.cli.csv_import import read_rows
 from smart_accounts.contract import fields
-from smart_accounts.contract.actions import NewApprover, Withdrawal
+from smart_accounts.contract.actions import NewApprover, Resend, Review, Withdrawal
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.messages import Acceptance, Decline, Requester, SmartAccountRequest
-from smart_accounts.contract.steps import Bounce
+from smart_accounts.contract.steps import Bounce, SendEmails
 from smart_accounts.mail.bounces import read_bounce, return_path
 from smart_accounts.settings import Settings
 from smart_accounts.temporal.guard import MAX_PAYLOAD, TolerantPayloadConverter, Unreadable
@@ -36,6 +36,7 @@ TYPES: list[Any] = [
     fields.Name,
     fields.AccountName,
     fields.Note,
+    fields.Reason,
     fields.EmailAddress,
     fields.AccountDomain,
     fields.AcceptanceWindow,
@@ -66,9 +67,23 @@ MESSAGES: list[tuple[type, tuple[str, ...]]] = [
     (Acceptance, ("accepted_by",)),
     (Decline, ("reason",)),
     (NewApprover, ("customer_email",)),
-    (Withdrawal, ("reason",)),
+    (Withdrawal, ("reason", "by")),
+    (Resend, ("by",)),
+    (Review, ("decision", "reason", "by")),
+    (SendEmails, ("closing",)),
     (Bounce, ("answer",)),
 ]
+
+
+def with_text(name: str, text: str) -> Any:
+    """Return a value of the field with this text as deep inside as possible."""
+    match name:
+        case "by":
+            return {"role": "operator", "subject": text}
+        case "closing":
+            return {"account_domain": text, "reason": text, "by": with_text("by", text)}
+        case _:
+            return text
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -77,7 +92,7 @@ def test_temporal_payloads(pattern: str) -> None:
     for model, names in MESSAGES:
         for name in names:
             for size in (8000, 60_000, MAX_PAYLOAD // 4, 2_000_000):
-                value = filled(PATTERNS[pattern], size)
+                value = with_text(name, filled(PATTERNS[pattern], size))
                 data = json.dumps({name: value}, ensure_ascii=False).encode()
                 payload = Payload(metadata={"encoding": b"json/plain"}, data=data)
                 taken = cpu_seconds(converter.from_payloads, [payload], [model])

@@ -34,18 +34,23 @@ PARTNERS_FORMS = [
     ("/requests/new", "user_emails"),
     (f"/requests/{ACME}/replace-approver", "customer_email"),
     (f"/requests/{ACME}/withdraw", "reason"),
+    (f"/requests/{ACME}/reject", "reason"),
+    (f"/requests/{ACME}/close", "reason"),
     ("/sign-in/company", "company"),
 ]
 API_BODIES = [
     *((API, name, NEW) for name in LABELS),
     (f"{API}/{ACME}/replace-approver", "customer_email", {}),
     (f"{API}/{ACME}/withdraw", "reason", {}),
+    (f"{API}/{ACME}/reject", "reason", {}),
+    (f"{API}/{ACME}/close", "reason", {}),
 ]
 PARAMETERS = [
     *(("/requests", name) for name in ("status", "q", "page")),
     *((API, name) for name in ("status", "search", "page", "limit", "unknown")),
     (f"/requests/{ACME}", "run"),
     (f"{API}/{ACME}", "run"),
+    ("/sessions", "email"),
     ("/sign-in", "next"),
     ("/sign-in/company", "next"),
     *(("/sign-in/callback", name) for name in ("state", "code", "error", "iss")),
@@ -56,7 +61,7 @@ HEADERS = ["Authorization", "Content-Type", "Cookie", "Host", "Idempotency-Key",
 
 @dataclass(frozen=True)
 class Client:
-    """An HTTP client with a session and an access token of Pat, whose calls have no limit."""
+    """An HTTP client with an operator's session and Pat's access token. Its calls have no limit."""
 
     http: httpx.AsyncClient
     csrf: str
@@ -67,7 +72,7 @@ class Client:
 @pytest.fixture
 async def client(open_site: OpenSite, issuer: Issuer) -> AsyncIterator[Client]:
     async with open_site(**issuer.settings, bounce_domain="bounces.example") as site:
-        await site.start_session()
+        await site.start_session(subject="opal", is_operator=True)  # operators have more forms
         link = f"/activate/{await site.add_request()}"
         page = (await site.http.get("/requests/new")).text
         csrf = re.findall(r'name="csrf" value="([^"]+)"', page)[0]
