@@ -284,7 +284,7 @@ class SmartAccountRequestWorkflow:
 
     async def _wait_for_customer_or_deadline(self) -> Decision:
         due = [(self._requested_at + offset, emails) for offset, emails in reminders(self._request)]
-        if self._review:  # reminders that were due before the approval are skipped
+        if self._review:  # emails that were due before the approval are skipped
             due = [(moment, emails) for moment, emails in due if moment > workflow.now()]
         for moment, emails in [*due, (self._deadline, ())]:
             await self._wait_for_decision(moment, "Reminder" if emails else "Deadline")

@@ -128,21 +128,21 @@ async def test_acceptance_before_the_checks_of_an_odd_request_does_not_count(
         assert (await scenario.until(Status.IN_REVIEW, sent=1)).decided_at is None
 
 
-async def test_reminders_that_were_due_before_the_approval_are_skipped(
+async def test_emails_that_were_due_before_the_approval_are_skipped(
     scenario: Scenario, mail_server: MailServer
 ) -> None:
     async with scenario.worker():
         await scenario.start(
-            customer_email=ELSEWHERE, acceptance_window="P5D", reminders=["P1D", "P3D"]
+            customer_email=ELSEWHERE, acceptance_window="P12D", reminders=["P1D", "P7D"]
         )
         await scenario.until(Status.IN_REVIEW, sent=1)
-        await scenario.env.sleep(2 * DAY)
+        await scenario.env.sleep(6 * DAY)  # the requester's "expiring" was due after five
         await review(scenario, APPROVE)
         await scenario.until(Status.PENDING, sent=3)
-        assert mail_server.kinds(ELSEWHERE) == ["activation"]
         await scenario.env.sleep(1.5 * DAY)
         await scenario.until(Status.PENDING, sent=4)
         assert mail_server.kinds(ELSEWHERE) == ["activation", "reminder"]
+        assert mail_server.kinds(REQUESTER) == ["request-received", "request-received"]
         await scenario.accept()
         await scenario.handle.result()
 
