@@ -37,7 +37,7 @@ def is_public_suffix(domain: str) -> bool:
 
 
 def is_free_mail(domain: str) -> bool:
-    """Return True if the domain belongs to a free-mail provider and is not allowed."""
+    """Return True if the domain belongs to a free-mail provider and is not an exception."""
     registered = _suffixes.privatesuffix(domain)
     return registered in FREE_MAIL and registered not in _exceptions
 

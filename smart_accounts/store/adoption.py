@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from smart_accounts.contract.identity import Identity
 from smart_accounts.store import tables
 from smart_accounts.store.audit import Action, Actor, Origin, record
-from smart_accounts.store.database import insert_or, transaction
+from smart_accounts.store.database import insert_on_conflict, transaction
 
 
 class Adoption:
@@ -53,7 +53,7 @@ class Adoption:
 
 async def _claim(connection: AsyncConnection, email: str, person: Identity, at: datetime) -> None:
     await connection.execute(
-        insert_or(connection, tables.address_owners)
+        insert_on_conflict(connection, tables.address_owners)
         .values(email=email.lower(), issuer=person.issuer, subject=person.subject, since=at)
         .on_conflict_do_nothing()
     )

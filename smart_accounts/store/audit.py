@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.store import tables
-from smart_accounts.store.database import insert_or, transaction
+from smart_accounts.store.database import insert_on_conflict, transaction
 
 MAX_ADDRESS = 64
 MAX_USER_AGENT = 300
@@ -150,7 +150,7 @@ async def _person_id(connection: AsyncConnection, actor: Actor) -> int:
     """
     people = tables.people
     current = {"email": actor.email, "name": actor.name}
-    statement = insert_or(connection, people).values(**current)
+    statement = insert_on_conflict(connection, people).values(**current)
     if actor.identity:
         key = {"issuer": actor.identity.issuer, "subject": actor.identity.subject}
         statement = statement.values(**key).on_conflict_do_update(

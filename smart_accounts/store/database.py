@@ -129,8 +129,8 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def insert_or(connection: AsyncConnection, table: Table) -> Any:
-    """Return an INSERT that may get an ON CONFLICT clause, which each database has for itself."""
+def insert_on_conflict(connection: AsyncConnection, table: Table) -> Any:
+    """Return an INSERT that can get an ON CONFLICT clause. SQLAlchemy has one per database."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
 

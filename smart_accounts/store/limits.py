@@ -98,7 +98,7 @@ async def check_mailbox(
 
 
 def reached(limit: int, ends: list[datetime], message: str) -> Rejection | None:
-    """Return the rejection if as many as ``limit`` count. Each counts until its end."""
+    """Return the rejection if the limit is reached. ``ends`` are when each item stops counting."""
     if len(ends) < limit:
         return None
     return rejection(message.format(limit), sorted(ends)[len(ends) - limit])

@@ -47,9 +47,9 @@ class Partners:
 async def company_is_stated(
     connection: AsyncConnection, person: Identity | None, company: str
 ) -> bool:
-    """Return False if a person's company comes from their identity provider.
+    """Return True if the person entered the company, or if the person is not known.
 
-    It does unless the person entered it. Nobody verified the company of an unknown person.
+    Otherwise their identity provider named it.
     """
     if person is None:
         return True

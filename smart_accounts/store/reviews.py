@@ -33,7 +33,10 @@ class Reviews:
             return await connection.scalar(query) is None
 
     async def claim_email(self, now: datetime) -> datetime | None:
-        """Claim the next email to the operators. Returns when it may be sent, or None for now."""
+        """Claim the next email to the operators.
+
+        Returns None if the email may be sent now, otherwise the time from which it may be sent.
+        """
         announcements = tables.announcements
         is_review = announcements.c.kind == EmailKind.REVIEW_NEEDED
         async with transaction(self._engine, writes=True) as connection:
