@@ -140,7 +140,8 @@ def _activities(
         mail_from=settings.mail_from,
     )
     tokens = LinkTokens(settings.signing_keys)
-    accounts = AccountActivities(store, Limits.of(settings))
+    limits = Limits.of(settings)
+    accounts = AccountActivities(store, limits)
     composer = Composer(site)
     emails = EmailActivities(
         store,
@@ -149,7 +150,7 @@ def _activities(
         tokens,
         settings.base_url,
         settings.bounce_domain,
-        settings.max_emails_per_mailbox_per_day,
+        limits,
     )
     reviews = ReviewActivities(store, composer, sender, settings.review_email)
     return [

@@ -27,6 +27,7 @@ from smart_accounts.mail.smtp import (
     SmtpSender,
     Unreachable,
 )
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens, token_hash
@@ -48,16 +49,15 @@ class EmailActivities:
         tokens: LinkTokens,
         base_url: str,
         bounce_domain: str | None,
-        per_mailbox: int,
+        limits: Limits,
     ) -> None:
-        """``per_mailbox`` limits one requester's emails to one mailbox within a day."""
         self._store = store
         self._composer = composer
         self._sender = sender
         self._tokens = tokens
         self._base_url = base_url
         self._bounce_domain = bounce_domain
-        self._per_mailbox = per_mailbox
+        self._limits = limits
 
     @activity.defn
     async def send_emails(self, batch: SendEmails) -> list[EmailOutcome]:
@@ -78,7 +78,7 @@ class EmailActivities:
         outcomes, errors = _split(results, clock())
         is_late = batch.until is not None and clock() >= batch.until
         if errors and not is_late and all(each.state == EmailState.QUEUED for each in outcomes):
-            raise _retry_later(errors, clock())
+            raise _retry_later(errors, clock(), batch.until)
         return outcomes
 
     async def _attempt(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
@@ -89,7 +89,7 @@ class EmailActivities:
             own_id,
             self._tokens.return_token(own_id),
             now=clock(),
-            per_mailbox=self._per_mailbox,
+            limits=self._limits,
         )
         if earlier and earlier.state != EmailState.QUEUED:
             return earlier
@@ -198,15 +198,19 @@ def _split(
     return outcomes, [result for result in results if isinstance(result, BaseException)]
 
 
-def _retry_later(errors: list[BaseException], now: datetime) -> BaseException:
+def _retry_later(
+    errors: list[BaseException], now: datetime, until: datetime | None
+) -> BaseException:
     """Return the error that operators see. It has no server reply, which may name an address."""
+    limited = [error.retry_at for error in errors if isinstance(error, Rejected) and error.retry_at]
+    if len(limited) == len(errors):  # otherwise another email can be sent sooner
+        retry_at = min(*limited, until or limited[0])
+        return ApplicationError(
+            "The requester's limit of emails is reached. They are sent later.",
+            type="EmailLimitReached",
+            next_retry_delay=max(retry_at - now, timedelta(seconds=1)),
+        )
     for error in errors:
-        if isinstance(error, Rejected) and error.retry_at:
-            return ApplicationError(
-                "The requester's limit of emails to one mailbox is reached. They are sent later.",
-                type="EmailLimitReached",
-                next_retry_delay=max(error.retry_at - now, timedelta(seconds=1)),
-            )
         if isinstance(error, SenderMisconfigured):
             return ApplicationError(
                 "The mail server does not accept our account or address. Check the SMTP settings.",
@@ -218,12 +222,12 @@ def _retry_later(errors: list[BaseException], now: datetime) -> BaseException:
             "The mail server takes no emails from us at the moment. They will be sent again later.",
             type="MailServerUnreachable",
         )
-    if all(isinstance(error, MailError) for error in errors):
+    if all(isinstance(error, (MailError, Rejected)) for error in errors):
         return ApplicationError(
             "The mail server does not take the email at the moment. It will be sent again later.",
             type="RefusedTemporarily",
         )
-    return next(error for error in errors if not isinstance(error, MailError))
+    return next(error for error in errors if not isinstance(error, (MailError, Rejected)))
 
 
 @asynccontextmanager

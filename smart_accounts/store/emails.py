@@ -13,7 +13,7 @@ from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.decisions import find_request
-from smart_accounts.store.limits import check_mailbox
+from smart_accounts.store.limits import Limits, check_emails, lock_requester
 from smart_accounts.store.records import ReturnedEmail, StoredRequest
 from smart_accounts.tokens import token_hash
 
@@ -35,7 +35,7 @@ class EmailLedger:
         return_token: str,
         *,
         now: datetime,
-        per_mailbox: int,
+        limits: Limits,
     ) -> EmailOutcome | None:
         """Add an email to the ledger before it is sent, so that a bounce finds it at any time.
 
@@ -43,14 +43,15 @@ class EmailLedger:
         None. ``at`` of a ``queued`` email is when it was first tried.
 
         Raises:
-            Rejected: the requester's emails to this mailbox have reached ``per_mailbox`` within a
-                day.
+            Rejected: the requester's emails within a day have reached a limit.
         """
         row: dict[str, Any] = {
             "message_id": message_id,
             "return_token_hash": token_hash(return_token),  # of the newest key
         }
         async with transaction(self._engine, writes=True) as connection:
+            # First, because a new approver may come while this waits.
+            await lock_requester(connection, request.owner, request.requester_email)
             earlier = await _outcome(connection, request.id, email)
             if earlier and earlier.state != EmailState.QUEUED:
                 return earlier
@@ -65,7 +66,7 @@ class EmailLedger:
             to = email.address_in(request)
             if email.to != Addressee.REQUESTER:
                 row["mailbox"] = mailbox(to)
-                await check_mailbox(connection, request, mailbox(to), now, per_mailbox)
+                await check_emails(connection, request, mailbox(to), now, limits)
             row |= {"kind": email.kind, "addressee": email.to, "number": email.number}
             row |= {"recipient": to, "state": EmailState.QUEUED, "at": now}
             await connection.execute(insert(tables.emails).values(request_id=request.id, **row))

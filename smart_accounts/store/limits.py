@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.identity import Identity
@@ -17,7 +17,8 @@ from smart_accounts.store import tables
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.text import utc
 
-MAILBOX_LIMIT = "The requester's requests have {} emails to one mailbox within a day"
+MAILBOX_LIMIT = "The requester's requests sent {} emails to one mailbox within a day"
+EMAILS_LIMIT = "The requester's requests sent {} emails within a day"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
@@ -71,30 +72,41 @@ def by_requester(owner: Identity | None, email: str) -> ColumnElement[bool]:
     )
 
 
-async def check_mailbox(
-    connection: AsyncConnection, request: StoredRequest, its_mailbox: str, now: datetime, limit: int
+async def check_emails(
+    connection: AsyncConnection,
+    request: StoredRequest,
+    its_mailbox: str,
+    now: datetime,
+    limits: Limits,
 ) -> None:
-    """Check the limit of a mailbox just before an email to it is sent.
+    """Check the limits of emails just before one to this mailbox is sent.
 
     A start is rejected earlier. This also stops the emails of requests from earlier days, which
-    may all be accepted on one day.
+    may all be accepted on one day. The caller has locked the requester.
 
     Raises:
-        Rejected: the limit is reached.
+        Rejected: a limit is reached.
     """
-    await lock_requester(connection, request.owner, request.requester_email)
     emails = tables.emails.c
-    ends = await connection.scalars(
+    sent = (
         select(emails.at)
         .join(tables.requests, tables.requests.c.id == emails.request_id)
         .where(
             by_requester(request.owner, request.requester_email),
-            emails.mailbox == its_mailbox,
+            emails.mailbox.is_not(None),
             emails.at > now - DAY,
         )
+        .order_by(emails.at.desc())
+        .limit(1)
     )
-    if rejection := reached(limit, [at + DAY for at in ends], MAILBOX_LIMIT):
-        raise Rejected(rejection.reason, rejection.retry_at)
+    for limit, message, counted in (
+        (limits.emails_per_mailbox_per_day, MAILBOX_LIMIT, emails.mailbox == its_mailbox),
+        (limits.emails_per_requester_per_day, EMAILS_LIMIT, true()),
+    ):
+        full_since = await connection.scalar(sent.where(counted).offset(limit - 1))
+        if full_since:
+            full = rejection(message.format(limit), full_since + DAY)
+            raise Rejected(full.reason, full.retry_at)
 
 
 def reached(limit: int, ends: list[datetime], message: str) -> Rejection | None:

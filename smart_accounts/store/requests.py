@@ -127,10 +127,14 @@ class Requests:
             if known is None or known.status.is_final or known.link_ordinal > link.ordinal:
                 return Checked()
             is_new_approver = known.customer_email != request.customer_email
+            if known.link_ordinal == link.ordinal and not is_new_approver:
+                return Checked(needs_attention=known.needs_attention)  # a repeat after the commit
             if is_new_approver and mailbox(request.customer_email) == mailbox(
                 request.requester.email
             ):
                 return Checked(refused="The approver's address must differ from the requester's.")
+            if await _was_reported(connection, known.owner, known.requester_email):
+                odd += (REPORTED,)
             if is_new_approver and odd:
                 return Checked(refused=f"{odd[0]} {WITHDRAW_INSTEAD}")
             await lock_requester(connection, known.owner, known.requester_email)

@@ -16,6 +16,7 @@ from smart_accounts.contract.steps import Addressee
 from smart_accounts.store import tables
 from smart_accounts.store.limits import (
     DAY,
+    EMAILS_LIMIT,
     HOUR,
     MAILBOX_LIMIT,
     Limits,
@@ -109,8 +110,11 @@ class Usage:
         return reached(limits.open_per_customer, ends, message)
 
     def starts_limit(self, limits: Limits) -> Rejection | None:
+        # A request that waited for the database is checked late, so newer ones do not count here.
         ends = [
-            each.requested_at + HOUR for each in self.others if each.requested_at > self.at - HOUR
+            each.requested_at + HOUR
+            for each in self.others
+            if self.at - HOUR < each.requested_at <= self.at
         ]
         message = "The requester made {} requests within an hour"
         return reached(limits.starts_per_requester_per_hour, ends, message)
@@ -127,8 +131,7 @@ class Usage:
 
     def emails_limit(self, limits: Limits) -> Rejection | None:
         ends = [end for _, end in self._emails()]
-        message = "The requester's requests have {} emails within a day"
-        return reached(limits.emails_per_requester_per_day, ends, message)
+        return reached(limits.emails_per_requester_per_day, ends, EMAILS_LIMIT)
 
     def _emails(self) -> Iterable[tuple[str, datetime]]:
         """Yield the mailbox of each email within a day, and when it no longer counts.
@@ -200,8 +203,6 @@ async def _others(
             requests.added_users,
         ).where(
             is_own,
-            # A request that waited for the database is checked late: ignore newer ones.
-            requests.requested_at <= at,
             requests.status != Status.REJECTED,
             or_(
                 and_(is_open, or_(has_customer, is_recent)),

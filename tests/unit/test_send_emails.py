@@ -25,6 +25,7 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import SmtpTls
+from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from tests.support.emails import ACTIVATION, REMINDER, REQUEST_RECEIVED, SITE
@@ -68,13 +69,18 @@ async def pending(store: AccountStore, example: dict[str, Any]) -> AccountStore:
 
 
 async def send(
-    store: AccountStore, sender: SmtpSender, *emails: Email, keys: tuple[str, ...] = (NEW_KEY,)
+    store: AccountStore,
+    sender: SmtpSender,
+    *emails: Email,
+    keys: tuple[str, ...] = (NEW_KEY,),
+    limits: Limits = LIMITS,
+    until: datetime | None = None,
 ) -> list[EmailOutcome]:
     activities = EmailActivities(
-        store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", 10
+        store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", limits
     )
     return await ActivityEnvironment().run(
-        activities.send_emails, SendEmails(request_id="one", emails=emails)
+        activities.send_emails, SendEmails(request_id="one", emails=emails, until=until)
     )
 
 
@@ -245,7 +251,7 @@ async def test_eleventh_email_to_a_mailbox_waits_for_the_next_day(
         assert request
         request = replace(request, customer_email=f"ada+{number}@acme.example")
         assert not await pending.emails.begin(
-            request, reminder, f"<{number}>", str(number), now=now, per_mailbox=10
+            request, reminder, f"<{number}>", str(number), now=now, limits=LIMITS
         )
     with pytest.raises(ApplicationError) as caught:
         await send(pending, sender, ACTIVATION)
@@ -254,3 +260,42 @@ async def test_eleventh_email_to_a_mailbox_waits_for_the_next_day(
     assert timedelta(hours=23) < caught.value.next_retry_delay <= timedelta(days=1)
     assert not mail_server.emails
     assert await send(pending, sender, REQUEST_RECEIVED), "the requester's own emails do not count"
+
+
+async def test_emails_of_a_requester_wait_for_the_next_day(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    limits = new_limits(emails_per_requester_per_day=2)
+    await send(pending, sender, ACTIVATION, limits=limits)
+    await send(pending, sender, REMINDER, limits=limits)
+    second = REMINDER.model_copy(update={"number": 2})
+    with pytest.raises(ApplicationError) as caught:
+        await send(pending, sender, second, limits=limits)
+    assert caught.value.type == "EmailLimitReached"
+    assert len(mail_server.emails) == 2
+
+
+async def test_limit_holds_a_request_no_longer_than_an_outage(
+    pending: AccountStore, sender: SmtpSender
+) -> None:
+    limits = new_limits(emails_per_requester_per_day=1)
+    await send(pending, sender, ACTIVATION, limits=limits)
+    until = datetime.fromtimestamp(0, UTC) + timedelta(minutes=50)
+    with pytest.raises(ApplicationError) as caught:
+        await send(pending, sender, REMINDER, limits=limits, until=until)
+    assert caught.value.next_retry_delay
+    assert caught.value.next_retry_delay <= timedelta(minutes=50)
+
+
+async def test_limit_of_one_mailbox_delays_no_other_email(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    limits = new_limits(emails_per_mailbox_per_day=1)
+    await send(pending, sender, ACTIVATION, limits=limits)
+    request = await pending.requests.find("one")
+    assert request
+    mail_server.refusals[request.requester_email] = "451 later"
+    with pytest.raises(ApplicationError) as caught:
+        await send(pending, sender, REMINDER, REQUEST_RECEIVED, limits=limits)
+    assert caught.value.type == "RefusedTemporarily"
+    assert caught.value.next_retry_delay is None

@@ -93,9 +93,7 @@ async def test_final_outcome_of_an_email_is_kept(store: AccountStore, opening: A
     email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
     request = await store.requests.find("one")
     assert request
-    assert (
-        await store.emails.begin(request, email, "<id>", "token", now=NOW, per_mailbox=10) is None
-    )
+    assert await store.emails.begin(request, email, "<id>", "token", now=NOW, limits=LIMITS) is None
 
     async def record(state: EmailState, reply: str | None = None) -> EmailOutcome:
         outcome = EmailOutcome(state=state, at=NOW, answer=reply)

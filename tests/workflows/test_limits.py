@@ -122,7 +122,7 @@ class TestEmails:
                 await scenario.withdraw()
                 await scenario.handle.result()
             await scenario.start(user_emails=[])
-            retry_at = await rejected(scenario, "have 10 emails to one mailbox within a day")
+            retry_at = await rejected(scenario, "sent 10 emails to one mailbox within a day")
             assert mail_server.kinds(CUSTOMER) == ["activation", "withdrawn"] * 5
             await scenario.sleep_until(retry_at + timedelta(seconds=1))
             await scenario.start(user_emails=[])
@@ -153,7 +153,7 @@ class TestEmails:
             await scenario.start(user_emails=users)
             await scenario.until(Status.PENDING, sent=2)
             await scenario.start(account_domain="other.example", customer_email="ada@other.example")
-            await rejected(scenario, "have 12 emails within a day")
+            await rejected(scenario, "sent 12 emails within a day")
 
 
 async def test_added_users_of_several_requests_share_the_limit_of_their_mailbox(
@@ -170,5 +170,5 @@ async def test_added_users_of_several_requests_share_the_limit_of_their_mailbox(
             )
             await scenario.until(Status.PENDING, sent=2)
         await scenario.start(user_emails=[USER])
-        await rejected(scenario, "have 10 emails to one mailbox")
+        await rejected(scenario, "sent 10 emails to one mailbox")
         assert "access-granted" not in mail_server.kinds()
