@@ -26,5 +26,9 @@ class Unavailable(SmartAccountsError):
     """Temporal, the database or a worker does not respond. Try again later."""
 
 
+class NoResponse(Unavailable):
+    """Temporal did not respond in time. The call may still take effect."""
+
+
 class BadSetting(SmartAccountsError):
     """A setting is missing or wrong. The message names the setting."""

@@ -33,7 +33,7 @@ STORE_OPTIONS = workflow.LocalActivityConfig(
     ),
 )
 # Short pauses, because a person waits. The retries of a regular activity add no events.
-LINK_RETRIES = RetryPolicy(
+SHORT_PAUSES = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
 )
 
@@ -48,11 +48,16 @@ async def check_and_open(new: OpenRequest) -> Checked:
 
 
 async def approve(request_id: str, at: datetime) -> None:
-    """Record that an operator approved the request."""
-    await workflow.execute_local_activity_method(
+    """Record that an operator approved the request.
+
+    This is a regular activity for the reason that ``issue_link`` gives.
+    """
+    await workflow.execute_activity_method(
         AccountActivities.approve_request,
         Approve(request_id=request_id, at=at),
-        **(STORE_OPTIONS | {"summary": "Record the approval"}),
+        start_to_close_timeout=STORE_OPTIONS["start_to_close_timeout"],
+        retry_policy=SHORT_PAUSES,
+        summary="Record the approval",
     )
 
 
@@ -66,7 +71,7 @@ async def issue_link(link: IssueLink) -> Checked:
         AccountActivities.issue_link,
         link,
         start_to_close_timeout=STORE_OPTIONS["start_to_close_timeout"],
-        retry_policy=LINK_RETRIES,
+        retry_policy=SHORT_PAUSES,
         summary="New activation link",
     )
 

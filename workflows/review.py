@@ -8,7 +8,7 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from activities.reviews import ReviewActivities
-    from smart_accounts.contract.actions import ActionMessage, Review, ReviewDecision
+    from smart_accounts.contract.actions import Review, ReviewDecision
     from workflows.links import action_refused
 
 NOT_REVIEWED = "No operator reviewed the request in time."
@@ -25,13 +25,6 @@ def check_same_decision(given: Review, review: Review) -> None:
     if given.decision != review.decision:
         done = "approved" if given.decision is ReviewDecision.APPROVE else "rejected"
         raise action_refused(f"Too late: an operator has already {done} the request.")
-
-
-def message_of(review: Review) -> ActionMessage:
-    """Return what the operator reads."""
-    if review.decision is ReviewDecision.APPROVE:
-        return ActionMessage.REVIEW_APPROVED
-    return ActionMessage.REVIEW_REJECTED
 
 
 async def tell_operators(request_id: str) -> None:

@@ -55,7 +55,6 @@ with workflow.unsafe.imports_passed_through():
         IN_REVIEW,
         NOT_REVIEWED,
         check_same_decision,
-        message_of,
         tell_operators,
     )
 
@@ -173,7 +172,9 @@ class SmartAccountRequestWorkflow:
         if review.decision is ReviewDecision.REJECT:
             self._decide(Status.REJECTED, by=Role.OPERATOR, reason=review.reason)
         await workflow.wait_condition(lambda: self._status is not Status.IN_REVIEW)
-        return self._done(message_of(review))
+        if review.decision is ReviewDecision.APPROVE and not self._links.newest:
+            self._check_undecided()  # it was withdrawn meanwhile
+        return self._done(review.done_message)
 
     @review.validator
     def _check_review(self, review: Review) -> None:
@@ -181,6 +182,7 @@ class SmartAccountRequestWorkflow:
             check_same_decision(self._review, review)
             return
         self._check_undecided()
+        self._check_checked()
         if self._status is not Status.IN_REVIEW:
             raise action_refused("The request needs no review.")
 
@@ -243,9 +245,14 @@ class SmartAccountRequestWorkflow:
             return self._decision
         if checked.in_review:
             self._enter_review()
-        else:
+        elif not self._is_withdrawn_before_the_checks():
             self._ask_customer()
         return None
+
+    def _is_withdrawn_before_the_checks(self) -> bool:
+        is_withdrawn = self._decision is not None and self._decision.status is Status.WITHDRAWN
+        # Earlier releases told a customer of the withdrawal who had never been asked.
+        return is_withdrawn and workflow.patched("withdrawn-before-the-checks")
 
     def _enter_review(self) -> None:
         self._status = Status.IN_REVIEW
@@ -383,6 +390,9 @@ class SmartAccountRequestWorkflow:
         self._check_undecided()
         if self._status == Status.IN_REVIEW:
             raise action_refused(IN_REVIEW)
+        self._check_checked()
+
+    def _check_checked(self) -> None:
         if self._status == Status.REQUESTED:
             raise action_refused("The request is still being checked; try again in a moment.")
 

@@ -61,6 +61,13 @@ class Review(Message):
             raise PydanticCustomError("no_reason", "is required to reject", {"field": "reason"})
         return self
 
+    @property
+    def done_message(self) -> "ActionMessage":
+        """What the operator reads."""
+        if self.decision is ReviewDecision.APPROVE:
+            return ActionMessage.REVIEW_APPROVED
+        return ActionMessage.REVIEW_REJECTED
+
 
 def _operator(by: Actor) -> Actor:
     if by.role is not Role.OPERATOR:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from sqlalchemy import Row
 
+from smart_accounts.contract.actions import ReviewDecision
 from smart_accounts.contract.identity import Identity, identity_of
 from smart_accounts.contract.messages import (
     REVIEW_TIME,
@@ -156,6 +157,14 @@ class StoredRequest:
         """Whether the customer got, or will get, an activation email."""
         is_approved = not self.needs_review or self.approved_at is not None
         return is_approved and self.status is not Status.REJECTED
+
+    @property
+    def review_decision(self) -> ReviewDecision | None:
+        """What an operator decided, or None before that and for a request without review."""
+        if self.approved_at:
+            return ReviewDecision.APPROVE
+        is_rejected = self.needs_review and self.status is Status.REJECTED
+        return ReviewDecision.REJECT if is_rejected else None
 
     @property
     def review_ends_at(self) -> datetime:

@@ -132,13 +132,11 @@ class RequestClient:
         # The search attribute needs no worker. A query would.
         raise domain_taken(domain, described.typed_search_attributes.get(STATUS))
 
-    async def find_running(self, workflow_id: str, *, run_id: str | None = None) -> RunningRequest:
-        """Return an open request, even if no worker has seen it yet.
-
-        Raises:
-            NotFound: No request is open under this id.
-        """
-        return await running.find(self._client, workflow_id, run_id)
+    async def find_running(
+        self, workflow_id: str, *, run_id: str | None = None, owner: Identity | None = None
+    ) -> RunningRequest:
+        """Return an open request, even if no worker has seen it yet. See ``running.find``."""
+        return await running.find(self._client, workflow_id, run_id, only_of=owner)
 
     async def outcome(self, started: Started) -> RequestStatus | None:
         """Return the status after the first workflow task, or ``None`` if no worker responds.

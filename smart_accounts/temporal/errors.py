@@ -14,14 +14,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import CLOSING_TIME, Status
 from smart_accounts.contract.names import INVALID_REQUEST
-from smart_accounts.errors import NotFound, Rejected, Unavailable
+from smart_accounts.errors import NoResponse, NotFound, Rejected, Unavailable
 
 RPC_TIMEOUT = timedelta(seconds=2)
 QUERY_TIMEOUT = timedelta(seconds=5)  # includes a worker
 
 NOT_OPEN = "There is no open request with this id."
 _UNAVAILABLE = "Temporal does not respond. Nothing was lost; try again."
-_DOWN = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+_LATE = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,9 @@ def translate_errors(unavailable: str = _UNAVAILABLE) -> Iterator[None]:
     try:
         yield
     except RPCError as error:
-        if error.status in _DOWN:
+        if error.status in _LATE:
+            raise NoResponse(unavailable) from error
+        if error.status == RPCStatusCode.UNAVAILABLE:
             raise Unavailable(unavailable) from error
         if error.status == RPCStatusCode.NOT_FOUND and not _is_about_the_namespace(error):
             raise NotFound(NOT_OPEN) from None
@@ -41,9 +43,10 @@ def translate_errors(unavailable: str = _UNAVAILABLE) -> Iterator[None]:
             f"Temporal rejected the call with {error.status.name}. Try again later. If it fails"
             " again, check Temporal's address, namespace, API key and search attributes."
         ) from error
-    # A failed connection raises RuntimeError. An update without a response raises the others.
-    except (RuntimeError, TimeoutError, RPCTimeoutOrCancelledError) as error:
+    except RuntimeError as error:  # a failed connection
         raise Unavailable(unavailable) from error
+    except (TimeoutError, RPCTimeoutOrCancelledError) as error:
+        raise NoResponse(unavailable) from error
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import re
 
 from smart_accounts.contract.actions import Actor, Role
+from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.names import WORKFLOW_ID
@@ -45,15 +46,12 @@ async def find_request(
         return stored
     # A newer request may follow one that has ended, and at first only Temporal has it.
     try:
-        running = await client.find_running(workflow_id, run_id=run_id)
+        running = await client.find_running(workflow_id, run_id=run_id, owner=owner)
     except NotFound:  # there is none, or it was stored and has ended since the first look
         stored = await newest()
     else:
-        # Ask in any case, so that the response time does not show that another partner has a
-        # request.
         stored = await newest()
-        is_newer = stored is None or stored.id != running.request_id
-        if is_newer and owner in (None, running.owner):
+        if stored is None or stored.id != running.request_id:
             return _record(running)
     if stored is None:
         raise NotFound(_NOT_FOUND)
@@ -80,6 +78,9 @@ def requester_filter(partner: Partner) -> Identity | None:
 
 def actor(partner: Partner, request: StoredRequest) -> Actor:
     """Return as whom the partner acts on a request. An operator's own request is a partner's."""
-    is_operator = partner.is_operator and request.owner != partner.identity
-    role = Role.OPERATOR if is_operator else Role.REQUESTER
+    is_own = request.owner == partner.identity or (
+        # It may be the operator's own from before the upgrade.
+        request.owner is None and mailbox(request.requester_email) == mailbox(partner.email)
+    )
+    role = Role.OPERATOR if partner.is_operator and not is_own else Role.REQUESTER
     return Actor(role=role, subject=partner.subject)

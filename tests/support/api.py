@@ -39,8 +39,10 @@ class Api:
     body: dict[str, Any]
     """A valid new request."""
 
-    async def store_running_request(self, workflow_id: str = ACME) -> str:
-        """Store the request that Temporal has. Return its id."""
+    async def store_running_request(
+        self, workflow_id: str = ACME, odd: tuple[str, ...] = ()
+    ) -> str:
+        """Store the request that Temporal has. Return its id. An odd one is in review."""
         running, key = self.temporal.running[workflow_id]
         await self.store.requests.open(
             OpenRequest(
@@ -52,7 +54,7 @@ class Api:
                 requester_issuer=running.owner.issuer if running.owner else None,
                 requester_subject=running.owner.subject if running.owner else None,
             ),
-            (),
+            odd,
             LIMITS,
         )
         return running.request_id

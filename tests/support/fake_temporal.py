@@ -63,10 +63,14 @@ class FakeTemporal(RequestClient):
             raise Rejected(f"A request for {request.account_domain} is already under way.")
         return Started(running.workflow_id, running.request_id, running.requested_at)
 
-    async def find_running(self, workflow_id: str, *, run_id: str | None = None) -> RunningRequest:
+    async def find_running(
+        self, workflow_id: str, *, run_id: str | None = None, owner: Identity | None = None
+    ) -> RunningRequest:
         await self.check()
         running, _ = self.running.get(workflow_id, (None, None))
         if running is None or run_id not in (None, running.request_id):
+            raise NotFound("There is no open request with this id.")
+        if owner not in (None, running.owner):
             raise NotFound("There is no open request with this id.")
         return running
 

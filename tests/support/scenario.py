@@ -118,12 +118,15 @@ class Scenario:
     async def until_all_sent(self) -> None:
         """Wait, in real time, until no email is being sent. Call this before a random event.
 
-        An event may cancel the sending. If the activity ends during the workflow task that cancels
-        it, the time-skipping server loses that task (ACTIVITY_UNKNOWN) and the request hangs. The
-        dev server does not, so test_in_flight.py makes these races there.
+        An event may cancel the sending, also of the email to operators. If the activity ends during
+        the workflow task that cancels it, the time-skipping server loses that task
+        (ACTIVITY_UNKNOWN) and the request hangs. The dev server does not, so test_in_flight.py
+        makes these races there.
         """
         async with asyncio.timeout(40):
             while any(email.state == "queued" for email in (await self.status()).emails):
+                await asyncio.sleep(0.02)
+            while any(each.attempt <= 1 for each in await self.pending_activities()):
                 await asyncio.sleep(0.02)
 
     async def until_closed(self) -> None:

@@ -9,6 +9,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import SmartAccountRequest, Status
+from smart_accounts.errors import NotFound
+from tests.support.mail_server import MailServer
 from tests.support.scenario import Scenario
 
 
@@ -59,6 +61,12 @@ async def test_memo_names_the_owner_before_and_after_the_first_task(
     scenario.started = await scenario.client.start(request, owner=PAT)
     running = await scenario.client.find_running(scenario.started.workflow_id)
     assert running.owner == PAT
+    same = await scenario.client.find_running(scenario.started.workflow_id, owner=PAT)
+    assert same.request_id == running.request_id
+    with pytest.raises(NotFound):
+        await scenario.client.find_running(
+            scenario.started.workflow_id, owner=Identity("https://login.example", "kim")
+        )
     async with scenario.worker():
         await scenario.until(Status.PENDING)
     stored = await scenario.stored()
@@ -111,3 +119,15 @@ async def test_bad_start_fails_although_an_update_waits(scenario: Scenario) -> N
             await handle.result()
         await asyncio.gather(updating, return_exceptions=True)
     assert (await handle.describe()).status == WorkflowExecutionStatus.FAILED
+
+
+async def test_withdrawal_before_the_checks_tells_the_customer_nothing(
+    scenario: Scenario, mail_server: MailServer
+) -> None:
+    await scenario.start()
+    withdrawing = asyncio.create_task(scenario.withdraw())
+    await asyncio.sleep(0.5)  # so that the first task has the update too
+    async with scenario.worker():
+        assert "The customer was not asked" in (await withdrawing).message
+        assert (await scenario.handle.result())["status"] == "withdrawn"
+    assert mail_server.emails == []

@@ -4,11 +4,14 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from temporalio.client import WorkflowUpdateFailedError
 
 from smart_accounts.contract.actions import Actor, Review, ReviewDecision, Role, Withdrawal
 from smart_accounts.contract.messages import Status
+from smart_accounts.contract.steps import Approve
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.settings import Settings
+from smart_accounts.store.requests import Requests
 from tests.support.histories import Keep
 from tests.support.mail_server import MailServer
 from tests.support.scenario import CUSTOMER, DAY, MINUTE, OTHER, REQUESTER, Scenario, text_of
@@ -30,6 +33,7 @@ async def start_odd(scenario: Scenario, **changes: str) -> None:
     """Start a request whose customer has an address at another domain."""
     await scenario.start(customer_email=ELSEWHERE, **changes)
     await scenario.until(Status.IN_REVIEW, sent=1)
+    await scenario.until_all_sent()
 
 
 async def review(scenario: Scenario, given: Review) -> str:
@@ -126,6 +130,58 @@ async def test_acceptance_before_the_checks_of_an_odd_request_does_not_count(
     await scenario.accept()
     async with scenario.worker():
         assert (await scenario.until(Status.IN_REVIEW, sent=1)).decided_at is None
+
+
+async def test_review_that_is_null_is_rejected(scenario: Scenario) -> None:
+    async with scenario.worker():
+        await start_odd(scenario)
+        with pytest.raises(WorkflowUpdateFailedError) as caught:
+            await scenario.handle.execute_update("review", None)
+        assert "must be an object" in str(caught.value.cause)
+        assert (await scenario.withdraw()).status is Status.WITHDRAWN
+
+
+async def test_withdrawal_during_the_approval(
+    scenario: Scenario, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, withdrawn = asyncio.Event(), asyncio.Event()
+    approve = Requests.approve
+
+    async def approve_late(requests: Requests, approval: Approve) -> None:
+        begun.set()
+        await withdrawn.wait()
+        await approve(requests, approval)
+
+    monkeypatch.setattr(Requests, "approve", approve_late)
+    async with scenario.worker():
+        await start_odd(scenario)
+        approving = asyncio.create_task(review(scenario, APPROVE))
+        await begun.wait()
+        history = await scenario.handle.fetch_history()
+        assert any(
+            event.HasField("workflow_execution_update_accepted_event_attributes")
+            for event in history.events
+        ), "Temporal has the review before the store does"
+        await scenario.withdraw()
+        withdrawn.set()
+        with pytest.raises(Rejected, match="already withdrawn"):
+            await approving
+        await scenario.handle.result()
+    assert mail_server.kinds(ELSEWHERE) == []
+
+
+async def test_reported_requester_asks_no_new_approver(scenario: Scenario) -> None:
+    async with scenario.worker():
+        await scenario.start()
+        first = scenario.started
+        await scenario.until(Status.PENDING, sent=2)
+        await scenario.start(account_domain="other.example", customer_email="bo@other.example")
+        await scenario.until(Status.PENDING, sent=2)
+        await scenario.client.decline(scenario.started.workflow_id, report=True)
+        await scenario.until_closed()
+        scenario.started = first
+        with pytest.raises(Rejected, match="A customer reported"):
+            await scenario.replace_approver(OTHER)
 
 
 async def test_emails_that_were_due_before_the_approval_are_skipped(

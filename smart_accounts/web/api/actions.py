@@ -101,6 +101,9 @@ async def _review(
         web.security_log.write(lookup.http_request, Event.ACCESS, Outcome.FAILURE)
         raise HTTPException(403, "Only an operator who did not make the request may review it.")
     review = Review(decision=decision, reason=reason, by=lookup.partner.subject)
+    if request.review_decision is decision:
+        done = actions.ActionResult(status=request.status, message=review.done_message)
+        return ActionResult.of(request, done)
     request = await _find_open(lookup)
     action = web.client.review(request.workflow_id, review, run_id=request.id)
     return await _result(lookup, Action(decision), request, action)
@@ -142,11 +145,11 @@ async def _result(
     by: Actor | None = None,
 ) -> ActionResult:
     log, event = lookup.web.security_log, Event(f"request.{name}")
+    role = (by or actor(lookup.partner, request)).role
     try:
-        with log.outcome_of(lookup.http_request, event, request.workflow_id, request.id):
-            result = await action
+        async with lookup.audit.of_action(name, lookup.partner, request.id, role):
+            with log.outcome_of(lookup.http_request, event, request.workflow_id, request.id):
+                result = await action
     except NotFound:
         raise Rejected("Too late: the request has ended.") from None
-    role = (by or actor(lookup.partner, request)).role
-    await lookup.audit.record(name, lookup.partner, request.id, role)
     return ActionResult.of(request, result)

@@ -1,5 +1,6 @@
 """Actions on requests through the API."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from smart_accounts.contract.actions import Role
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import Status
+from smart_accounts.contract.steps import Approve
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from tests.support.api import ACME_REQUEST, REQUESTS, Api, check_problem, errors_of
 
@@ -88,6 +90,28 @@ async def test_operator_reviews_a_request(api: Api, review: str) -> None:
     assert response.status_code == 200
     [(name, reason, *_)] = api.temporal.actions
     assert (name, reason) == (review, body and body["reason"])
+
+
+@pytest.mark.parametrize(
+    ("status", "repeated", "other"),
+    [(Status.REJECTED, "reject", "approve"), (Status.WITHDRAWN, "approve", "reject")],
+)
+async def test_same_review_of_an_ended_request_succeeds(
+    api: Api, status: Status, repeated: str, other: str
+) -> None:
+    await api.http.post(REQUESTS, json=api.body)
+    run = await api.store_running_request(odd=("The domain is odd.",))
+    if repeated == "approve":
+        await api.store.requests.approve(Approve(request_id=run, at=datetime.now(UTC)))
+    await api.end_request(status)
+    headers = api.issuer.headers(**OPERATOR)
+    again = await api.http.post(
+        f"{ACME_REQUEST}/{repeated}", json=REVIEWS[repeated], headers=headers
+    )
+    assert (again.status_code, again.json()["status"]) == (200, status)
+    otherwise = await api.http.post(f"{ACME_REQUEST}/{other}", json=REVIEWS[other], headers=headers)
+    assert f"already {status}" in check_problem(otherwise, 409)["detail"]
+    assert not api.temporal.actions
 
 
 @pytest.mark.parametrize("review", REVIEWS)

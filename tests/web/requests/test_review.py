@@ -47,6 +47,14 @@ async def test_only_another_operator_reviews(partner_site: PartnerSite, action: 
     )
     path = f"/requests/smart-account-own.example/{action}"
     assert (await partner_site.post(path, **form)).status_code == 403
+    await partner_site.add_request(
+        pat_request("older.example", requester=OPERATOR.requester),
+        needs_attention=ODD,
+        is_approved=False,
+        owner=None,
+    )
+    path = f"/requests/smart-account-older.example/{action}"
+    assert (await partner_site.post(path, **form)).status_code == 403
     assert partner_site.actions == []
 
 

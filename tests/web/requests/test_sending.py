@@ -70,7 +70,7 @@ async def test_request_that_is_stored_during_the_lookup(
 ) -> None:
     find_running = partner_site.temporal.find_running
 
-    async def find_late(*args: Any, **run: str) -> RunningRequest:
+    async def find_late(*args: Any, **run: Any) -> RunningRequest:
         [run_id] = await partner_site.store_running_requests()
         if has_ended:
             await partner_site.record_decision(run_id, Decision(status=Status.WITHDRAWN, at=NOW))
