@@ -6,8 +6,14 @@ from temporalio import workflow
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, remaining_emails_id
+    from smart_accounts.contract.field_errors import FieldError
+    from smart_accounts.contract.names import (
+        REMAINING_EMAILS_TYPE,
+        closing_id,
+        remaining_emails_id,
+    )
     from smart_accounts.contract.steps import CloseAccount, ClosedAccount, Email, SendEmails
+    from smart_accounts.temporal.guard import invalid_request
     from workflows import account_steps
     from workflows.emails import account_closed_emails
     from workflows.mailing import send
@@ -20,6 +26,11 @@ class RemainingEmailsWorkflow:
 
     @workflow.run
     async def run(self, remaining: SendEmails) -> None:
+        # A client with another request_id would otherwise occupy the id of a closing.
+        known = remaining_emails_id(remaining.request_id), closing_id(remaining.request_id)
+        if workflow.info().workflow_id not in known:
+            message = "does not belong to the workflow id"
+            raise invalid_request([FieldError(field="request_id", message=message)])
         if remaining.closing:
             closed = await account_steps.close_account(
                 CloseAccount(

@@ -172,3 +172,16 @@ async def test_invalid_closing_of_another_client_fails(
         assert failed.value.cause.type == INVALID_REQUEST
         assert failed.value.cause.message.startswith(f"{field}: ")
         assert (await scenario.stored()).closed_at is None
+
+
+async def test_id_of_a_closing_belongs_to_its_request(scenario: Scenario) -> None:
+    async with scenario.worker():
+        squatter = await scenario.env.client.start_workflow(
+            REMAINING_EMAILS_TYPE,
+            {"request_id": "another", "emails": []},
+            id=closing_id("one"),
+            task_queue=TASK_QUEUE,
+        )
+        with pytest.raises(WorkflowFailureError) as failed:
+            await squatter.result()
+    assert "does not belong to the workflow id" in str(failed.value.cause)
