@@ -35,7 +35,6 @@ class Action(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
     CLOSE = "close"
-    END_SESSIONS = "end-sessions"
 
 
 @dataclass(frozen=True, kw_only=True)

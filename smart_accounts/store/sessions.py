@@ -113,17 +113,17 @@ class StoredSessions:
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(statement)
 
-    async def end(self, id_: str, owner: Partner | None = None) -> bool:
-        """End a session, or only if it is the owner's. Returns True if it existed."""
+    async def end(self, id_: str, owner: Partner | None = None) -> Identity | None:
+        """End a session, or only if it is the owner's. Returns whose it was, if it existed."""
         is_owned = [_is_of(owner)] if owner else []
-        return await self._end(_sessions.id == id_, *is_owned) > 0
+        return next(iter(await self._end(_sessions.id == id_, *is_owned)), None)
 
     async def end_of_person(self, person: Partner) -> int:
         """End all sessions of the person. Returns how many there were."""
-        return await self._end(_is_of(person))
+        return len(await self._end(_is_of(person)))
 
-    async def end_of_email(self, issuer: str, email: str) -> int:
-        """End all sessions of everyone with this email address. Returns how many there were."""
+    async def end_of_email(self, issuer: str, email: str) -> list[Identity]:
+        """End all sessions of everyone with this email address. Returns whose each was."""
         return await self._end(_sessions.issuer == issuer, _has_email(email))
 
     async def _open(self, issuer: str, *conditions: ColumnElement[bool]) -> list[Session]:
@@ -142,10 +142,13 @@ class StoredSessions:
         async with transaction(self._engine, writes=False) as connection:
             return _sessions_in((await connection.execute(statement)).all())
 
-    async def _end(self, *conditions: ColumnElement[bool]) -> int:
+    async def _end(self, *conditions: ColumnElement[bool]) -> list[Identity]:
+        statement = delete(tables.sessions).where(*conditions)
         async with transaction(self._engine, writes=True) as connection:
-            ended = await connection.execute(delete(tables.sessions).where(*conditions))
-            return ended.rowcount
+            ended = await connection.execute(
+                statement.returning(_sessions.issuer, _sessions.subject)
+            )
+            return [Identity(issuer, subject) for issuer, subject in ended]
 
 
 def _is_of(person: Partner) -> ColumnElement[bool]:

@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 
 from smart_accounts.contract.actions import Role
 from smart_accounts.contract.field_errors import BadInput
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.names import WORKFLOW_ID
 from smart_accounts.errors import Rejected
 from smart_accounts.store.sessions import Partner
@@ -74,6 +75,7 @@ class SecurityLog:
         reason: str | None = None,
         workflow_id: str | None = None,
         request_id: str | None = None,
+        signed_out_person: Identity | None = None,
     ) -> None:
         """Write one line about a call.
 
@@ -90,11 +92,12 @@ class SecurityLog:
             "outcome": outcome,
             "reason": reason,
             "address": str(address) if address else None,
-            "person": self.person(partner.issuer, partner.subject) if partner else None,
+            "person": self.person(partner.identity) if partner else None,
             "role": _role(partner),
             # The path may contain anything, for example an email address.
             "workflow_id": about if WORKFLOW_ID.fullmatch(about) else None,
             "request_id": request_id,
+            "signed_out_person": self.person(signed_out_person) if signed_out_person else None,
         }
         _log.info(json.dumps(line))
 
@@ -120,9 +123,9 @@ class SecurityLog:
         finally:
             self.write(request, event, outcome, reason, workflow_id, request_id)
 
-    def person(self, issuer: str, subject: str) -> str:
+    def person(self, identity: Identity) -> str:
         """Return the hash of a person, which is the same in each line about the person."""
-        content = json.dumps([issuer, subject]).encode()
+        content = json.dumps([identity.issuer, identity.subject]).encode()
         return hmac.digest(self._key, content, hashlib.sha256).hex()
 
 

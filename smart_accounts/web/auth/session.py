@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from fastapi import Request, Response
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.sessions import LIFETIME, Partner, Session, StoredSessions
 from smart_accounts.text import one_line
@@ -85,16 +86,16 @@ class Sessions:
         await self._stored.end_of_person(session.partner)
         self._cookies.delete(response, COOKIE)
 
-    async def end(self, session_id: str, by: Partner) -> bool:
+    async def end(self, session_id: str, by: Partner) -> Identity | None:
         """End one of the person's own sessions, or any session if an operator does it.
 
-        Returns False if there is no such session.
+        Returns whose it was, or None if there is no such session.
         """
         return await self._stored.end(session_id, None if by.is_operator else by)
 
-    async def end_of_email(self, email: str) -> int:
-        """End all sessions with this email address, for an operator."""
-        return await self._stored.end_of_email(self._issuer, email)
+    async def end_of_email(self, email: str) -> set[Identity]:
+        """End all sessions with this email address, for an operator. Returns whose they were."""
+        return set(await self._stored.end_of_email(self._issuer, email))
 
     async def of_person(self, person: Partner) -> list[Session]:
         return await self._stored.of_person(person)

@@ -6,11 +6,10 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from smart_accounts.contract.actions import Role
-from smart_accounts.store.audit import Action
+from smart_accounts.contract.identity import Identity
 from smart_accounts.text import one_line
 from smart_accounts.web.auth.sign_in import ProviderInUse, signed_out_page
-from smart_accounts.web.dependencies import Audit, OpenSession, Page, SessionForm, Web
+from smart_accounts.web.dependencies import OpenSession, Page, SessionForm, Web
 from smart_accounts.web.security_log import Event, Outcome
 
 MAX_EMAIL = 254
@@ -37,16 +36,15 @@ async def end_all(
     session: OpenSession,
     form: SessionForm,
     web: Web,
-    audit: Audit,
 ) -> Response:
     """Sign the person out everywhere, or for an operator the people with this email address."""
-    web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS, "all-sessions")
     if email := _searched(session, form.get("email", "")):
-        await web.sessions.end_of_email(email)
-        await audit.record(Action.END_SESSIONS, session.partner, role=Role.OPERATOR)
+        for person in await web.sessions.end_of_email(email):
+            _log_end(web, request, "all-sessions", person)
         return _redirect_to_list(web, email)
     response = await signed_out_page(provider, web)
     await web.sessions.sign_out_everywhere(response, session)
+    _log_end(web, request, "all-sessions", session.partner.identity)
     return response
 
 
@@ -57,18 +55,21 @@ async def end(
     session: OpenSession,
     form: SessionForm,
     web: Web,
-    audit: Audit,
 ) -> Response:
     # PostgreSQL fails at an id with the character NUL.
     is_id = re.fullmatch("[0-9a-f]{64}", session_id)
-    if not is_id or not await web.sessions.end(session_id, by=session.partner):
+    person = await web.sessions.end(session_id, by=session.partner) if is_id else None
+    if person is None:
         web.security_log.write(request, Event.ACCESS, Outcome.FAILURE)
         raise HTTPException(404)
-    web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS, "one-session")
-    email = _searched(session, form.get("email", ""))
-    if email:
-        await audit.record(Action.END_SESSIONS, session.partner, role=Role.OPERATOR)
-    return _redirect_to_list(web, email)
+    _log_end(web, request, "one-session", person)
+    return _redirect_to_list(web, _searched(session, form.get("email", "")))
+
+
+def _log_end(web: Web, request: Request, reason: str, person: Identity) -> None:
+    web.security_log.write(
+        request, Event.SIGN_OUT, Outcome.SUCCESS, reason, signed_out_person=person
+    )
 
 
 def _searched(session: OpenSession, email: str) -> str:

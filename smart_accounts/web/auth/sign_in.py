@@ -62,15 +62,14 @@ async def return_from_provider(request: Request, provider: ProviderInUse, web: W
         with web.security_log.outcome_of(request, Event.SIGN_IN):
             partner = await _signed_in_partner(web, provider, query, attempt)
             request.state.partner = partner
-        if partner.email_verified:
-            now = datetime.now(UTC)
-            await web.store.adoption.claim_address(partner.email, partner.identity, now)
+            if partner.email_verified:
+                now = datetime.now(UTC)
+                await web.store.adoption.claim_address(partner.email, partner.identity, now)
+            path = attempt.next if partner.company else company_path(attempt.next)
+            response: Response = RedirectResponse(web.pages.root + path, 303)
+            await web.sessions.begin(request, response, partner)
     except SignInFailed as failed:
         response = _failed(web, failed)
-    else:
-        path = attempt.next if partner.company else company_path(attempt.next)
-        response = RedirectResponse(web.pages.root + path, 303)
-        await web.sessions.begin(request, response, partner)
     web.login_attempts.end(response, attempt)
     return response
 

@@ -67,7 +67,6 @@ ACTION_LABELS = {
     Action.APPROVE: "Approved the request",
     Action.REJECT: "Rejected the request",
     Action.CLOSE: "Closed the account",
-    Action.END_SESSIONS: "Ended sessions",
     Action.ACCEPT: "Accepted",
     Action.DECLINE: "Declined",
 }

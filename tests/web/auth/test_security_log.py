@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 from tests.support import security_events as causes
@@ -145,17 +146,33 @@ async def test_each_event_has_one_line(
     domain = f"other-{scene.domain}" if about == "other" else scene.domain
     time_ = datetime.fromisoformat(found[-1].pop("time"))
     assert timedelta() < datetime.now(UTC) - time_ < timedelta(minutes=5)
-    log = scene.site.services.security_log
+    person = scene.site.services.security_log.person(Identity(scene.provider.url, scene.subject))
     assert found[-1] == {
         "event": event,
         "outcome": outcome,
         "reason": reason,
         "address": "127.0.0.1",
-        "person": log.person(scene.provider.url, scene.subject) if role else None,
+        "person": person if role else None,
         "role": role,
         "workflow_id": f"smart-account-{domain}" if about else None,
         "request_id": scene.site.request_id if about == "request" else None,
+        "signed_out_person": person if event is Event.SIGN_OUT and reason else None,
     }
+
+
+async def test_operator_signs_a_person_out_everywhere(
+    scene: Scene, lines: Callable[[], list[str]]
+) -> None:
+    pat = Identity(scene.provider.url, scene.subject)
+    email = scene.provider.person["email"]
+    await scene.sign_in(subject="opal", email="opal@service.example", is_operator=True)
+    await scene.post("/sessions/end-all", email="nobody@partner.example")
+    assert lines() == []
+    await scene.post("/sessions/end-all", email=email)
+    [line] = {line: json.loads(line) for line in lines()}.values()
+    log = scene.site.services.security_log
+    assert line["person"] == log.person(Identity(scene.provider.url, "opal"))
+    assert line["signed_out_person"] == log.person(pat)
 
 
 def test_each_event_is_caused() -> None:
@@ -229,13 +246,13 @@ async def test_address_is_written_in_full_and_nothing_else(
 
 def test_person_is_a_keyed_hash() -> None:
     log = SecurityLog([NEW_KEY, OLD_KEY])
-    person = log.person("https://login.example", "pat")
+    person = log.person(Identity("https://login.example", "pat"))
     assert re.fullmatch("[0-9a-f]{64}", person)
-    assert SecurityLog([NEW_KEY]).person("https://login.example", "pat") == person
+    assert SecurityLog([NEW_KEY]).person(Identity("https://login.example", "pat")) == person
     others = [
-        SecurityLog([KEY]).person("https://login.example", "pat"),
-        log.person("https://login.example", "kim"),
-        log.person("https://other.example", "pat"),
-        log.person("https://login.exampl", "epat"),
+        SecurityLog([KEY]).person(Identity("https://login.example", "pat")),
+        log.person(Identity("https://login.example", "kim")),
+        log.person(Identity("https://other.example", "pat")),
+        log.person(Identity("https://login.exampl", "epat")),
     ]
     assert len({person, *others}) == 5
