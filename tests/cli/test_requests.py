@@ -128,11 +128,13 @@ async def test_resend_replace_and_withdraw(starter: Starter) -> None:
     status = await starter.wait_for_status("eight.example", Status.PENDING)
     assert "cy@eight.example" in [mail.recipient for mail in status.emails]
 
-    withdrawn = await starter("withdraw", "eight.example", "--reason=Not needed.", "--json")
+    withdrawn = await starter(
+        "withdraw", "eight.example", "--reason=Not needed.", "--by=opal", "--json"
+    )
     assert (withdrawn.code, withdrawn.err) == (0, "")
     assert withdrawn.json["status"] == "withdrawn"
     status = await starter.wait_for_status("eight.example", Status.WITHDRAWN)
-    assert (status.reason, status.decided_by) == ("Not needed.", "requester")
+    assert (status.reason, status.decided_by) == ("Not needed.", "operator")
 
 
 async def test_review(starter: Starter) -> None:
