@@ -1,10 +1,14 @@
 """Write the audit trail: what a person does on a page or through the API, and from where."""
 
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from fastapi import Request
 
 from smart_accounts.contract import actions
+from smart_accounts.errors import NoResponse, Unavailable
 from smart_accounts.store.audit import (
     MAX_ADDRESS,
     MAX_USER_AGENT,
@@ -19,11 +23,13 @@ from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
 from smart_accounts.text import printable
 
+_log = logging.getLogger(__name__)
+
 
 class Audit:
     """Records what is done with one HTTP request.
 
-    Each method raises ``Unavailable`` if the database does not respond.
+    Each method but ``of_action`` raises ``Unavailable`` if the database does not respond.
     """
 
     def __init__(self, store: AccountStore, request: Request) -> None:
@@ -38,11 +44,35 @@ class Audit:
         self,
         action: Action,
         partner: Partner,
-        request_id: str | None = None,
+        request_id: str,
         role: actions.Role = actions.Role.REQUESTER,
     ) -> None:
         """Record what a partner or an operator did."""
         await self._store.audit.record(action, _actor(partner, role), self._origin, request_id)
+
+    @asynccontextmanager
+    async def of_action(
+        self, action: Action, partner: Partner, request_id: str, role: actions.Role
+    ) -> AsyncIterator[None]:
+        """Record an action when the block ends, also if it got no response and may still be done.
+
+        An outage of the database then only loses the event, because a message about the outage
+        would say that nothing was done. The security log has the action.
+        """
+        try:
+            yield
+        except NoResponse:
+            await self._record_if_possible(action, partner, request_id, role)
+            raise
+        await self._record_if_possible(action, partner, request_id, role)
+
+    async def _record_if_possible(
+        self, action: Action, partner: Partner, request_id: str, role: actions.Role
+    ) -> None:
+        try:
+            await self.record(action, partner, request_id, role)
+        except Unavailable:
+            _log.exception("The audit trail lacks the %s of request %s", action, request_id)
 
     async def record_answer(
         self, action: Action, link: ActivationLink, agreed_text: str | None = None

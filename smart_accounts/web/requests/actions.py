@@ -119,18 +119,22 @@ async def close(
     except ValidationError as error:
         return await _show_problem(detail, request, "close", BadInput(field_errors(error)))
     action = detail.web.client.close(request.id, closing)
-    return await _act(detail, request, "close", action)
+    return await _act(detail, request, "close", action, Role.OPERATOR)
 
 
 async def _act(
-    detail: DetailPage, request: StoredRequest, name: str, action: Awaitable[ActionResult]
+    detail: DetailPage,
+    request: StoredRequest,
+    name: str,
+    action: Awaitable[ActionResult],
+    role: Role | None = None,
 ) -> Response:
     event, log = Event(f"request.{name}"), detail.web.security_log
+    role = role or actor(detail.partner, request).role
     try:
-        with log.outcome_of(detail.http_request, event, request.workflow_id, request.id):
-            result = await action
-        role = actor(detail.partner, request).role
-        await detail.audit.record(Action(name), detail.partner, request.id, role)
+        async with detail.audit.of_action(Action(name), detail.partner, request.id, role):
+            with log.outcome_of(detail.http_request, event, request.workflow_id, request.id):
+                result = await action
     except (Rejected, BadInput, Unavailable) as error:
         return await _show_problem(detail, request, name, error)
     web = detail.web

@@ -107,7 +107,7 @@ def timeline(
     if request.decided_at and (request.status != Status.REJECTED or request.needs_review):
         past.append(_decision(snapshot, request.decided_at))
     if request.closed_at:
-        past.append(_closing(request, request.closed_at, for_operator=for_operator))
+        past.append(_closing(snapshot, request.closed_at, for_operator=for_operator))
     past.sort(key=lambda step: step.at or request.requested_at)
     in_workflow = workflow_status.emails if workflow_status else ()
     waiting = unsent(snapshot.emails, in_workflow)
@@ -178,14 +178,18 @@ def _unsent_email(email: EmailStatus) -> Step:
     return Step(
         title=f"{EMAIL_LABELS[email.kind]} on its way",
         tone=Tone.WAITING,
-        lines=(f"To {email.recipient}. Our mail server has not accepted it yet.",),
+        lines=(f"To {email.recipient}. It has not been sent yet.",),
     )
 
 
 def _approval(snapshot: Snapshot, at: datetime) -> Step:
-    is_proven = any(event.action is Action.APPROVE for event in snapshot.audit_trail)
-    by = "By an operator" + ("" if is_proven else STATED)
+    by = _by_operator(snapshot, Action.APPROVE)
     return Step(title="Approved", tone=Tone.DONE, at=at, lines=(f"{by}.",))
+
+
+def _by_operator(snapshot: Snapshot, action: Action, subject: str = "") -> str:
+    is_proven = any(event.action is action for event in snapshot.audit_trail)
+    return f"By an operator{subject}" + ("" if is_proven else STATED)
 
 
 def _decision(snapshot: Snapshot, at: datetime) -> Step:
@@ -211,17 +215,17 @@ def _decision(snapshot: Snapshot, at: datetime) -> Step:
     return Step(title=title, tone=tone, at=at, lines=(line,), quote=request.reason)
 
 
-def _closing(request: StoredRequest, at: datetime, *, for_operator: bool) -> Step:
-    subject = f", recorded as “{request.closed_by}”" if for_operator else ""
+def _closing(snapshot: Snapshot, at: datetime, *, for_operator: bool) -> Step:
+    subject = f", recorded as “{snapshot.request.closed_by}”" if for_operator else ""
     return Step(
         title="Account closed",
         tone=Tone.BAD,
         at=at,
         lines=(
-            f"By an operator{subject}.",
+            f"{_by_operator(snapshot, Action.CLOSE, subject)}.",
             "Access ended, and the domain became free.",
         ),
-        quote=request.close_reason,
+        quote=snapshot.request.close_reason,
     )
 
 

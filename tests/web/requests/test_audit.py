@@ -8,7 +8,7 @@ import pytest
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision
-from smart_accounts.errors import Rejected
+from smart_accounts.errors import NoResponse, Rejected, Unavailable
 from smart_accounts.store.audit import Action, Actor, Agreement, Origin, Role
 from smart_accounts.web.requests.labels import ACTION_LABELS, ROLE_LABELS
 from smart_accounts.web.requests.timeline import Snapshot, timeline
@@ -65,6 +65,38 @@ async def test_rejected_action_is_not_recorded(partner_site: PartnerSite) -> Non
     partner_site.temporal.action_error = Rejected("Too late.")
     assert (await partner_site.post(f"{ACME_PAGE}/withdraw")).status_code == 409
     assert await events_of(partner_site, run) == []
+
+
+async def test_action_without_a_response_is_recorded(partner_site: PartnerSite) -> None:
+    run = await partner_site.add_request(pat_request())
+    partner_site.temporal.action_error = NoResponse("No response yet.")
+    assert (await partner_site.post(f"{ACME_PAGE}/withdraw")).status_code == 503
+    partner_site.temporal.action_error = Unavailable("Temporal does not respond.")
+    assert (await partner_site.post(f"{ACME_PAGE}/resend")).status_code == 503
+    assert await events_of(partner_site, run) == [("withdraw", "requester", PAT.email)]
+
+
+async def test_action_is_done_although_the_audit_trail_is_down(
+    partner_site: PartnerSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = await partner_site.add_request(pat_request())
+
+    async def fail(*_: object) -> None:
+        raise Unavailable("The database does not respond.")
+
+    monkeypatch.setattr(partner_site.store.audit, "record", fail)
+    assert (await partner_site.post(f"{ACME_PAGE}/withdraw")).status_code == 303
+    assert f"lacks the withdraw of request {run}" in caplog.text
+
+
+async def test_operator_closes_the_account_of_an_own_request(partner_site: PartnerSite) -> None:
+    request = pat_request(requester=OPERATOR.requester)
+    run = await partner_site.add_request(request, owner=OPERATOR.identity)
+    accepted = Decision(status=Status.ACTIVE, at=NOW, by=request.customer_email)
+    await partner_site.record_decision(run, accepted)
+    await partner_site.sign_in(OPERATOR)
+    await partner_site.post(f"{ACME_PAGE}/close", reason="Fraud.")
+    assert await events_of(partner_site, run) == [("close", "operator", OPERATOR.email)]
 
 
 async def test_only_operators_see_the_audit_trail(partner_site: PartnerSite) -> None:

@@ -9,6 +9,7 @@ from smart_accounts.contract.actions import ActionMessage, ActionResult
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision
 from smart_accounts.store.sessions import Partner
+from smart_accounts.web.requests.labels import STATED
 from tests.support.browser import OpenPage
 from tests.support.page_content import visible_text
 from tests.support.partner_site import ACME_PAGE, CLOSING, FORM, PartnerSite, pat_request
@@ -71,12 +72,17 @@ async def test_partner_cannot_close_an_account(partner_site: PartnerSite, partne
 async def test_closed_account_is_shown_as_closed(partner_site: PartnerSite) -> None:
     await partner_site.close_account(await add_account(partner_site), NOW)
     page = visible_text(await partner_site.http.get(ACME_PAGE))
-    for text in ("Account closed", "By an operator.", REASON, "request a new Smart Account"):
+    for text in (
+        "Account closed",
+        f"By an operator{STATED}.",
+        REASON,
+        "request a new Smart Account",
+    ):
         assert text in page
     assert "opal" not in page
     await partner_site.sign_in(OPERATOR)
     page = visible_text(await partner_site.http.get(ACME_PAGE))
-    assert "By an operator, recorded as “opal”." in page
+    assert f"By an operator, recorded as “opal”{STATED}." in page
     assert "Close the account" not in page
     response = await partner_site.http.get("/requests")
     assert "Account closed" in visible_text(response)
