@@ -15,8 +15,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from smart_accounts.contract.names import DEADLINE, DOMAIN, STATUS
+from smart_accounts.errors import Unavailable
 from smart_accounts.settings import Settings, SmtpTls
 from smart_accounts.store.limits import Limits
+from smart_accounts.store.requests import Requests
 from smart_accounts.store.store import AccountStore
 from tests.support.keys import KEY
 from tests.support.mail_server import MailServer
@@ -95,3 +97,17 @@ async def run() -> Run:
 async def scenario_with_worker(scenario: Scenario) -> AsyncIterator[Scenario]:
     async with scenario.worker():
         yield scenario
+
+
+@pytest.fixture
+def checks_may_end(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Until this is set, the system checks fail as if the database were down."""
+    may_end, check = asyncio.Event(), Requests.open
+
+    async def check_later(requests: Requests, *given: Any) -> Any:
+        if not may_end.is_set():
+            raise Unavailable("The database does not respond.")
+        return await check(requests, *given)
+
+    monkeypatch.setattr(Requests, "open", check_later)
+    return may_end

@@ -122,12 +122,11 @@ async def test_bad_start_fails_although_an_update_waits(scenario: Scenario) -> N
 
 
 async def test_withdrawal_before_the_checks_tells_the_customer_nothing(
-    scenario: Scenario, mail_server: MailServer
+    scenario: Scenario, mail_server: MailServer, checks_may_end: asyncio.Event
 ) -> None:
-    await scenario.start()
-    withdrawing = asyncio.create_task(scenario.withdraw())
-    await asyncio.sleep(0.5)  # so that the first task has the update too
     async with scenario.worker():
-        assert "The customer was not asked" in (await withdrawing).message
+        await scenario.start()
+        assert "The customer was not asked" in (await scenario.withdraw()).message
+        checks_may_end.set()
         assert (await scenario.handle.result())["status"] == "withdrawn"
     assert mail_server.emails == []

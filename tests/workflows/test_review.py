@@ -184,6 +184,17 @@ async def test_reported_requester_asks_no_new_approver(scenario: Scenario) -> No
             await scenario.replace_approver(OTHER)
 
 
+async def test_review_before_the_checks_is_told_to_try_again(
+    scenario: Scenario, checks_may_end: asyncio.Event
+) -> None:
+    async with scenario.worker():
+        await scenario.start(customer_email=ELSEWHERE)
+        with pytest.raises(Rejected, match="still being checked"):
+            await review(scenario, APPROVE)
+        checks_may_end.set()
+        await scenario.until(Status.IN_REVIEW, sent=1)
+
+
 async def test_emails_that_were_due_before_the_approval_are_skipped(
     scenario: Scenario, mail_server: MailServer
 ) -> None:
