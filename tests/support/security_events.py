@@ -4,11 +4,13 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 from joserfc import jwt
 from starlette.responses import Response
 
+from smart_accounts.errors import Unavailable
 from tests.support.identity_provider import FakeProvider, Visitor
 from tests.support.site import AGREED, Site
 
@@ -107,6 +109,12 @@ def sign_in_with(**claims: Any) -> Cause:
 async def sign_in_during_an_outage(scene: Scene) -> httpx.Response:
     scene.provider.responses["/token"] = Response(status_code=500)
     return await scene.visitor.sign_in()
+
+
+async def sign_in_without_a_session(scene: Scene) -> httpx.Response:
+    outage = Unavailable("The database does not respond.")
+    with patch.object(scene.site.services.sessions, "begin", side_effect=outage):
+        return await scene.visitor.sign_in()
 
 
 async def enter_company(scene: Scene) -> httpx.Response:

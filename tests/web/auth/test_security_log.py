@@ -63,6 +63,7 @@ EVENTS: list[tuple[Cause, Event, Outcome, str | None, str | None, str]] = [
     (causes.sign_in_with(name="<b>"), Event.SIGN_IN, FAILURE, "claims", NOBODY, ""),
     (causes.sign_in_with(email_verified=False), Event.SIGN_IN, FAILURE, "email", NOBODY, ""),
     (causes.sign_in_during_an_outage, Event.SIGN_IN, UNKNOWN, None, NOBODY, ""),
+    (causes.sign_in_without_a_session, Event.SIGN_IN, UNKNOWN, None, REQUESTER, ""),
     (post("/sign-out"), Event.SIGN_OUT, SUCCESS, None, REQUESTER, ""),
     (post("/sessions/end-all"), Event.SIGN_OUT, SUCCESS, "all-sessions", REQUESTER, ""),
     (causes.end_own_session, Event.SIGN_OUT, SUCCESS, "one-session", REQUESTER, ""),
