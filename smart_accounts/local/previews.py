@@ -26,6 +26,7 @@ _SITE = Site(
     support_url="https://help.example/",
     mail_from="no-reply@smart-accounts.example",
 )
+_COMPOSER = Composer(_SITE)
 _REQUEST = SmartAccountRequest(
     account_name="Harbour Logistics",
     account_domain="harbour.example",
@@ -69,7 +70,6 @@ def previews() -> Mapping[str, ReceivedEmail]:
 
 
 def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
-    composer = Composer(_SITE)
     for email, (status, day, reason) in _EXAMPLES.items():
         requested_at = now - day * _DAY
         request = replace(
@@ -88,15 +88,15 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
             answer="552 5.2.2 Mailbox full",
         )
         link = f"{_SITE.base_url}/activate/preview" if email.to == _CUSTOMER else None
-        composed = composer.compose(email, request, link, now=now, undelivered=[bounced])
+        composed = _COMPOSER.compose(email, request, link, now=now, undelivered=[bounced])
         name = f"{email.kind}-{email.to}"
         if email.number > 1:
             name += f"-{email.number}"
         yield name, ReceivedEmail(name, now, (email.address_in(request),), composed.as_bytes())
-    yield from _in_review(composer, now)
+    yield from _in_review(now)
 
 
-def _in_review(composer: Composer, now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
+def _in_review(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
     waiting = [
         StoredRequest.new("preview", each, now, status=Status.IN_REVIEW, needs_attention=(_ODD,))
         for each in (
@@ -106,9 +106,9 @@ def _in_review(composer: Composer, now: datetime) -> Iterator[tuple[str, Receive
             ),
         )
     ]
-    received = composer.compose(_RECEIVED, waiting[0], None, now=now)
+    received = _COMPOSER.compose(_RECEIVED, waiting[0], None, now=now)
     name, to = "request-received-in-review", waiting[0].requester_email
     yield name, ReceivedEmail(name, now, (to,), received.as_bytes())
     to = "operators@smart-accounts.example"
-    composed = composer.compose_review_needed("preview", waiting, to=to)
+    composed = _COMPOSER.compose_review_needed("preview", waiting, to=to)
     yield "review-needed", ReceivedEmail("review-needed", now, (to,), composed.as_bytes())
