@@ -1,87 +1,30 @@
 """The activity ``send_emails``: retries, outages, decisions in the meantime, replaced keys."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 
-from activities.emails import EmailActivities
 from smart_accounts.contract.messages import EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
     Decision,
-    Email,
     EmailOutcome,
     IssueLink,
-    OpenRequest,
     RecordDecision,
-    SendEmails,
 )
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.smtp import SmtpSender
-from smart_accounts.settings import SmtpTls
-from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
-from tests.support.emails import ACTIVATION, REMINDER, REQUEST_RECEIVED, SITE
+from tests.support.emails import ACTIVATION, REQUEST_RECEIVED, SITE
 from tests.support.keys import NEW_KEY, OLD_KEY
 from tests.support.ledger import outcome_of
-from tests.support.limits import new_limits
 from tests.support.mail_server import LinkIn, MailServer
+from tests.support.sending import LIMITS, NOW, send, sender_to
 from tests.support.store import Query
-
-LIMITS = new_limits()
-NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-
-
-def sender_to(
-    mail_server: MailServer, username: str | None = None, password: str | None = None
-) -> SmtpSender:
-    return SmtpSender(
-        hostname="127.0.0.1",
-        port=mail_server.port,
-        username=username,
-        password=password,
-        tls=SmtpTls.NONE,
-    )
-
-
-@pytest.fixture
-async def sender(mail_server: MailServer) -> AsyncIterator[SmtpSender]:
-    opened = sender_to(mail_server)
-    yield opened
-    await opened.aclose()
-
-
-@pytest.fixture
-async def pending(store: AccountStore, example: dict[str, Any]) -> AccountStore:
-    request = SmartAccountRequest.model_validate(example)
-    new = OpenRequest(
-        request_id="one", request=request, requested_at=NOW, deadline=NOW + timedelta(days=90)
-    )
-    await store.requests.open(new, (), LIMITS)
-    return store
-
-
-async def send(
-    store: AccountStore,
-    sender: SmtpSender,
-    *emails: Email,
-    keys: tuple[str, ...] = (NEW_KEY,),
-    limits: Limits = LIMITS,
-    until: datetime | None = None,
-) -> list[EmailOutcome]:
-    activities = EmailActivities(
-        store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", limits
-    )
-    return await ActivityEnvironment().run(
-        activities.send_emails, SendEmails(request_id="one", emails=emails, until=until)
-    )
 
 
 async def test_sent_email_is_not_sent_again(
@@ -239,63 +182,3 @@ async def test_bounce_before_the_outcome_finds_the_email(
     mail_server.slow_recipients = set()
     await sending
     assert await outcome_of(pending, "one", ACTIVATION) == bounced
-
-
-async def test_eleventh_email_to_a_mailbox_waits_for_the_next_day(
-    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
-) -> None:
-    now = datetime.fromtimestamp(0, UTC)  # the clock of ActivityEnvironment
-    for number in range(2, 12):
-        reminder = REMINDER.model_copy(update={"number": number})
-        request = await pending.requests.find("one")
-        assert request
-        request = replace(request, customer_email=f"ada+{number}@acme.example")
-        assert not await pending.emails.begin(
-            request, reminder, f"<{number}>", str(number), now=now, limits=LIMITS
-        )
-    with pytest.raises(ApplicationError) as caught:
-        await send(pending, sender, ACTIVATION)
-    assert caught.value.type == "EmailLimitReached"
-    assert caught.value.next_retry_delay
-    assert timedelta(hours=23) < caught.value.next_retry_delay <= timedelta(days=1)
-    assert not mail_server.emails
-    assert await send(pending, sender, REQUEST_RECEIVED), "the requester's own emails do not count"
-
-
-async def test_emails_of_a_requester_wait_for_the_next_day(
-    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
-) -> None:
-    limits = new_limits(emails_per_requester_per_day=2)
-    await send(pending, sender, ACTIVATION, limits=limits)
-    await send(pending, sender, REMINDER, limits=limits)
-    second = REMINDER.model_copy(update={"number": 2})
-    with pytest.raises(ApplicationError) as caught:
-        await send(pending, sender, second, limits=limits)
-    assert caught.value.type == "EmailLimitReached"
-    assert len(mail_server.emails) == 2
-
-
-async def test_limit_holds_a_request_no_longer_than_an_outage(
-    pending: AccountStore, sender: SmtpSender
-) -> None:
-    limits = new_limits(emails_per_requester_per_day=1)
-    await send(pending, sender, ACTIVATION, limits=limits)
-    until = datetime.fromtimestamp(0, UTC) + timedelta(minutes=50)
-    with pytest.raises(ApplicationError) as caught:
-        await send(pending, sender, REMINDER, limits=limits, until=until)
-    assert caught.value.next_retry_delay
-    assert caught.value.next_retry_delay <= timedelta(minutes=50)
-
-
-async def test_limit_of_one_mailbox_delays_no_other_email(
-    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
-) -> None:
-    limits = new_limits(emails_per_mailbox_per_day=1)
-    await send(pending, sender, ACTIVATION, limits=limits)
-    request = await pending.requests.find("one")
-    assert request
-    mail_server.refusals[request.requester_email] = "451 later"
-    with pytest.raises(ApplicationError) as caught:
-        await send(pending, sender, REMINDER, REQUEST_RECEIVED, limits=limits)
-    assert caught.value.type == "RefusedTemporarily"
-    assert caught.value.next_retry_delay is None

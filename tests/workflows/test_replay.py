@@ -13,7 +13,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from smart_accounts.contract import domains, fields
 from smart_accounts.contract.messages import SmartAccountRequest
-from smart_accounts.contract.names import workflow_id
+from smart_accounts.contract.names import closing_id, remaining_emails_id, workflow_id
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
@@ -110,5 +110,9 @@ async def replay_history(history: dict[str, Any], runner: WorkflowRunner | None 
     )
     started = history["events"][0]["workflowExecutionStartedEventAttributes"]
     start_input = json.loads(b64decode(started["input"]["payloads"][0]["data"]))
-    history_id = workflow_id(start_input.get("account_domain", ""))
+    if "request_id" in start_input:
+        id_of = closing_id if start_input.get("closing") else remaining_emails_id
+        history_id = id_of(start_input["request_id"])
+    else:
+        history_id = workflow_id(start_input.get("account_domain", ""))
     await replayer.replay_workflow(WorkflowHistory.from_json(history_id, history))

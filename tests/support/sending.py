@@ -1,0 +1,49 @@
+"""Run the activity ``send_emails`` without a workflow."""
+
+from datetime import UTC, datetime
+
+from temporalio.testing import ActivityEnvironment
+
+from activities.emails import EmailActivities
+from smart_accounts.contract.steps import Email, EmailOutcome, SendEmails
+from smart_accounts.mail.compose import Composer
+from smart_accounts.mail.smtp import SmtpSender
+from smart_accounts.settings import SmtpTls
+from smart_accounts.store.limits import Limits
+from smart_accounts.store.store import AccountStore
+from smart_accounts.tokens import LinkTokens
+from tests.support.emails import SITE
+from tests.support.keys import NEW_KEY
+from tests.support.limits import new_limits
+from tests.support.mail_server import MailServer
+
+LIMITS = new_limits()
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+
+
+def sender_to(
+    mail_server: MailServer, username: str | None = None, password: str | None = None
+) -> SmtpSender:
+    return SmtpSender(
+        hostname="127.0.0.1",
+        port=mail_server.port,
+        username=username,
+        password=password,
+        tls=SmtpTls.NONE,
+    )
+
+
+async def send(
+    store: AccountStore,
+    sender: SmtpSender,
+    *emails: Email,
+    keys: tuple[str, ...] = (NEW_KEY,),
+    limits: Limits = LIMITS,
+    until: datetime | None = None,
+) -> list[EmailOutcome]:
+    activities = EmailActivities(
+        store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", limits
+    )
+    return await ActivityEnvironment().run(
+        activities.send_emails, SendEmails(request_id="one", emails=emails, until=until)
+    )
