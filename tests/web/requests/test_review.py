@@ -1,5 +1,7 @@
 """An operator reviews unusual requests on the pages."""
 
+from dataclasses import replace
+
 import pytest
 
 from smart_accounts.contract.actions import Role
@@ -53,6 +55,7 @@ async def test_only_another_operator_reviews(partner_site: PartnerSite, action: 
         is_approved=False,
         owner=None,
     )
+    await partner_site.sign_in(replace(OPERATOR, email_verified=False))  # adopts nothing
     path = f"/requests/smart-account-older.example/{action}"
     assert (await partner_site.post(path, **form)).status_code == 403
     assert partner_site.actions == []
