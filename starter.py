@@ -12,7 +12,7 @@ from smart_accounts.cli.arguments import Json, WorkflowId
 from smart_accounts.cli.asynchronous import asynchronous
 from smart_accounts.cli.csv_import import read_rows, start_all
 from smart_accounts.cli.exit_codes import ExitCode, exit_code_of, failure_of
-from smart_accounts.contract.actions import Actor, NewApprover, Role, Withdrawal
+from smart_accounts.contract.actions import NewApprover, Withdrawal
 from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.errors import Rejected, Unavailable
@@ -224,8 +224,7 @@ async def withdraw(
     as_json: Json = False,
 ) -> None:
     """Withdraw the open request of a domain. A customer who was asked is told by email."""
-    operator = None if by is None else Actor(role=Role.OPERATOR, subject=by)
-    withdrawal = Withdrawal(reason=reason, by=operator)
+    withdrawal = Withdrawal(reason=reason, by=None if by is None else operators.operator(by))
     client = await RequestClient.connect()
     output.show_action(workflow_id, await client.withdraw(workflow_id, withdrawal), as_json=as_json)
 

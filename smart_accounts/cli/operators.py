@@ -4,13 +4,28 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from pydantic import ValidationError
 
 from smart_accounts.cli import output
 from smart_accounts.cli.arguments import Json, WorkflowId
 from smart_accounts.cli.asynchronous import asynchronous
 from smart_accounts.contract.actions import Actor, Closing, Review, ReviewDecision, Role
+from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
 from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.temporal.client import RequestClient
+
+
+def operator(by: str) -> Actor:
+    """Return the operator with this name.
+
+    Raises:
+        BadInput: the name breaks a rule of ``Actor``.
+    """
+    try:
+        return Actor(role=Role.OPERATOR, subject=by)
+    except ValidationError as error:
+        message = field_errors(error)[0].message
+        raise BadInput([FieldError(field="by", message=message)]) from None
 
 
 @asynchronous
@@ -53,7 +68,7 @@ async def close(
     closing = Closing(
         account_domain=workflow_id.removeprefix(workflow_id_of("")),
         reason=reason,
-        by=Actor(role=Role.OPERATOR, subject=by),
+        by=operator(by),
     )
     client = await RequestClient.connect()
     account = str(request_id) if request_id else await client.find_account(workflow_id)

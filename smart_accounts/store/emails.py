@@ -50,7 +50,7 @@ class EmailLedger:
             "return_token_hash": token_hash(return_token),  # of the newest key
         }
         async with transaction(self._engine, writes=True) as connection:
-            # First, because a new approver may come while this waits.
+            # Lock before reading, because the approver may be replaced while this waits.
             await lock_requester(connection, request.owner, request.requester_email)
             earlier = await _outcome(connection, request.id, email)
             if earlier and earlier.state != EmailState.QUEUED:

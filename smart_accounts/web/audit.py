@@ -56,8 +56,8 @@ class Audit:
     ) -> AsyncIterator[None]:
         """Record an action when the block ends, also if it got no response and may still be done.
 
-        An outage of the database then only loses the event, because a message about the outage
-        would say that nothing was done. The security log has the action.
+        If the database is down at that moment, the event is lost, but the person does not read
+        that the action failed, because it is done. The security log has the action.
         """
         try:
             yield

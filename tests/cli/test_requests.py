@@ -128,6 +128,10 @@ async def test_resend_replace_and_withdraw(starter: Starter) -> None:
     status = await starter.wait_for_status("eight.example", Status.PENDING)
     assert "cy@eight.example" in [mail.recipient for mail in status.emails]
 
+    nobody = await starter("withdraw", "eight.example", "--by=")
+    assert (nobody.code, nobody.out) == (2, "")
+    assert "--by: " in nobody.err
+
     withdrawn = await starter(
         "withdraw", "eight.example", "--reason=Not needed.", "--by=opal", "--json"
     )
