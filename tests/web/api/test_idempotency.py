@@ -1,6 +1,7 @@
 """Each idempotency key creates at most one request."""
 
 import asyncio
+import re
 from typing import Any
 
 import httpx
@@ -161,5 +162,4 @@ async def test_temporal_gets_only_a_hash_of_the_key(api: Api) -> None:
     await send(api, {"Idempotency-Key": "ada@acme.example"})
     _, key = api.temporal.running["smart-account-acme.example"]
     assert key
-    assert len(key) == 64
-    assert "ada" not in key
+    assert re.fullmatch("[0-9a-f]{64}", key)

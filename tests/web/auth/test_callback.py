@@ -115,10 +115,10 @@ async def test_error_of_the_provider_shows_a_plain_page(
 ) -> None:
     back = await visitor.start_sign_in()
     response = await visitor.open_callback(
-        state=back["state"], error=error, error_description="call 555"
+        state=back["state"], error=error, error_description="call this number"
     )
     await visitor.check_rejected(response, reason, status)
-    assert "555" not in response.text
+    assert "call this number" not in response.text
     assert "<script" not in response.text
 
 
