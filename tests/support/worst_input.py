@@ -43,10 +43,10 @@ def filled(pattern: str, size: int) -> str:
     return (pattern * (size // len(pattern) + 1))[:size]
 
 
-def cpu_seconds(function: Callable[..., Any], *arguments: Any, enough: float = 0) -> float:
-    """Return the CPU time of the fastest of three calls, as a busy machine disturbs the others.
+def cpu_seconds(function: Callable[..., Any], *arguments: Any, enough: float) -> float:
+    """Return the CPU time of the fastest of at most three calls.
 
-    The first call that takes less than ``enough`` is the last one.
+    A busy machine disturbs some calls. The first that takes less than ``enough`` is the last one.
     """
     times: list[float] = []
     while len(times) < 3 and not (times and times[-1] < enough):
