@@ -1,8 +1,9 @@
 """Checks of how a page looks in a real browser: on a desk in light and on a phone in dark colours.
 
-The screenshots are kept in ``test-output/``.
+``SCREENSHOTS=1`` keeps a screenshot of each page in ``test-output/``.
 """
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,15 +27,14 @@ WEIGHTS = """Object.fromEntries(
 
 
 async def look(page: Page, name: str) -> None:
-    """Check the page as it is now, and take screenshots.
+    """Check the page as it is now.
 
     It must be accessible, fit the screen, be small, and load nothing from other sites.
     """
-    OUTPUT.mkdir(exist_ok=True)
     for size, viewport, scheme in VIEWS:
         await page.set_viewport_size(viewport)
         await page.emulate_media(color_scheme=scheme)
-        await page.screenshot(path=OUTPUT / f"{name}-{size}.png", full_page=True)
+        await screenshot(page, f"{name}-{size}")
         result = await Axe().run(page)
         assert result.violations_count == 0, result.generate_report()
         width = await page.evaluate("document.documentElement.scrollWidth")
@@ -43,6 +43,12 @@ async def look(page: Page, name: str) -> None:
     site = page.url[: page.url.index("/", len("https://"))]
     assert all(url.startswith(f"{site}/") for url in weights), weights
     assert 0 < sum(weights.values()) <= LARGEST_PAGE, weights
+
+
+async def screenshot(page: Page, name: str) -> None:
+    """Save a picture of the page if ``SCREENSHOTS`` is set. It costs CPU time."""
+    if "SCREENSHOTS" in os.environ:
+        await page.screenshot(path=OUTPUT / f"{name}.png", full_page=True)
 
 
 async def remove_refresh(route: Route) -> None:

@@ -5,8 +5,8 @@ from typing import Any, Literal, Protocol
 
 from playwright.async_api import Locator, Page, expect
 
-from smart_accounts.local.configuration import ROOT
 from tests.support.local_stack import RunningStack
+from tests.support.looks import screenshot
 
 DESK = {"viewport": {"width": 1280, "height": 800}}
 BROWSERS: dict[str, dict[str, Any]] = {
@@ -34,7 +34,7 @@ class Person:
 
     async def screenshot(self, name: str) -> None:
         await self.page.evaluate("scrollTo(0, 0)")
-        await self.page.screenshot(path=ROOT / f"test-output/story-{self.browser}-{name}.png")
+        await screenshot(self.page, f"story-{self.browser}-{name}")
 
     async def clicks(self, role: Literal["button", "link"], name: str | None = None) -> None:
         await self._activate(self.page.get_by_role(role, name=name, exact=True), "Enter")
