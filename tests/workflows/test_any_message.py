@@ -26,7 +26,7 @@ from smart_accounts.contract.messages import Status
 from tests.support.messages import Message, messages
 from tests.support.scenario import Run, Scenario
 
-DEFAULT_EXAMPLES = 20
+DEFAULT_EXAMPLES = 12
 EXAMPLES = int(os.environ.get("ANY_MESSAGE_EXAMPLES", DEFAULT_EXAMPLES))
 COMPLETED = (
     UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED

@@ -31,7 +31,7 @@ from tests.support.scenario import DAY, MINUTE, Run, Scenario
 from tests.support.store import Query
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
-EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "12"))
 ACCOUNTS = {Status.PENDING: "provisional", Status.ACTIVE: "active"}
 ONLY_WHEN_ACTIVE = {EmailKind.ACTIVATED, EmailKind.WELCOME, EmailKind.ACCESS_GRANTED}
 BAD_SIGNALS: list[tuple[str, list[Any]]] = [
@@ -216,7 +216,7 @@ def test_any_order(scenario_with_worker: Scenario, query_store: Query, run: Run)
             max_examples=EXAMPLES,
             stateful_step_count=10,
             deadline=None,
-            derandomize=EXAMPLES == 20,
+            derandomize=EXAMPLES == 12,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),
