@@ -27,6 +27,9 @@ REQUESTER_SUBJECT = "requester_subject"
 WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
 """What `workflow_id` returns for any domain."""
 
+API_SCOPE = "smart-accounts"
+"""The scope that an access token needs for the HTTP API."""
+
 INVALID_REQUEST = "InvalidRequest"
 ACTION_REFUSED = "ActionRefused"
 

@@ -2,12 +2,12 @@
 
 import httpx
 
+from smart_accounts.contract.names import API_SCOPE
 from smart_accounts.errors import SmartAccountsError, Unavailable
 from smart_accounts.local.configuration import StackConfiguration
 from smart_accounts.local.people import PEOPLE, display_name
-from smart_accounts.web.api.bearer import SCOPE
 
-_SCOPES = f"openid email profile {SCOPE}"
+_SCOPES = f"openid email profile {API_SCOPE}"
 # Nothing listens at this address, because the code is read from the redirect itself.
 _REDIRECT_URI = "http://127.0.0.1/"
 

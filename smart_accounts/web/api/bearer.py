@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from smart_accounts.contract.names import API_SCOPE
 from smart_accounts.store.sessions import Partner
 from smart_accounts.web.auth.claims import partner_from
 from smart_accounts.web.auth.issuer import InvalidToken, Issuer, UnknownKey, verified_claims
@@ -15,14 +16,13 @@ from smart_accounts.web.security_log import Event, Outcome
 
 # Never "none", and no HS256, which would take the public key as its secret.
 ALGORITHMS = ("RS256", "PS256", "ES256")
-SCOPE = "smart-accounts"
 
 _scheme = HTTPBearer(
     scheme_name="accessToken",
     bearerFormat="JWT",
     description=(
         "An access token of the identity provider: a JWT signed with RS256, PS256 or ES256, for"
-        f" this service's audience, with the scope `{SCOPE}` and the claims `sub`, `email`,"
+        f" this service's audience, with the scope `{API_SCOPE}` and the claims `sub`, `email`,"
         " `email_verified` and `name`. The claims name the requester."
     ),
     auto_error=False,
@@ -68,8 +68,10 @@ async def _partner(credentials: HTTPAuthorizationCredentials | None, web: Servic
     issuer = web.provider.issuer
     audience = web.settings.oidc_audience or web.settings.oidc_client_id
     claims = await _claims(credentials.credentials, issuer, audience)
-    if SCOPE not in _scopes(claims.get("scope")):
-        raise _Refused(403, "scope", f"The token lacks the scope {SCOPE}.", "insufficient_scope")
+    if API_SCOPE not in _scopes(claims.get("scope")):
+        raise _Refused(
+            403, "scope", f"The token lacks the scope {API_SCOPE}.", "insufficient_scope"
+        )
     try:
         partner = partner_from(claims, web.settings)
     except SignInFailed as failed:
