@@ -4,6 +4,7 @@ A crash before that sends one more copy with the same Message-ID.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -12,18 +13,20 @@ from email.message import EmailMessage
 from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome, SendEmails
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.mail.bounces import return_path
 from smart_accounts.mail.compose import Composer
+from smart_accounts.mail.refusals import NOT_ACCEPTED, codes_of
 from smart_accounts.mail.smtp import (
     MailError,
     RefusedPermanently,
     RefusedTemporarily,
     SenderMisconfigured,
+    SenderRefused,
     SmtpSender,
     Unreachable,
 )
@@ -38,6 +41,8 @@ GIVE_UP_AFTER = timedelta(days=5)  # mail servers keep trying as long (RFC 5321 
 WITH_LINK = {EmailKind.ACTIVATION, EmailKind.REMINDER}
 
 Clock = Callable[[], datetime]
+
+_log = logging.getLogger(__name__)
 
 
 class EmailActivities:
@@ -58,6 +63,7 @@ class EmailActivities:
         self._base_url = base_url
         self._bounce_domain = bounce_domain
         self._limits = limits
+        self._next_alert = 0.0
 
     @activity.defn
     async def send_emails(self, batch: SendEmails) -> list[EmailOutcome]:
@@ -102,31 +108,53 @@ class EmailActivities:
             undelivered=await self._undelivered(request, email),
         )
         try:
-            outcome = await self._send(message, earlier, clock)
-        except (Unreachable, SenderMisconfigured):
+            await self._sender.send(message, self._return_path(message))
+        except MailError as error:
+            to = email.address_in(request)
+            outcome = await self._outcome_of(error, to, earlier, clock())
+            await self._record(request, email, outcome)
+            if outcome.state == EmailState.QUEUED:
+                raise
+            return outcome
+        sent = EmailOutcome(state=EmailState.SENT, at=clock())
+        await self._record(request, email, sent)
+        return sent
+
+    async def _outcome_of(
+        self, error: MailError, to: str, earlier: EmailOutcome | None, now: datetime
+    ) -> EmailOutcome:
+        """Return the outcome of an attempt that failed. ``at`` of a queued one is the first try."""
+        if isinstance(error, SenderMisconfigured):
+            self._alert(error)
+        if isinstance(error, RefusedPermanently):
+            return EmailOutcome(state=EmailState.FAILED, at=now, answer=error.reply)
+        if not isinstance(error, RefusedTemporarily | SenderRefused):
             # An outage of our mail server, or wrong SMTP settings, must not count towards this
             # recipient's five days of refusals.
-            await self._store.emails.forget(request.id, email)
-            raise
-        await self._record(request, email, outcome)
-        if outcome.state == EmailState.QUEUED:
-            raise RefusedTemporarily(outcome.answer or "")
-        return outcome
+            return EmailOutcome(state=EmailState.QUEUED, at=now, answer=NOT_ACCEPTED)
+        since = earlier.at if earlier else now
+        if now - since < GIVE_UP_AFTER or (
+            isinstance(error, SenderRefused)
+            and not await self._store.emails.others_were_sent(to, since)
+        ):
+            return EmailOutcome(state=EmailState.QUEUED, at=since, answer=error.reply)
+        reply = f"Refused for {GIVE_UP_AFTER.days} days: {error.reply}"
+        return EmailOutcome(state=EmailState.FAILED, at=now, answer=reply)
 
-    async def _send(
-        self, message: EmailMessage, earlier: EmailOutcome | None, clock: Clock
-    ) -> EmailOutcome:
-        try:
-            await self._sender.send(message, self._return_path(message))
-        except RefusedPermanently as error:
-            return EmailOutcome(state=EmailState.FAILED, at=clock(), answer=error.reply)
-        except RefusedTemporarily as error:
-            since = earlier.at if earlier else clock()
-            if clock() - since < GIVE_UP_AFTER:
-                return EmailOutcome(state=EmailState.QUEUED, at=since, answer=error.reply)
-            reply = f"{error.reply} (for {GIVE_UP_AFTER.days} days)"
-            return EmailOutcome(state=EmailState.FAILED, at=clock(), answer=reply)
-        return EmailOutcome(state=EmailState.SENT, at=clock())
+    def _alert(self, error: SenderMisconfigured) -> None:
+        """Tell operators that the mail server refuses our emails."""
+        activity.metric_meter().create_counter(
+            "smart_accounts_emails_refused_because_of_sender",
+            "Attempts to send an email that the mail server refused because of our settings",
+        ).add(1)
+        now = time.monotonic()
+        if now >= self._next_alert:
+            self._next_alert = now + MISCONFIGURED_RETRY.total_seconds()
+            _log.error(
+                "the mail server refuses our emails (%s): check the SMTP settings, %s",
+                codes_of(error.reply) or "no code",
+                "SMART_ACCOUNTS_MAIL_FROM, SPF and our host name",
+            )
 
     def _return_path(self, message: EmailMessage) -> str | None:
         if self._bounce_domain is None:
@@ -142,7 +170,10 @@ class EmailActivities:
             status
             for sent, status in emails
             if sent.to == Addressee.CUSTOMER
-            and status.state in (EmailState.FAILED, EmailState.BOUNCED)
+            and (
+                status.state in (EmailState.FAILED, EmailState.BOUNCED)
+                or (status.state == EmailState.SENT and status.answer)  # it was returned
+            )
         ]
 
     async def _record(self, request: StoredRequest, email: Email, outcome: EmailOutcome) -> None:
@@ -216,6 +247,7 @@ def _retry_later(
                 "The mail server does not accept our account or address. Check the SMTP settings.",
                 type="SenderMisconfigured",
                 next_retry_delay=MISCONFIGURED_RETRY,
+                category=ApplicationErrorCategory.BENIGN,  # `_alert` has logged it
             )
     if any(isinstance(error, Unreachable) for error in errors):
         return ApplicationError(

@@ -19,12 +19,12 @@ from aiosmtplib import (
     SMTPSenderRefused,
 )
 
+from smart_accounts.mail.refusals import Fault, fault_of
 from smart_accounts.settings import SmtpTls
 from smart_accounts.text import one_line
 
 MAX_REPLY = 300
 CLOSING = 421  # the server is about to close the connection
-AUTHENTICATION_REQUIRED = 530  # a possible reply to any command (RFC 4954 §6)
 
 
 def reply_line(reply: str) -> str:
@@ -52,11 +52,18 @@ class RefusedTemporarily(MailError):
 
 
 class RefusedPermanently(MailError):
-    """The mail server will never take this email for this recipient."""
+    """The recipient's address takes no emails."""
 
 
 class SenderMisconfigured(MailError):
     """The mail server does not accept us, for any recipient. An operator must fix the settings."""
+
+
+class SenderRefused(SenderMisconfigured):
+    """The mail server refused this email because of us, and may take other emails.
+
+    Examples are its rules about our address, our host name, our network or the content.
+    """
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,7 @@ class SmtpSender:
         username: str | None,
         password: str | None,
         tls: SmtpTls,
+        local_hostname: str | None = None,
         connections: int = 4,
     ) -> None:
         self._options: dict[str, Any] = {
@@ -108,6 +116,7 @@ class SmtpSender:
             "password": password,
             "use_tls": tls == SmtpTls.TLS,
             "start_tls": tls == SmtpTls.STARTTLS,  # True fails if the server does not offer it
+            "local_hostname": local_hostname,  # for EHLO; None means the name of this machine
         }
         self._slots = asyncio.Semaphore(connections)
         self._idle: list[SMTP] = []
@@ -132,7 +141,7 @@ class SmtpSender:
                         return await self._send_over(self._idle.pop(), envelope, reused=True)
                 await self._send_over(await self._connect(), envelope)
             except (SMTPException, OSError, UnicodeError) as error:
-                raise _classify(error) from error
+                raise _classify(error, envelope.recipient) from error
 
     async def aclose(self) -> None:
         """Close the idle connections. Call this only while no email is being sent."""
@@ -156,7 +165,7 @@ class SmtpSender:
         try:
             await connection.connect()
         except (SMTPException, OSError, UnicodeError) as error:
-            now, found = time.monotonic(), _classify(error)
+            now, found = time.monotonic(), _classify(error, "")
             if now - started > self.HANGS_AFTER.total_seconds():
                 paused_until = now + self.PAUSE_AFTER_HANG.total_seconds()
             if isinstance(found, RefusedTemporarily):
@@ -205,10 +214,10 @@ async def _open_envelope(connection: SMTP, envelope: _Envelope) -> None:
     await connection.rcpt(envelope.recipient)
 
 
-def _classify(error: Exception) -> MailError:
+def _classify(error: Exception, recipient: str) -> MailError:
     """Return the error by what the caller can do about it."""
     if isinstance(error, SMTPResponseException):
-        return _classify_reply(error)
+        return _classify_reply(error, recipient)
     # Disconnect or timeout. While connecting, also no connection or an untrusted certificate, which
     # `_connect` turns into Unreachable.
     if isinstance(error, OSError):
@@ -217,15 +226,23 @@ def _classify(error: Exception) -> MailError:
     return SenderMisconfigured(str(error))
 
 
-def _classify_reply(error: SMTPResponseException) -> MailError:
+def _classify_reply(error: SMTPResponseException, recipient: str) -> MailError:
     reply = f"{error.code} {error.message}"
     if isinstance(error, SMTPConnectResponseError):
         return Unreachable(reply)
-    if error.code < 500:
+    if isinstance(error, SMTPRecipientRefused | SMTPDataError):
+        is_about_content = isinstance(error, SMTPDataError)
+        return _REFUSALS[fault_of(reply, recipient, is_about_content=is_about_content)](reply)
+    if error.code < 500 and isinstance(error, SMTPSenderRefused):
         # Busy servers and full disks refuse MAIL. This has nothing to do with the recipient.
-        is_about_us = isinstance(error, SMTPSenderRefused)
-        return Unreachable(reply) if is_about_us else RefusedTemporarily(reply)
-    is_about_email = isinstance(error, SMTPRecipientRefused | SMTPDataError)
-    if is_about_email and error.code != AUTHENTICATION_REQUIRED:
-        return RefusedPermanently(reply)
+        return Unreachable(reply)
+    if error.code < 500:
+        return RefusedTemporarily(reply)
     return SenderMisconfigured(reply)  # a reply to EHLO, STARTTLS, AUTH or MAIL
+
+
+_REFUSALS: dict[Fault, type[MailError]] = {
+    Fault.RECIPIENT: RefusedPermanently,
+    Fault.TEMPORARY: RefusedTemporarily,
+    Fault.SENDER: SenderRefused,
+}

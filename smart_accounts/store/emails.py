@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, insert, not_, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.domains import mailbox
@@ -82,14 +82,21 @@ class EmailLedger:
                 .values(**outcome.model_dump())
             )
 
-    async def forget(self, request_id: str, email: Email) -> None:
-        """Forget an email that was not sent, so that its five days of refusals begin again."""
-        async with transaction(self._engine, writes=True) as connection:
-            await connection.execute(
-                delete(tables.emails).where(
-                    _is(request_id, email), tables.emails.c.state == EmailState.QUEUED
+    async def others_were_sent(self, recipient: str, since: datetime) -> bool:
+        """Return True if an email to another domain was sent later than ``since``."""
+        emails = tables.emails.c
+        domain = recipient.rpartition("@")[2]
+        async with transaction(self._engine, writes=False) as connection:
+            found = await connection.execute(
+                select(emails.at)
+                .where(
+                    emails.at > since,
+                    emails.state == EmailState.SENT,
+                    not_(emails.recipient.iendswith(f"@{domain}", autoescape=True)),
                 )
+                .limit(1)
             )
+            return found.first() is not None
 
     async def of_request(self, request_id: str) -> list[tuple[Email, EmailStatus]]:
         """Return the emails that were tried, ordered by their last outcome."""
@@ -138,14 +145,26 @@ class EmailLedger:
 
     async def mark_bounced(self, returned: ReturnedEmail, outcome: EmailOutcome) -> None:
         """Record that an email bounced. The first report is kept."""
+        await self._mark(returned, outcome.model_dump(), only_if=true())
+
+    async def mark_returned(self, returned: ReturnedEmail, answer: str) -> None:
+        """Record that an email was returned because of us. It stays ``sent``, with an answer."""
+        values = {"state": EmailState.SENT, "answer": answer}
+        is_first = or_(tables.emails.c.state == EmailState.QUEUED, tables.emails.c.answer.is_(None))
+        await self._mark(returned, values, only_if=is_first)
+
+    async def _mark(
+        self, returned: ReturnedEmail, values: dict[str, Any], *, only_if: ColumnElement[bool]
+    ) -> None:
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
                 update(tables.emails)
                 .where(
                     _is(returned.request_id, returned.email),
                     tables.emails.c.state.in_(_MAY_BOUNCE),
+                    only_if,
                 )
-                .values(**outcome.model_dump())
+                .values(**values)
             )
 
 

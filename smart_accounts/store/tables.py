@@ -143,11 +143,12 @@ emails = Table(
     Column("recipient", String(254), nullable=False),
     Column("mailbox", String(254)),  # of a customer or an added user
     Column("state", String(16), nullable=False),
-    Column("at", UtcDateTime, nullable=False),  # of a queued email: when it was first refused
+    Column("at", UtcDateTime, nullable=False),  # of a queued email: when it was first tried
     Column("answer", Text),
     # The column keeps its name, because workers of the previous release run during a deploy.
     Column("return_token", String(64), key="return_token_hash"),
 )
+Index("ix_emails_at", emails.c.at)
 Index("ix_emails_mailbox", emails.c.mailbox, emails.c.at)
 Index("uq_emails_return_token", emails.c.return_token_hash, unique=True)
 

@@ -1,7 +1,9 @@
 """Run the activity ``send_emails`` without a workflow."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from temporalio.common import MetricMeter
 from temporalio.testing import ActivityEnvironment
 
 from activities.emails import EmailActivities
@@ -40,10 +42,15 @@ async def send(
     keys: tuple[str, ...] = (NEW_KEY,),
     limits: Limits = LIMITS,
     until: datetime | None = None,
+    meter: MetricMeter = MetricMeter.noop,
+    at: datetime = NOW,
 ) -> list[EmailOutcome]:
     activities = EmailActivities(
         store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", limits
     )
-    return await ActivityEnvironment().run(
+    environment = ActivityEnvironment()
+    environment.metric_meter = meter
+    environment.info = replace(environment.info, started_time=at)
+    return await environment.run(
         activities.send_emails, SendEmails(request_id="one", emails=emails, until=until)
     )

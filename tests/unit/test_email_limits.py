@@ -1,7 +1,7 @@
 """The activity ``send_emails`` when a limit of emails is reached."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -11,20 +11,19 @@ from smart_accounts.store.store import AccountStore
 from tests.support.emails import ACTIVATION, REMINDER, REQUEST_RECEIVED
 from tests.support.limits import new_limits
 from tests.support.mail_server import MailServer
-from tests.support.sending import LIMITS, send
+from tests.support.sending import LIMITS, NOW, send
 
 
 async def test_eleventh_email_to_a_mailbox_waits_for_the_next_day(
     pending: AccountStore, sender: SmtpSender, mail_server: MailServer
 ) -> None:
-    now = datetime.fromtimestamp(0, UTC)  # the clock of ActivityEnvironment
     for number in range(2, 12):
         reminder = REMINDER.model_copy(update={"number": number})
         request = await pending.requests.find("one")
         assert request
         request = replace(request, customer_email=f"ada+{number}@acme.example")
         assert not await pending.emails.begin(
-            request, reminder, f"<{number}>", str(number), now=now, limits=LIMITS
+            request, reminder, f"<{number}>", str(number), now=NOW, limits=LIMITS
         )
     with pytest.raises(ApplicationError) as caught:
         await send(pending, sender, ACTIVATION)
@@ -53,7 +52,7 @@ async def test_limit_holds_a_request_no_longer_than_an_outage(
 ) -> None:
     limits = new_limits(emails_per_requester_per_day=1)
     await send(pending, sender, ACTIVATION, limits=limits)
-    until = datetime.fromtimestamp(0, UTC) + timedelta(minutes=50)
+    until = NOW + timedelta(minutes=50)
     with pytest.raises(ApplicationError) as caught:
         await send(pending, sender, REMINDER, limits=limits, until=until)
     assert caught.value.next_retry_delay

@@ -1,11 +1,14 @@
 """The activity ``send_emails``: retries, outages, decisions in the meantime, replaced keys."""
 
 import asyncio
-from datetime import timedelta
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from smart_accounts.contract.messages import EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
@@ -16,12 +19,13 @@ from smart_accounts.contract.steps import (
 )
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.compose import Composer
+from smart_accounts.mail.refusals import NOT_ACCEPTED
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from tests.support.emails import ACTIVATION, REQUEST_RECEIVED, SITE
 from tests.support.keys import NEW_KEY, OLD_KEY
-from tests.support.ledger import outcome_of
+from tests.support.ledger import add_email, outcome_of
 from tests.support.mail_server import LinkIn, MailServer
 from tests.support.sending import LIMITS, NOW, send, sender_to
 from tests.support.store import Query
@@ -104,33 +108,47 @@ async def test_activity_fails_if_all_emails_are_refused_temporarily(
     assert "ada@" not in str(caught.value), "failure messages are not encrypted"
 
 
+@pytest.fixture
+async def wrong_login(mail_server: MailServer) -> AsyncIterator[SmtpSender]:
+    sender = sender_to(mail_server, username="us", password="wrong")
+    yield sender
+    await sender.aclose()
+
+
+async def is_delayed_since(store: AccountStore, first_try: datetime) -> bool:
+    """Return True if the five days of refusals begin again after the first try."""
+    outcome = await outcome_of(store, "one", ACTIVATION)
+    assert outcome
+    return outcome.answer == NOT_ACCEPTED and outcome.at > first_try
+
+
 async def test_own_outage_does_not_count_as_refusal(
     pending: AccountStore, sender: SmtpSender, mail_server: MailServer
 ) -> None:
     mail_server.refusals["ada@acme.example"] = "451 greylisted"
     with pytest.raises(ApplicationError):
         await send(pending, sender, ACTIVATION)
-    assert await outcome_of(pending, "one", ACTIVATION)
+    first = await outcome_of(pending, "one", ACTIVATION)
+    assert first
     await mail_server.stop()
     with pytest.raises(ApplicationError) as caught:
-        await send(pending, sender, ACTIVATION)
+        await send(pending, sender, ACTIVATION, at=NOW + timedelta(hours=1))
     assert caught.value.type == "MailServerUnreachable"
-    assert await outcome_of(pending, "one", ACTIVATION) is None
+    assert await is_delayed_since(pending, first.at)
 
 
 async def test_wrong_smtp_settings_do_not_count_as_refusal(
-    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+    pending: AccountStore, sender: SmtpSender, wrong_login: SmtpSender, mail_server: MailServer
 ) -> None:
     mail_server.refusals["ada@acme.example"] = "451 greylisted"
     with pytest.raises(ApplicationError):
         await send(pending, sender, ACTIVATION)
-    assert await outcome_of(pending, "one", ACTIVATION)
-    wrong_login = sender_to(mail_server, username="us", password="wrong")
+    first = await outcome_of(pending, "one", ACTIVATION)
+    assert first
     with pytest.raises(ApplicationError) as caught:
-        await send(pending, wrong_login, ACTIVATION)
-    await wrong_login.aclose()
+        await send(pending, wrong_login, ACTIVATION, at=NOW + timedelta(hours=1))
     assert caught.value.type == "SenderMisconfigured"
-    assert await outcome_of(pending, "one", ACTIVATION) is None
+    assert await is_delayed_since(pending, first.at)
 
 
 async def test_bounce_is_recognised_after_a_new_key(
@@ -147,15 +165,84 @@ async def test_bounce_is_recognised_after_a_new_key(
     assert returned.email == ACTIVATION
 
 
-async def test_misconfiguration_is_named_and_retried_slowly(
-    pending: AccountStore, mail_server: MailServer
+OURS = "553 5.7.1 <bounce-x@bounces.example>: Sender address rejected: not owned by user"
+
+
+async def test_wrong_login_is_named_and_retried_slowly(
+    pending: AccountStore, wrong_login: SmtpSender
 ) -> None:
-    wrong_login = sender_to(mail_server, username="us", password="wrong")
     with pytest.raises(ApplicationError) as caught:
         await send(pending, wrong_login, ACTIVATION)
-    await wrong_login.aclose()
     assert caught.value.type == "SenderMisconfigured"
     assert caught.value.next_retry_delay == timedelta(minutes=10)
+
+
+async def test_refusal_because_of_us_is_named_and_retried_slowly(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    mail_server.refusals["ada@acme.example"] = OURS
+    with pytest.raises(ApplicationError) as caught:
+        await send(pending, sender, ACTIVATION)
+    assert caught.value.type == "SenderMisconfigured"
+    assert caught.value.next_retry_delay == timedelta(minutes=10)
+    outcome = await outcome_of(pending, "one", ACTIVATION)
+    assert outcome
+    assert (outcome.state, outcome.answer) == (EmailState.QUEUED, OURS)
+
+
+async def test_refusal_because_of_us_is_logged_once_and_counted(
+    pending: AccountStore,
+    sender: SmtpSender,
+    mail_server: MailServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mail_server.refusals = {"ada@acme.example": OURS, "pat@partner.example": OURS}
+    metrics = MetricBuffer(100)
+    meter = Runtime(telemetry=TelemetryConfig(metrics=metrics)).metric_meter
+    with pytest.raises(ApplicationError):
+        await send(pending, sender, ACTIVATION, REQUEST_RECEIVED, meter=meter)
+    [line] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert line.startswith("the mail server refuses our emails (553 5.7.1): check")
+    counted = [update.metric.name for update in metrics.retrieve_updates()]
+    assert counted == ["smart_accounts_emails_refused_because_of_sender"] * 2
+
+
+@pytest.mark.parametrize("others", ["accept", "refuse"])
+async def test_refusal_because_of_us_is_final_only_if_other_domains_accept(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer, others: str
+) -> None:
+    mail_server.refusals = {"ada@acme.example": OURS}
+    if others == "refuse":
+        mail_server.refusals["pat@partner.example"] = OURS
+    with contextlib.suppress(ApplicationError):
+        await send(pending, sender, ACTIVATION, REQUEST_RECEIVED)
+    first = EmailOutcome(state=EmailState.QUEUED, at=NOW - timedelta(days=6), answer=OURS)
+    await add_email(pending, "one", ACTIVATION, first)
+    if others == "refuse":
+        with pytest.raises(ApplicationError):
+            await send(pending, sender, ACTIVATION)
+        assert await outcome_of(pending, "one", ACTIVATION) == first
+    else:
+        [outcome] = await send(pending, sender, ACTIVATION)
+        assert outcome.state == EmailState.FAILED
+        assert outcome.answer == f"Refused for 5 days: {OURS}"
+
+
+async def test_returned_email_is_not_sent_again(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    mail_server.refusals["ada@acme.example"] = "451 later"
+    with pytest.raises(ApplicationError):
+        await send(pending, sender, ACTIVATION)  # the mail server may have it nevertheless
+    mail_server.refusals = {}
+    own_id = Composer(SITE).message_id(ACTIVATION, "one")
+    returned = await pending.emails.find_returned(LinkTokens([NEW_KEY]).return_token(own_id))
+    assert returned
+    await pending.emails.mark_returned(returned, "550 5.7.1 no")
+    await pending.emails.mark_returned(returned, "550 5.7.1 the second report")
+    [outcome] = await send(pending, sender, ACTIVATION)
+    assert (outcome.state, outcome.answer) == (EmailState.SENT, "550 5.7.1 no")
+    assert not mail_server.emails
 
 
 async def test_one_refused_email_does_not_hide_the_others(

@@ -157,15 +157,15 @@ async def test_requester_learns_of_a_refused_reminder(
     async with scenario.worker():
         await scenario.start(reminders=["P1D"], acceptance_window="P10D")
         pending = await scenario.until(Status.PENDING, sent=2)
-        mail_server.refusals[CUSTOMER] = "552 mailbox full"
+        mail_server.refusals[CUSTOMER] = "550 5.1.1 no such user"
         await scenario.sleep_until(pending.requested_at + 2 * DAY)
         refused = await scenario.until(Status.PENDING)
         assert [
             (email.state, email.answer) for email in refused.emails if email.kind == "reminder"
-        ] == [("failed", "552 mailbox full")]
+        ] == [("failed", "550 5.1.1 no such user")]
         await scenario.sleep_until(pending.requested_at + 3.5 * DAY)
         expiring = await mail_server.wait_for("expiring", REQUESTER)
-        assert "552 mailbox full" in text_of(expiring)
+        assert "550 5.1.1 no such user" in text_of(expiring)
         await scenario.accept()
         await scenario.until(Status.ACTIVE)
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from temporalio.common import RetryPolicy
 
+from activities import emails
 from smart_accounts.contract.messages import EmailKind, Status
 from smart_accounts.contract.steps import Addressee, Email
 from tests.support.histories import Keep
@@ -81,7 +82,29 @@ async def test_temporary_refusal_is_permanent_after_five_days(
         assert (await scenario.status()).status == Status.PENDING
         await scenario.sleep_until(pending.requested_at + 5.6 * DAY)
         ended = await scenario.until(Status.UNDELIVERABLE)
-        assert ended.reason == "451 4.2.2 mailbox full (for 5 days)"
+        assert ended.reason == "Refused for 5 days: 451 4.2.2 mailbox full"
+        text = text_of(await mail_server.wait_for("undeliverable", REQUESTER))
+        assert "This does not mean that the address is wrong." in text
+        assert "with another address" not in text
+
+
+async def test_refusal_because_of_us_ends_no_request_until_it_concerns_one_domain_alone(
+    scenario: Scenario, mail_server: MailServer, rare_retries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emails, "MISCONFIGURED_RETRY", timedelta(hours=12))
+    ours = "554 5.7.1 Relay access denied"
+    mail_server.refusals = {CUSTOMER: ours, REQUESTER: ours}
+    async with scenario.worker():
+        await scenario.start()
+        pending = await scenario.until(Status.PENDING)
+        await scenario.sleep_until(pending.requested_at + 6 * DAY)
+        waiting = await scenario.status()
+        assert waiting.status == Status.PENDING
+        assert {email.state for email in waiting.emails} == {"queued"}
+        del mail_server.refusals[REQUESTER]
+        await scenario.env.sleep(1.1 * DAY)
+        ended = await scenario.until(Status.UNDELIVERABLE)
+        assert ended.reason == f"Refused for 5 days: {ours}"
 
 
 async def test_outage_of_our_mail_server_fails_no_email(

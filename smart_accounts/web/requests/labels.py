@@ -1,8 +1,10 @@
 """The names of statuses, emails, people and their actions on pages."""
 
 from collections.abc import Iterable
+from enum import StrEnum
 
-from smart_accounts.contract.messages import EmailKind, EmailState, Status
+from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
+from smart_accounts.mail.refusals import Fault, fault_of
 from smart_accounts.store.audit import Action, AuditEvent, Role
 from smart_accounts.store.records import AccountState, StoredRequest
 
@@ -51,12 +53,39 @@ EMAIL_LABELS = {
     EmailKind.REVIEW_NEEDED: "Notice to the operators",
     EmailKind.CLOSED: "Notice of the closing",
 }
-DELIVERY_LABELS = {
-    EmailState.QUEUED: "waiting",
-    EmailState.SENT: "sent",
-    EmailState.BOUNCED: "bounced",
-    EmailState.FAILED: "refused",
-}
+
+
+class Delivery(StrEnum):
+    """What pages say about the delivery of an email."""
+
+    WAITING = "waiting"
+    DELAYED = "delayed"
+    SENT = "sent"
+    RETURNED = "returned"
+    BOUNCED = "bounced"
+    REFUSED = "refused"
+    NOT_DELIVERED = "not delivered"
+
+    @property
+    def has_failed(self) -> bool:
+        return self not in (Delivery.WAITING, Delivery.DELAYED, Delivery.SENT)
+
+
+def delivery_of(email: EmailStatus) -> Delivery:
+    """Return what to say about an email, without blaming an address that has no fault."""
+    fault = fault_of(email.answer, email.recipient) if email.answer else None
+    match email.state:
+        case EmailState.QUEUED:
+            return Delivery.DELAYED if fault is Fault.SENDER else Delivery.WAITING
+        case EmailState.FAILED:
+            is_about_address = fault in (Fault.RECIPIENT, None)
+            return Delivery.REFUSED if is_about_address else Delivery.NOT_DELIVERED
+        case EmailState.BOUNCED:
+            return Delivery.BOUNCED
+        case _:
+            return Delivery.RETURNED if email.answer else Delivery.SENT
+
+
 ROLE_LABELS = {Role.REQUESTER: "Requester", Role.OPERATOR: "Operator", Role.CUSTOMER: "Customer"}
 ACTION_LABELS = {
     Action.SEND: "Sent the request",

@@ -12,11 +12,11 @@ from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import Page
 from smart_accounts.web.requests.labels import (
     ACTION_LABELS,
-    DELIVERY_LABELS,
     EMAIL_LABELS,
     ROLE_LABELS,
     STATUS_LABELS,
     STATUS_TONES,
+    delivery_of,
 )
 
 REFRESH_SECONDS = 2
@@ -29,7 +29,7 @@ async def _request_page(page: Page) -> Callable[..., HTMLResponse]:
         status_labels=STATUS_LABELS,
         status_tones=STATUS_TONES,
         email_labels=EMAIL_LABELS,
-        delivery_labels=DELIVERY_LABELS,
+        delivery_of=delivery_of,
         role_labels=ROLE_LABELS,
         action_labels=ACTION_LABELS,
     )

@@ -21,11 +21,18 @@ from smart_accounts.contract.messages import (
     RequestStatus,
     Status,
 )
+from smart_accounts.mail.refusals import NOT_ACCEPTED
 from smart_accounts.store.audit import Action, AuditEvent
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.text import utc
-from smart_accounts.web.requests.labels import EMAIL_LABELS, STATED, decided_by
+from smart_accounts.web.requests.labels import (
+    EMAIL_LABELS,
+    STATED,
+    Delivery,
+    decided_by,
+    delivery_of,
+)
 
 
 class Tone(StrEnum):
@@ -36,19 +43,37 @@ class Tone(StrEnum):
     NEXT = "next"
 
 
-_DELIVERY: dict[EmailState, tuple[str, Tone, tuple[str, ...]]] = {
-    EmailState.SENT: ("sent", Tone.DONE, ()),
-    EmailState.QUEUED: (
+_DELIVERY: dict[Delivery, tuple[str, Tone, tuple[str, ...]]] = {
+    Delivery.SENT: ("sent", Tone.DONE, ()),
+    Delivery.WAITING: (
         "not accepted yet",
         Tone.WAITING,
         ("The mail server asks us to try again later. We keep trying for five days.",),
     ),
-    EmailState.BOUNCED: (
+    Delivery.DELAYED: (
+        "delayed",
+        Tone.WAITING,
+        ("Sending is delayed. The address is not the reason. We keep trying.",),
+    ),
+    Delivery.RETURNED: (
+        "returned",
+        Tone.BAD,
+        (
+            "It was sent and came back. The address is not known to be wrong.",
+            "The operators of this service have been told. It is not sent again by itself.",
+        ),
+    ),
+    Delivery.BOUNCED: (
         "bounced",
         Tone.BAD,
         ("It was sent, but could not be delivered.",),
     ),
-    EmailState.FAILED: ("refused", Tone.BAD, ("The mail server did not accept it.",)),
+    Delivery.REFUSED: ("refused", Tone.BAD, ("The mail server did not accept it.",)),
+    Delivery.NOT_DELIVERED: (
+        "not delivered",
+        Tone.BAD,
+        ("The mail server did not accept it for five days. The address may still be right.",),
+    ),
 }
 
 
@@ -164,13 +189,13 @@ def _email_steps(emails: Iterable[EmailStatus]) -> Iterator[Step]:
 
 def _email_step(emails: list[EmailStatus]) -> Step:
     first = emails[0]
-    label, tone, lines = _DELIVERY[first.state]
+    label, tone, lines = _DELIVERY[delivery_of(first)]
     return Step(
         title=f"{EMAIL_LABELS[first.kind]} {label}",
         tone=tone,
         at=first.at,
         lines=("To " + ", ".join(email.recipient for email in emails), *lines),
-        quote=first.answer,
+        quote=None if first.answer == NOT_ACCEPTED else first.answer,
     )
 
 

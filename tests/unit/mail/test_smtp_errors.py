@@ -12,6 +12,7 @@ from smart_accounts.mail.smtp import (
     RefusedPermanently,
     RefusedTemporarily,
     SenderMisconfigured,
+    SenderRefused,
     SmtpSender,
     Unreachable,
 )
@@ -46,13 +47,14 @@ ERRORS = [
     ({"MAIL": "530 sign in first"}, SenderMisconfigured, "530 sign in first"),
     ({"RCPT": "451 later"}, RefusedTemporarily, "451 later"),
     ({"RCPT": "550 no such user"}, RefusedPermanently, "550 no such user"),
-    ({"RCPT": "530 sign in first"}, SenderMisconfigured, "530 sign in first"),
+    ({"RCPT": "550 5.7.1 relay access denied"}, SenderRefused, "550 5.7.1 relay access denied"),
     ({"RCPT": DISCONNECT}, RefusedTemporarily, ""),
     ({"RCPT": SILENT}, RefusedTemporarily, "Timed out"),
     ({"DATA": "451 later"}, RefusedTemporarily, "451 later"),
-    ({"DATA": "554 no"}, RefusedPermanently, "554 no"),
+    ({"DATA": "550 no"}, SenderRefused, "550 no"),
     ({"DOT": "452 disk full"}, RefusedTemporarily, "452 disk full"),
-    ({"DOT": "552 too big"}, RefusedPermanently, "552 too big"),
+    ({"DOT": "550 5.1.1 unknown"}, RefusedPermanently, "550 5.1.1 unknown"),
+    ({"DOT": "552 5.3.4 too big"}, SenderRefused, "552 5.3.4 too big"),
     ({"DOT": "421 closing"}, RefusedTemporarily, "421 closing"),
     ({"DOT": "what?"}, RefusedTemporarily, "Malformed"),
     ({"DOT": DISCONNECT}, RefusedTemporarily, ""),
@@ -125,6 +127,12 @@ async def test_server_may_take_long_to_accept_an_email(server: ScriptedServer, p
         await sender.send(example_email())
     assert timedelta(seconds=30) == SmtpSender.COMMAND_TIMEOUT
     assert timedelta(minutes=10) == SmtpSender.FINAL_DOT_TIMEOUT
+
+
+async def test_own_host_name_is_a_setting(server: ScriptedServer, port: int) -> None:
+    async with open_sender(port, local_hostname="mail.partner.example") as sender:
+        await sender.send(example_email())
+    assert server.connections[0].commands[0] == "EHLO mail.partner.example"
 
 
 @pytest.mark.parametrize("username", [None, ""])

@@ -13,6 +13,7 @@ from smart_accounts.contract.messages import (
     Status,
 )
 from smart_accounts.contract.steps import Addressee, Decision
+from smart_accounts.mail.refusals import NOT_ACCEPTED
 from smart_accounts.text import utc
 from smart_accounts.web.requests.timeline import Snapshot, Step, timeline, unsent
 from tests.support.partner_site import PartnerSite, pat_request
@@ -89,6 +90,14 @@ def test_email_with_a_stored_result_is_not_on_its_way() -> None:
         (EmailState.QUEUED, "451 later", "Activation email not accepted yet", "waiting"),
         (EmailState.FAILED, "550 no such user", "Activation email refused", "bad"),
         (EmailState.BOUNCED, "552 full", "Activation email bounced", "bad"),
+        (EmailState.QUEUED, "554 5.7.1 no relay", "Activation email delayed", "waiting"),
+        (EmailState.SENT, "554 5.7.1 no relay", "Activation email returned", "bad"),
+        (
+            EmailState.FAILED,
+            "Refused for 5 days: 554 5.7.1 no relay",
+            "Activation email not delivered",
+            "bad",
+        ),
     ],
 )
 async def test_email_shows_its_state(
@@ -99,6 +108,16 @@ async def test_email_shows_its_state(
     step = (await steps_of(partner_site, run))[1]
     assert (step.title, step.tone, step.quote) == (title, tone, reply)
     assert step.lines[0] == "To ada@acme.example"
+
+
+async def test_outage_of_our_mail_server_is_a_delay(partner_site: PartnerSite) -> None:
+    run = await partner_site.add_request(pat_request(), at=AT)
+    state = EmailState.QUEUED
+    await partner_site.record_email(run, EmailKind.ACTIVATION, state, reply=NOT_ACCEPTED)
+    step = (await steps_of(partner_site, run))[1]
+    assert step.title == "Activation email delayed"
+    assert "Sending is delayed. The address is not the reason. We keep trying." in step.lines
+    assert step.quote is None
 
 
 async def test_emails_about_access_are_one_step(partner_site: PartnerSite) -> None:
