@@ -3,6 +3,8 @@
 import re
 from typing import NamedTuple
 
+from publicsuffixlist import PublicSuffixList
+
 # Mail clients treat these look-alikes as the ASCII character.
 _DOTS = r".\u2024\ufe52"  # one dot leader, small full stop
 _IDEOGRAPHIC_DOTS = r"\u3002\uff0e\uff61"  # ideographic, fullwidth and halfwidth full stop
@@ -17,6 +19,13 @@ _SCHEMES = ("mailto", "tel", "sms", "callto", "skype", "news")
 _AFTER_SCHEME = "|".join(rf"(?<=\b{scheme})" for scheme in _SCHEMES)
 
 
+# "GmbH & Co.KG" is the legal form of many companies. No mail client makes a link of it.
+_LEGAL_FORM = r"(?-i:(?<=(?<![\w.@/-])Co)[.]KG)(?![\w:@/-]|[.]\w)"
+# Domains for tests and private networks (RFC 2606, RFC 6761). Some mail clients link them.
+_RESERVED = {"example", "home", "internal", "invalid", "lan", "local", "onion", "test"}
+_top_level_domains = PublicSuffixList(accept_unknown=False)
+
+
 class Rule(NamedTuple):
     """``pattern`` matches only the characters that are put in brackets."""
 
@@ -25,18 +34,19 @@ class Rule(NamedTuple):
 
 
 RULES = (
+    # These prefixes make a link of any text that follows, so this rule comes first.
+    Rule("dot after www or ftp", r"(?<=\bwww|\bftp)[.](?=\S)"),
     # A top-level domain starts with a letter and has two or more characters. This leaves "3.5",
-    # "e.g. this" and "end. Next" unchanged.
+    # "e.g. this" and "end. Next" unchanged. `defang` looks up the label in ASCII.
     Rule(
         "dot in a domain",
-        rf"(?<={_DOMAIN_CHARACTER})[{_DOTS}](?={_JOINERS}[^\W\d_]{_DOMAIN_CHARACTER})",
+        rf"(?<={_DOMAIN_CHARACTER})(?!{_LEGAL_FORM})"
+        rf"[{_DOTS}](?={_JOINERS}(?:(?P<label>[a-z][a-z0-9-]+)|[^\W\d_]{_DOMAIN_CHARACTER}))",
     ),
     # Japanese and Chinese sentences end with an ideographic dot, so a Latin letter or a digit has
     # to stand on one side of it.
     Rule("ideographic dot after Latin", rf"(?<={_LATIN})[{_IDEOGRAPHIC_DOTS}](?=\w)"),
     Rule("ideographic dot before Latin", rf"(?<=\w)[{_IDEOGRAPHIC_DOTS}](?=[0-9a-z])"),
-    # These prefixes make a link of any text that follows.
-    Rule("dot after www or ftp", r"(?<=\bwww|\bftp)[.](?=\S)"),
     # The whole address matches, so that each of its dots is bracketed. Dates such as 25.11.2026
     # and longer numbers stay unchanged.
     Rule("IPv4 address", r"(?<![\d.])\d{1,3}(?:[.]\d{1,3}){3}(?![.]?\d)"),
@@ -56,4 +66,17 @@ def defang(text: str) -> str:
 
     Escaping is not enough, because mail clients look for links in the text that they display.
     """
-    return _LINKABLE.sub(lambda match: re.sub(r"(\D)", r"[\1]", match[0]), text)
+    return _LINKABLE.sub(_in_brackets, text)
+
+
+def _in_brackets(found: re.Match[str]) -> str:
+    label = found["label"]
+    if label and not _is_top_level_domain(label.lower()):
+        return found[0]
+    return re.sub(r"(\D)", r"[\1]", found[0])
+
+
+def _is_top_level_domain(label: str) -> bool:
+    """Return True if a mail client may take a name that ends in this label for a domain."""
+    label = label if label.startswith("xn--") else label.partition("-")[0]
+    return label in _RESERVED or _top_level_domains.publicsuffix(label) is not None

@@ -10,6 +10,13 @@ CASES = [
     ("dot in a domain", "evil.example/x", "evil[.]example/x"),
     ("dot in a domain", "a.b.co.uk", "a.b[.]co[.]uk"),
     ("dot in a domain", "Booking.com Ltd", "Booking[.]com Ltd"),
+    ("dot in a domain", "evil.com-now", "evil[.]com-now"),
+    ("dot in a domain", "evil.com_now", "evil[.]com_now"),
+    ("dot in a domain", "evil.comを見て", "evil[.]comを見て"),
+    ("dot in a domain", "evil.COM", "evil[.]COM"),
+    ("dot in a domain", "Co.kg", "Co[.]kg"),
+    ("dot in a domain", "x.Co.KG", "x[.]Co[.]KG"),
+    ("dot in a domain", "Co.KG/x", "Co[.]KG/x"),
     ("dot in a domain", "例え.テスト", "例え[.]テスト"),
     ("dot in a domain", "i❤.ws", "i❤[.]ws"),
     ("dot in a domain", "evil.рф", "evil[.]рф"),
@@ -70,6 +77,8 @@ def test_each_rule_has_a_case() -> None:
         "and/or @ 5 EUR",
         "Note: see below, Kund:innen, C:\\temp",
         "Tel: 12345, hotel:bar",
+        "Dr.Oetker GmbH & Co.KG, St.Gallen",
+        "Müller & Co.KG.",
     ],
 )
 def test_ordinary_text_is_unchanged(text: str) -> None:
