@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import Runtime
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.accounts import AccountActivities
@@ -20,12 +20,13 @@ from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.errors import BadSetting, Unavailable
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
-from smart_accounts.settings import PREFIX, Settings, load_settings
+from smart_accounts.settings import Settings, load_settings
 from smart_accounts.store.database import migrate
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.connection import connect, require_search_attributes
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
+from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.tokens import LinkTokens
 from workflows.remaining_emails import RemainingEmailsWorkflow
@@ -47,7 +48,8 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    client = await wait_for_services(settings, stop, _runtime(settings))
+    metrics = Metrics("SMART_ACCOUNTS_METRICS_ADDRESS", settings.metrics_address)
+    client = await wait_for_services(settings, stop, metrics.runtime)
     if client is None:
         return
     async with (
@@ -90,17 +92,6 @@ async def run_worker(
     await sender.aclose()
 
 
-def _runtime(settings: Settings) -> Runtime | None:
-    """Return a runtime that serves metrics, if the settings ask for it."""
-    if settings.metrics_address is None:
-        return None
-    metrics = PrometheusConfig(bind_address=settings.metrics_address)
-    try:
-        return Runtime(telemetry=TelemetryConfig(metrics=metrics))
-    except ValueError as error:  # the address is malformed or in use
-        raise BadSetting(f"bad settings: {PREFIX}METRICS_ADDRESS: {error}") from None
-
-
 async def wait_for_services(
     settings: Settings, stop: asyncio.Event, runtime: Runtime | None
 ) -> Client | None:
@@ -127,6 +118,7 @@ def _sender(settings: Settings) -> SmtpSender:
         username=settings.smtp_username,
         password=password.get_secret_value() if password else None,
         tls=settings.smtp_tls,
+        local_hostname=settings.smtp_local_hostname,
     )
 
 
@@ -137,6 +129,7 @@ def _activities(
         base_url=settings.base_url,
         organisation_name=settings.organisation_name,
         support_url=str(settings.support_url) if settings.support_url else None,
+        support_email=settings.support_email,
         mail_from=settings.mail_from,
     )
     tokens = LinkTokens(settings.signing_keys)

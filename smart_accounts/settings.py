@@ -56,6 +56,7 @@ class Settings(RuleSettings):
     smtp_username: str | None = None
     smtp_password: SecretStr | None = None
     smtp_tls: SmtpTls = SmtpTls.STARTTLS
+    smtp_local_hostname: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]{1,255}$")] | None = None
     mail_from: EmailAddress
     bounce_domain: AccountDomain | None = None
     review_email: EmailAddress | None = None
@@ -66,6 +67,7 @@ class Settings(RuleSettings):
     max_emails_per_requester_per_day: Annotated[int, Field(gt=0)] = 1000
     organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
     support_url: AnyHttpUrl | None = None
+    support_email: EmailAddress | None = None
     oidc_issuer: Annotated[str, Field(max_length=255)] | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None
@@ -76,6 +78,7 @@ class Settings(RuleSettings):
     oidc_operator_role: Annotated[str, Field(min_length=1)] = "smart-accounts-operator"
     temporal_ui_url: AnyHttpUrl | None = None
     metrics_address: str | None = None
+    web_metrics_address: str | None = None
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
 
@@ -136,6 +139,9 @@ class Settings(RuleSettings):
         "oidc_audience",
         "metrics_address",
         "review_email",
+        "smtp_local_hostname",
+        "support_email",
+        "web_metrics_address",
         mode="before",
     )
     @classmethod

@@ -1,29 +1,76 @@
-"""Bounced emails: the return path that each email gets, and the reports that arrive there."""
+"""Bounced emails: the return path that each email gets, and the reports that arrive there.
 
+The return path cannot be guessed, so reports are read liberally: many mail servers depart from
+RFC 3464 (the fields) and RFC 6522 (the parts), and some write only sentences.
+"""
+
+import base64
+import binascii
+import logging
+import quopri
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import HeaderParser
 from email.utils import getaddresses
 
+from flufl.bounce import all_failures
+
+from smart_accounts.mail.refusals import Fault, fault_of
 from smart_accounts.mail.smtp import reply_line
 
 # Limits of what is parsed. The parser's time grows with the square of a header's length, and a
 # stranger may send 256 KB of anything.
-MAX_HEADER = 1000  # characters of one header, with its folded lines
+MAX_HEADER = 1000  # characters of one header with its folded lines, or of one line of text
 MAX_HEADERS = 200
 MAX_ADDRESS_HEADERS = 10
 MAX_RECIPIENTS = 50
+MAX_PARTS = 5
+MAX_TEXT = 20_000  # characters of a report in sentences
+MAX_LINES = 200  # of such a report, because the library tries dozens of patterns on each
 
 _RECIPIENT_HEADERS = ("To", "Delivered-To", "X-Original-To", "Envelope-To")
+_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
+_FIELDS = ("action", "status", "diagnostic-code", "final-recipient", "original-recipient")
+_DECODERS: dict[str, Callable[[bytes], bytes]] = {
+    "base64": base64.b64decode,
+    "quoted-printable": quopri.decodestring,
+}
+_STATUS = re.compile(r"\s*([45]\.\d{1,3}\.\d{1,3})(?![\d.])")
+_SPECIFIC = re.compile(r"[45]\.(?!0\.0)")
+_CODES = re.compile(r"([45]\d\d)?[ -]*#?([45]\.\d{1,3}\.\d{1,3}\b)?")
+_REPLIES_IN_TEXT = (  # the clearest shape first
+    re.compile(r"(?<!\d)[45]\d\d[ -]#?[45]\.\d{1,3}\.\d{1,3}\b.*"),
+    re.compile(r"(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.]).*"),
+    re.compile(r"(?<!\d)5[05]\d[ -][^\d\s].*"),
+)
+
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)  # it logs garbage with a traceback
 
 
 @dataclass(frozen=True)
 class BounceReport:
-    """``token`` identifies the email. ``answer`` is what the mail server said about it."""
+    """A report that one of our emails failed. ``token`` identifies the email.
+
+    ``answer`` is what the mail server said about it, or None if the report could not be read.
+    ``recipient_failed`` is True if the address takes no emails, or if a mail server gave up after
+    it had tried for days. Otherwise the email was returned because of us.
+    """
 
     token: str
-    answer: str
+    answer: str | None = None
+    recipient_failed: bool = False
+
+
+class _NotAFailure(Exception):
+    """The email may still arrive, or has arrived."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    reply: str
+    recipient: str = ""
 
 
 def return_path(token: str, domain: str) -> str:
@@ -31,26 +78,28 @@ def return_path(token: str, domain: str) -> str:
 
 
 def read_bounce(raw: bytes, domain: str) -> BounceReport | None:
-    """Return the report if it says that one of our emails permanently failed.
+    """Return the report if an email that was sent to a return path says that ours failed.
 
-    Returns None for everything else that is sent to a return path, such as garbage.
-    Sources: RFC 3464 for the fields, RFC 6522 for the parts.
+    Returns None for an email to another address, for one that says that the email may still
+    arrive, and for an automatic response of a person's mailbox.
     """
+    headers, body = _split(raw.replace(b"\r\n", b"\n").decode("ascii", "replace"))
+    token = _token(headers, domain)
+    if token is None:
+        return None
     try:
-        headers, body = _split(raw.replace(b"\r\n", b"\n").decode("ascii", "replace"))
-        return _read(headers, body, domain)
-    except Exception:  # noqa: BLE001 - the library does not document what garbage raises
+        failure = _failure_in_fields(headers, body) or _failure_in_text(headers, body)
+    except _NotAFailure:
         return None
-
-
-def _read(report: Message, body: str, domain: str) -> BounceReport | None:
-    token, recipients = _token(report, domain), _recipients(report, body)
-    # A server may forward one email to several people. If one of them got it, it did not bounce.
-    if token is None or not recipients or not all(map(_has_failed, recipients)):
-        return None
-    code, status = str(recipients[0].get("Diagnostic-Code", "")), str(recipients[0]["Status"])
-    reply = re.sub(r"^\s*[\w-]+\s*;", "", code)  # without its type, such as "smtp;"
-    return BounceReport(token, reply_line(reply) or reply_line(status))
+    except Exception:  # noqa: BLE001 - the libraries do not document what garbage raises
+        return BounceReport(token)
+    if failure is None:
+        return None if _is_automatic_response(headers) else BounceReport(token)
+    # Postfix names the command that the reply was to.
+    is_about_content = "end of DATA" in failure.reply
+    fault = fault_of(failure.reply, failure.recipient, is_about_content=is_about_content)
+    gave_up = fault is Fault.TEMPORARY and failure.reply.startswith("4")
+    return BounceReport(token, failure.reply, recipient_failed=fault is Fault.RECIPIENT or gave_up)
 
 
 def _split(text: str) -> tuple[Message, str]:
@@ -73,25 +122,134 @@ def _token(report: Message, domain: str) -> str | None:
     return tokens.pop() if len(tokens) == 1 else None
 
 
-def _recipients(report: Message, body: str) -> list[Message]:
-    """Return the fields about each recipient, which are in the report's second part."""
-    kind, boundary = str(report.get_param("report-type")).lower(), report.get_boundary()
-    if (report.get_content_type(), kind) != ("multipart/report", "delivery-status") or not boundary:
-        return []
+def _is_automatic_response(headers: Message) -> bool:
+    return "auto-replied" in str(headers.get("Auto-Submitted", "")).lower()
+
+
+# ---- the parts ---------------------------------------------------------------------------------
+
+
+def _parts(headers: Message, body: str) -> Iterator[tuple[Message, str]]:
+    """Yield the outermost parts. An email that is not in parts is one part."""
+    boundary = headers.get_boundary()
+    if headers.get_content_maintype() != "multipart" or not boundary:
+        yield headers, body
+        return
     # Split here, because the library takes many seconds for an email with deeply nested parts.
-    line = rf"(?m)^--{re.escape(boundary)}(?:--)?[ \t]*\n"
-    parts = re.split(line, body, maxsplit=3)
-    part, fields = _split("".join(parts[2:3]))
-    if part.get_content_type() != "message/delivery-status":
-        return []
-    groups = re.split(r"\n\n+", fields, maxsplit=MAX_RECIPIENTS)[:MAX_RECIPIENTS]
-    recipients = [_split(group)[0] for group in groups]
-    return [recipient for recipient in recipients if "Action" in recipient]
+    line = rf"(?m)^--{re.escape(boundary)}(?:--)?[ \t]*(?:\n|\Z)"
+    for part in re.split(line, body, maxsplit=MAX_PARTS)[1 : MAX_PARTS + 1]:
+        yield _split(part)
 
 
-def _has_failed(recipient: Message) -> bool:
+def _decoded(headers: Message, body: str) -> str:
+    """Return the text of a part without its transfer encoding."""
+    decode = _DECODERS.get(str(headers.get("Content-Transfer-Encoding", "")).strip().lower())
+    if decode is None:
+        return body
+    try:
+        text = decode(body.encode("ascii", "replace"))
+    except binascii.Error:
+        return body
+    return text.replace(b"\r\n", b"\n").decode("ascii", "replace")
+
+
+# ---- reports in the fields of RFC 3464 ---------------------------------------------------------
+
+
+def _failure_in_fields(headers: Message, body: str) -> _Failure | None:
+    """Return the failure that the fields describe, or None if there are no such fields.
+
+    Raises:
+        _NotAFailure: a recipient got the email, or may still get it.
+        ValueError: the fields hold no status code.
+    """
+    for part, text in _parts(headers, body):
+        # Only the first such part, because the returned email may contain another one.
+        if part.get_content_type() in _STATUS_TYPES:
+            # A server may forward one email to several people. All of them must have failed.
+            failures = [_failure(each) for each in _recipients(_decoded(part, text))]
+            return failures[0] if failures else None
+    return None
+
+
+def _recipients(text: str) -> Iterator[dict[str, str]]:
+    """Yield the fields about each recipient. Some servers do not indent continued lines."""
+    for group in re.split(r"\n[ \t]*\n\s*", text, maxsplit=MAX_RECIPIENTS)[:MAX_RECIPIENTS]:
+        fields: dict[str, str] = {}
+        name = ""
+        for line in group.split("\n", MAX_HEADERS)[:MAX_HEADERS]:
+            found = re.match(r"([A-Za-z][A-Za-z-]{2,40})[ \t]*:(.*)", line[:MAX_HEADER])
+            if found and not line.startswith((" ", "\t")):
+                name = found[1].lower()
+                fields.setdefault(name, found[2].strip())
+            elif name in _FIELDS and len(fields[name]) < MAX_HEADER:
+                fields[name] += f" {line[:MAX_HEADER].strip()}"
+        if "action" in fields or "status" in fields:
+            yield fields
+
+
+def _failure(fields: dict[str, str]) -> _Failure:
+    action = fields.get("action", "failed").lower()
+    status = _STATUS.match(fields.get("status", ""))
+    # Without its type, such as "smtp;".
+    said = reply_line(re.sub(r"^[\w-]+\s*;", "", fields.get("diagnostic-code", "")))
+    if not _begins_with_code(said):
+        said = _quoted_reply([said]) or said  # Postfix: "host mx.example said: 550 …"
     # A status 4.x.x fails too. The server gave up after trying for days.
-    action, status = str(recipient["Action"]), str(recipient["Status"])
-    return bool(
-        re.match(r"failed\b", action, re.IGNORECASE) and re.match(r"[45]\.\d+\.\d+\b", status)
-    )
+    if not re.match(r"(?:failed|failure|error)\b", action):
+        raise _NotAFailure
+    if status is None and not _begins_with_code(said):
+        raise ValueError("no status code")
+    recipient = fields.get("final-recipient") or fields.get("original-recipient", "")
+    address = recipient.rpartition(";")[2].strip().strip("<>")
+    return _Failure(_with_status(said, status[1] if status else "", fields), address)
+
+
+def _with_status(said: str, status: str, fields: dict[str, str]) -> str:
+    """Return what the server said, with the more specific of the two status codes."""
+    if not said:
+        return reply_line(fields["status"])
+    codes = _CODES.match(said)
+    code, own_status = codes.groups() if codes else (None, None)
+    if own_status or not _SPECIFIC.match(status):
+        return said
+    return reply_line(" ".join(filter(None, (code, status, said[len(code or "") :].strip()))))
+
+
+def _begins_with_code(reply: str) -> bool:
+    codes = _CODES.match(reply)
+    return codes is not None and any(codes.groups())
+
+
+def _quoted_reply(lines: list[str]) -> str | None:
+    """Return the reply of a mail server that a text quotes, from its code on."""
+    for pattern in _REPLIES_IN_TEXT:
+        if found := next(filter(None, map(pattern.search, lines)), None):
+            return reply_line(found[0])
+    return None
+
+
+# ---- reports in sentences ----------------------------------------------------------------------
+
+
+def _failure_in_text(headers: Message, body: str) -> _Failure | None:
+    """Return the failure that a mail server describes in its own words.
+
+    Raises:
+        _NotAFailure: the server will try again.
+    """
+    part, text = next(_parts(headers, body))
+    text = _decoded(part, text[:MAX_TEXT])
+    lines = [line[:MAX_HEADER] for line in text.splitlines()[:MAX_LINES]]
+    report = Message()
+    report["From"] = str(headers.get("From") or "unknown@invalid")  # one detector needs it
+    for name in ("Subject", "X-Failed-Recipients"):
+        report[name] = str(headers.get(name, ""))
+    report.set_payload("\n".join(lines))
+    temporary, permanent = all_failures(report)
+    if temporary and not permanent:
+        raise _NotAFailure
+    if not permanent:
+        return None
+    reply = _quoted_reply(lines) or "The email was returned. The report names no status code."
+    return _Failure(reply, min(permanent).decode())

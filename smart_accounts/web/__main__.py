@@ -9,6 +9,7 @@ from smart_accounts.errors import BadSetting
 from smart_accounts.settings import Settings, load_settings
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
@@ -23,8 +24,10 @@ async def serve(settings: Settings) -> None:
         AccountStore.open(settings.database_url) as store,
         open_provider(settings) as provider,
     ):
-        client = await RequestClient.connect(lazy=True)
-        app = create_app(store, client, LinkTokens(settings.signing_keys), settings, provider)
+        metrics = Metrics("SMART_ACCOUNTS_WEB_METRICS_ADDRESS", settings.web_metrics_address)
+        client = await RequestClient.connect(lazy=True, runtime=metrics.runtime)
+        tokens = LinkTokens(settings.signing_keys)
+        app = create_app(store, client, tokens, settings, provider, metrics)
         config = server_config(app, host=settings.web_host, port=settings.web_port)
         await Server(config, app.state.services.closing).serve()
 

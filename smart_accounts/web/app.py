@@ -17,6 +17,7 @@ from smart_accounts.settings import Settings
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import activation, bounces
 from smart_accounts.web.api.app import PATH as API_PATH
@@ -58,6 +59,7 @@ def create_app(
     tokens: LinkTokens,
     settings: Settings,
     provider: Provider | None = None,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """Return the application. The caller opens and closes the store, the client and the provider.
 
@@ -76,6 +78,7 @@ def create_app(
         submission=Submission(store, client, Limits.of(settings)),
         provider=provider,
         security_log=SecurityLog(settings.signing_keys),
+        metrics=metrics or Metrics(),
     )
     app = FastAPI(
         openapi_url=None,
@@ -88,11 +91,9 @@ def create_app(
     app.add_middleware(TrustedHosts, base_url=settings.base_url)
     app.add_middleware(SecurityHeaders, base_url=settings.base_url)
     app.mount("/static", StaticFiles(packages=[("smart_accounts.web", "static")]))
-    for part in (router, activation.router, request_pages.router, bounces.router):
-        app.include_router(part)
-    app.include_router(sign_in.router)
-    app.include_router(company.router)
-    app.include_router(session_pages.router)
+    app.include_router(router)
+    for part in (activation, request_pages, bounces, sign_in, company, session_pages):
+        app.include_router(part.router)
     add_api(app, services)
     _add_error_pages(app, services)
     _add_sign_in_pages(app, services)

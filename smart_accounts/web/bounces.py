@@ -11,10 +11,14 @@ from smart_accounts.contract.messages import EmailState
 from smart_accounts.contract.steps import Bounce, EmailOutcome
 from smart_accounts.errors import NotFound
 from smart_accounts.mail.bounces import read_bounce
+from smart_accounts.mail.refusals import codes_of
+from smart_accounts.store.records import ReturnedEmail
 from smart_accounts.web.dependencies import Web
 from smart_accounts.web.http.forms import read_body
 
 MAX_REPORT = 256 * 1024  # bytes; some servers return the whole email with the report
+RETURNED = "smart_accounts_returned_emails"
+UNREADABLE = "smart_accounts_unreadable_bounces"
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +29,8 @@ router = APIRouter(include_in_schema=False)
 async def receive_bounce(request: Request, web: Web) -> None:
     """Receive a raw email that was sent to a return path.
 
-    204 means that the mail server must not deliver it again. Either the report was understood, or
-    it is not about one of our emails. The response does not show which.
+    204 means that the mail server must not deliver it again. The response does not show whether
+    the email was a report about one of ours.
     """
     domain = web.settings.bounce_domain
     if domain is None:
@@ -36,14 +40,31 @@ async def receive_bounce(request: Request, web: Web) -> None:
     report = await asyncio.to_thread(read_bounce, body, domain)
     if report is None or not (returned := await web.store.emails.find_returned(report.token)):
         return
+    name = f"email {returned.email.kind} of request {returned.request_id}"
+    if report.answer is None:
+        web.metrics.count(UNREADABLE, "Emails to a return path that could not be read")
+        _log.error("could not read what was sent to the return path of the %s", name)
+    elif report.recipient_failed:
+        await _record_bounce(web, returned, report.answer)
+        _log.warning("%s bounced", name)
+    else:
+        await web.store.emails.mark_returned(returned, report.answer)
+        web.metrics.count(RETURNED, "Emails that were returned because of us")
+        _log.error(
+            "%s was returned because of us (%s): send it again once the cause is fixed",
+            name,
+            codes_of(report.answer) or "no code",
+        )
+
+
+async def _record_bounce(web: Web, returned: ReturnedEmail, answer: str) -> None:
     # Signal Temporal first. If the signal fails, the mail server delivers the report again, and
     # then the ledger must still find the email.
     with suppress(NotFound):  # the request has ended
         await web.client.report_bounce(
             returned.workflow_id,
             run_id=returned.request_id,
-            bounce=Bounce(email=returned.email, answer=report.answer),
+            bounce=Bounce(email=returned.email, answer=answer),
         )
-    outcome = EmailOutcome(state=EmailState.BOUNCED, at=datetime.now(UTC), answer=report.answer)
+    outcome = EmailOutcome(state=EmailState.BOUNCED, at=datetime.now(UTC), answer=answer)
     await web.store.emails.mark_bounced(returned, outcome)
-    _log.warning("email %s of request %s bounced", returned.email.kind, returned.request_id)

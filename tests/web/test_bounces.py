@@ -19,6 +19,7 @@ from smart_accounts.contract.steps import Addressee, Bounce, Email, EmailOutcome
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.mail.bounces import return_path
 from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import bounces
 from smart_accounts.web.app import create_app
@@ -33,17 +34,26 @@ TOKEN = "q7w2abcdefghijklmnopqrstuvwxyz56"
 MAX_REPORT = 256 * 1024
 NOW = datetime.now(UTC)
 ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
-SIGNAL = (
-    "smart-account-acme.example",
-    "run-1",
-    Bounce(email=ACTIVATION, answer="550 <ada@acme.example> unknown"),
-)
+REPLY = "550 5.1.1 <ada@acme.example> unknown"
+SIGNAL = ("smart-account-acme.example", "run-1", Bounce(email=ACTIVATION, answer=REPLY))
+
+
+class CountedMetrics(Metrics):
+    """Keeps the names of what was counted."""
+
+    def __init__(self) -> None:
+        self.counted: list[str] = []
+
+    def count(self, metric: str, description: str) -> None:
+        assert description
+        self.counted.append(metric)
 
 
 @dataclass
 class BounceHook:
     store: AccountStore
     temporal: FakeTemporal
+    metrics: CountedMetrics
     http: httpx.AsyncClient
 
     async def post(self, report: bytes) -> int:
@@ -61,9 +71,14 @@ class BounceHook:
         return found
 
 
-def _client(store: AccountStore, temporal: FakeTemporal, domain: str | None) -> httpx.AsyncClient:
+def _client(
+    store: AccountStore,
+    temporal: FakeTemporal,
+    domain: str | None,
+    metrics: Metrics | None = None,
+) -> httpx.AsyncClient:
     settings = web_settings("https://accounts.example", bounce_domain=domain)
-    app = create_app(store, temporal, LinkTokens([KEY]), settings)
+    app = create_app(store, temporal, LinkTokens([KEY]), settings, metrics=metrics)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://inside.example")
 
 
@@ -80,19 +95,25 @@ async def hook(store: AccountStore, example: dict[str, Any]) -> AsyncIterator[Bo
     assert (await store.requests.open(opened, (), limits)).refused is None
     sent = EmailOutcome(state=EmailState.SENT, at=NOW)
     await add_email(store, "run-1", ACTIVATION, sent, token=TOKEN)
-    temporal = FakeTemporal()
-    async with _client(store, temporal, DOMAIN) as http:
-        yield BounceHook(store, temporal, http)
+    temporal, metrics = FakeTemporal(), CountedMetrics()
+    async with _client(store, temporal, DOMAIN, metrics) as http:
+        yield BounceHook(store, temporal, metrics, http)
 
 
-def report(token: str = TOKEN, *, status: str = "5.1.1", action: str = "failed") -> bytes:
+def report(
+    token: str = TOKEN,
+    *,
+    status: str = "5.1.1",
+    action: str = "failed",
+    code: str = "550 <ada@acme.example> unknown",
+) -> bytes:
     return (
         f"To: {return_path(token, DOMAIN)}\n"
         "Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
         "--b\n\nSorry.\n--b\nContent-Type: message/delivery-status\n\n"
         "Reporting-MTA: dns; relay.example\n\n"
         f"Action: {action}\nStatus: {status}\n"
-        "Diagnostic-Code: smtp; 550 <ada@acme.example> unknown\n\n--b--\n"
+        f"Diagnostic-Code: smtp; {code}\n\n--b--\n"
     ).encode()
 
 
@@ -101,8 +122,38 @@ async def test_bounce_is_signalled_and_recorded(hook: BounceHook) -> None:
     assert hook.temporal.bounces == [SIGNAL]
     outcome = await hook.outcome()
     assert outcome.state == EmailState.BOUNCED
-    assert outcome.answer == "550 <ada@acme.example> unknown"
+    assert outcome.answer == REPLY
     assert outcome.at >= NOW
+
+
+async def test_refusal_because_of_us_is_noted_and_alerts_operators(
+    hook: BounceHook, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await hook.post(report(status="5.7.1")) == 204
+    assert not hook.temporal.bounces
+    outcome = await hook.outcome()
+    assert (outcome.state, outcome.at) == (EmailState.SENT, NOW)
+    assert outcome.answer == "550 5.7.1 <ada@acme.example> unknown"
+    assert hook.metrics.counted == ["smart_accounts_returned_emails"]
+    [line] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert "email activation of request run-1 was returned because of us (550 5.7.1)" in line
+    assert await hook.post(report()) == 204, "a later report may still end the request"
+    assert (await hook.outcome()).state == EmailState.BOUNCED
+
+
+async def test_report_that_cannot_be_read_is_logged_and_counted(
+    hook: BounceHook, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await hook.post(report(status="unknown", code="no")) == 204
+    assert (await hook.outcome()).state == EmailState.SENT
+    assert hook.metrics.counted == ["smart_accounts_unreadable_bounces"]
+    [line] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert line.endswith("return path of the email activation of request run-1")
+
+
+async def test_what_comes_to_an_unknown_return_path_is_not_counted(hook: BounceHook) -> None:
+    assert await hook.post(report("a" * 32, status="unknown", code="no")) == 204
+    assert not hook.metrics.counted
 
 
 async def test_second_report_changes_nothing(hook: BounceHook) -> None:

@@ -1,0 +1,106 @@
+"""Bounce reports that depart from the RFCs, and other emails to a return path."""
+
+import base64
+
+import pytest
+
+from smart_accounts.mail.bounces import BounceReport
+from tests.support.bounce_reports import ADDRESS, UNREADABLE, failed, read, report, returned
+
+FIELDS = b"Reporting-MTA: dns; x\r\n\r\nAction: failed\r\nStatus: 5.1.1"
+ENCODED_FIELDS = base64.b64encode(FIELDS).decode()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        report(content_type="multipart/report; boundary=b"),
+        report(content_type="multipart/report; report-type*=x''delivery-status; boundary=b"),
+        report(content_type="multipart/mixed; boundary=b"),
+        report(kind="message/global-delivery-status"),
+        report(
+            kind="message/delivery-status\nContent-Transfer-Encoding: base64",
+            recipients="",
+        ).replace(
+            "Reporting-MTA: dns; relay.example\n\n",
+            base64.b64encode(
+                b"Reporting-MTA: dns; x\r\n\r\nAction: failed\r\nStatus: 5.1.1"
+            ).decode(),
+        ),
+        report(
+            kind="message/delivery-status\nContent-Transfer-Encoding: quoted-printable",
+            recipients="Action:=20failed\nStatus: 5.=\n1.1",
+        ),
+    ],
+)
+def test_report_in_other_parts_is_read(raw: str) -> None:
+    assert read(raw) == failed("5.1.1")
+
+
+QMAIL = """Hi. This is the qmail-send program at relay.example.
+I'm afraid I wasn't able to deliver your message to the following addresses.
+
+<ada@acme.example>:
+192.0.2.1 does not like recipient.
+Remote host said: 550 5.1.1 no such user
+Giving up on 192.0.2.1.
+
+--- Below this line is a copy of the message.
+
+"""
+EXIM = """X-Failed-Recipients: ada@acme.example
+Auto-Submitted: auto-replied
+
+A message that you sent could not be delivered to all of its recipients.
+
+  ada@acme.example
+    host mx.acme.example [192.0.2.1]
+    SMTP error from remote mail server after RCPT TO:<ada@acme.example>:
+    550 unknown user
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"\n{QMAIL}", failed("550 5.1.1 no such user")),
+        (f"\n{QMAIL.replace('550 5.1.1', '554 5.7.1')}", returned("554 5.7.1 no such user")),
+        (EXIM, failed("550 unknown user")),
+        (
+            EXIM.replace("550 unknown user", "unknown user"),
+            returned("The email was returned. The report names no status code."),
+        ),
+    ],
+)
+def test_report_in_sentences_is_read(text: str, found: BounceReport) -> None:
+    assert read(f"To: {ADDRESS}\nFrom: MAILER-DAEMON@relay.example\n{text}") == found
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"To: {ADDRESS}\nSubject: Out of office\n\nAction: failed\nStatus: 5.1.1\n",
+        report(content_type="multipart/report; report-type=delivery-status"),
+        report(content_type="multipart/report; report-type=delivery-status; boundary=c"),
+        report(kind="text/plain"),
+        report(kind="message/disposition-notification"),
+        # A person forwards a report.
+        (
+            f"To: {ADDRESS}\nContent-Type: multipart/mixed; boundary=f\n\n"
+            f"--f\nContent-Type: message/rfc822\n\n{report()}\n--f--\n"
+        ),
+    ],
+)
+def test_other_kinds_of_email_cannot_be_read(raw: str) -> None:
+    assert read(raw) == UNREADABLE
+
+
+def test_automatic_response_of_a_person_is_ignored() -> None:
+    assert read(f"To: {ADDRESS}\nAuto-Submitted: auto-replied\n\nBack on Monday.\n") is None
+
+
+def test_report_inside_the_returned_email_is_ignored() -> None:
+    inside = "Action: failed\nStatus: 5.1.1"
+    raw = report(recipients="Action: delayed\nStatus: 4.4.1").removesuffix("--b--")
+    raw += f"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\n{inside}\n--b--"
+    assert read(raw) is None
