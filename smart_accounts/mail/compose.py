@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from smart_accounts.contract.messages import EmailKind, EmailStatus, Status
 from smart_accounts.contract.steps import Email
 from smart_accounts.mail.defang import defang
+from smart_accounts.mail.refusals import Fault, fault_of
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.text import one_line, printable, time_left, utc
 
@@ -90,6 +91,7 @@ class Site:
     organisation_name: str
     support_url: str | None
     mail_from: str
+    support_email: str | None = None
 
 
 class _Subject(UniqueUnstructuredHeader):
@@ -147,6 +149,9 @@ class Composer:
             "email": email,
             "request": _defanged(request),
             "link": link,
+            "is_bad_address": (
+                fault_of(request.reason or "", request.customer_email) is Fault.RECIPIENT
+            ),
             "left": time_left(max(request.deadline - now, timedelta())),
             "undelivered": [
                 status.model_copy(update={"answer": _server_reply(status.answer)})
@@ -184,7 +189,10 @@ class Composer:
         message["Date"] = datetime.now(UTC)  # this machine's clock; ``now`` is Temporal's
         message["Message-ID"] = own_id
         message["X-Smart-Account-Mail"] = str(kind)
+        if self._site.support_email:
+            message["Reply-To"] = Address(addr_spec=self._site.support_email)
         message["Auto-Submitted"] = "auto-generated"
+        message["X-Auto-Response-Suppress"] = "All"  # Exchange ignores Auto-Submitted
         # Quoted-printable gives short ASCII lines, which every mail server accepts.
         message.set_content(_wrapped(text), cte="quoted-printable")
         message.add_alternative(self._inliner.inline(html), subtype="html", cte="quoted-printable")

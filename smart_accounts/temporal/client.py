@@ -14,6 +14,7 @@ from temporalio.client import (
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.runtime import Runtime
 
 from smart_accounts.contract.actions import (
     ActionResult,
@@ -74,8 +75,8 @@ class RequestClient:
         self._client = client
 
     @classmethod
-    async def connect(cls, *, lazy: bool = False) -> Self:
-        return cls(await connect(lazy=lazy))
+    async def connect(cls, *, lazy: bool = False, runtime: Runtime | None = None) -> Self:
+        return cls(await connect(lazy=lazy, runtime=runtime))
 
     async def check(self) -> None:
         """Check that Temporal responds."""

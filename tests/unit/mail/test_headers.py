@@ -45,7 +45,13 @@ def test_headers(email: Email) -> None:
     assert message["Auto-Submitted"] == "auto-generated"
     assert abs(datetime.now(UTC) - message["Date"].datetime).total_seconds() < 60
     assert message["Message-ID"].strip() == composer().message_id(email, REQUEST.id)
+    assert message["X-Auto-Response-Suppress"] == "All"
     assert not {"Cc", "Bcc", "Reply-To"} & set(message.keys())
+
+
+def test_replies_go_to_the_support_address() -> None:
+    site = replace(SITE, support_email="help@accounts.example")
+    assert compose(ACTIVATION, site=site).message["Reply-To"] == "help@accounts.example"
 
 
 def test_copies_share_a_message_id_and_other_emails_do_not() -> None:
