@@ -12,6 +12,7 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.store.adoption import Adoption
 from smart_accounts.store.audit import AuditTrail
 from smart_accounts.store.database import create_engine, older_revisions, transaction
+from smart_accounts.store.drafts import Drafts
 from smart_accounts.store.emails import EmailLedger
 from smart_accounts.store.idempotency import IdempotencyKeys
 from smart_accounts.store.links import ActivationLinks
@@ -35,6 +36,7 @@ class AccountStore:
         self.idempotency = IdempotencyKeys(engine)
         self.partners = Partners(engine)
         self.sessions = StoredSessions(engine)
+        self.drafts = Drafts(engine)
         self.adoption = Adoption(engine)
         self.audit = AuditTrail(engine)
 

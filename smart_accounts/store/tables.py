@@ -187,6 +187,19 @@ sessions = Table(
     Index(None, "issuer", "subject"),
 )
 
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("issuer", String(255), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("email", String(254), nullable=False),  # of the person, to erase their data
+    Column("fields", JSON, nullable=False),
+    Column("rejection", Text),
+    Column("is_late", Boolean, nullable=False),
+    Column("saved_at", UtcDateTime, nullable=False, index=True),
+)
+
 address_owners = Table(
     "address_owners",
     metadata,
