@@ -50,6 +50,8 @@ class OpenedLink:
     token: str
     link: ActivationLink
     pages: Pages
+    is_form: bool
+    """True if a form was sent through the link."""
 
     def page(
         self,
@@ -72,6 +74,7 @@ class OpenedLink:
             remaining=request.deadline - now,
             errors=errors or {},
             typed=form or {},
+            responds_to_form=self.is_form,
         )
 
     @property
@@ -105,7 +108,7 @@ class OpenedLink:
         return f"{self.pages.root}/activate/{self.token}"
 
 
-async def _open_link(token: str, web: Web) -> OpenedLink:
+async def _open_link(token: str, request: Request, web: Web) -> OpenedLink:
     """Return the link with this token.
 
     Every token costs the same work, so that the response time does not show which links exist.
@@ -117,7 +120,7 @@ async def _open_link(token: str, web: Web) -> OpenedLink:
     request_id, ordinal = (link.request.id, link.ordinal) if link else ("", 0)
     if not web.tokens.is_genuine(token, request_id, ordinal) or link is None:
         raise HTTPException(404)
-    return OpenedLink(token, link, web.pages)
+    return OpenedLink(token, link, web.pages, is_form=request.method == "POST")
 
 
 async def _answer_form(request: Request, web: Web) -> dict[str, str]:
@@ -191,8 +194,8 @@ async def _send(
             await signal
     except NotFound:
         # The run has ended. Somebody decided a moment ago, or an operator terminated it.
-        newest = await _open_link(opened.token, web)
-        return newest.response_unless_open(answer) or web.pages("ended", 410)
+        newest = await _open_link(opened.token, http_request, web)
+        return newest.response_unless_open(answer) or web.pages("ended", 410, responds_to_form=True)
     try:
         await web.store.requests.note_signalled(request.id, opened.link.ordinal, answer)
     except Unavailable:
@@ -201,5 +204,7 @@ async def _send(
         _log.warning(
             "the answer to request %s was received, but not noted in the store", request.id
         )
-        return web.pages("received", 200, opened.refresh, request=request, answer=answer)
+        return web.pages(
+            "received", 200, opened.refresh, request=request, answer=answer, responds_to_form=True
+        )
     return opened.redirect()

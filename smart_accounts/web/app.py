@@ -153,12 +153,18 @@ def _add_error_pages(app: FastAPI, services: Services) -> None:
         form = getattr(request.state, "form", None)
         if form is None:  # without a form to send again, the page may reload by itself
             headers["Refresh"] = headers["Retry-After"]
-        return pages("unavailable", 503, headers, form=form)
+        return pages("unavailable", 503, headers, form=form, path=_path(request))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, _: Exception) -> Response:
         security_log.write(request, Event.UNEXPECTED, Outcome.FAILURE)
         return pages("server-error", 500, SECURITY_HEADERS)  # runs outside the middleware
+
+
+def _path(request: Request) -> str:
+    """Return the path and the query of a request, without the path of the public URL."""
+    query = request.url.query
+    return quote(request.scope["path"]) + (f"?{query}" if query else "")
 
 
 def _add_sign_in_pages(app: FastAPI, services: Services) -> None:
@@ -170,8 +176,7 @@ def _add_sign_in_pages(app: FastAPI, services: Services) -> None:
         if listens_for_events(request) or request.method not in ("GET", "HEAD"):
             services.security_log.write(request, Event.SESSION, Outcome.FAILURE)
             return pages("session-expired", 401)
-        query = request.url.query
-        path = quote(request.scope["path"]) + (f"?{query}" if query else "")
+        path = _path(request)
         is_company_missing = isinstance(error, CompanyMissing)
         target = company_path(path) if is_company_missing else sign_in_path(path)
         return RedirectResponse(pages.root + target, 303)

@@ -59,6 +59,10 @@ async def test_decline_with_a_reason(served_site: Site, new_page: OpenPage) -> N
         await expect(page.get_by_role("heading", level=1)).to_have_text(
             "We have received your answer"
         )
+        await page.go_back()  # to the page with the error
+        await expect(page.get_by_role("heading", level=1)).to_have_text(
+            "We have received your answer"
+        )
         await served_site.update_request(status=Status.DECLINED, reason="Not us.\nSorry.")
         await expect(page.get_by_role("heading", level=1)).to_have_text(
             "You declined the Smart Account"
