@@ -16,6 +16,7 @@ from smart_accounts.store.database import transaction
 
 LIFETIME = timedelta(hours=8)  # from the sign-in; using the pages does not extend it
 IDLE_LIFETIME = timedelta(hours=1)  # from the last use
+EXPIRED_KEPT = timedelta(hours=24)  # tells whose a form is that is sent too late
 PURGED_AT_ONCE = 10
 LISTED_AT_MOST = 100
 
@@ -73,8 +74,8 @@ class Session:
 class StoredSessions:
     """Each method raises ``Unavailable`` if the database does not respond.
 
-    A session that has ended has no row. A session that has expired, or belongs to another
-    ``issuer``, is not found.
+    A session that has ended has no row. A session that has expired is only found by
+    ``find_expired``, and a session that belongs to another ``issuer`` is never found.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -83,7 +84,8 @@ class StoredSessions:
     async def begin(self, session: Session, replaced: str) -> None:
         """Store a new session in place of the session ``replaced``. Purge some expired ones."""
         row = {name: value for name, value in vars(session).items() if name != "partner"}
-        old = select(_sessions.id).where(_sessions.began_at < session.began_at - LIFETIME)
+        began_before = session.began_at - LIFETIME - EXPIRED_KEPT
+        old = select(_sessions.id).where(_sessions.began_at < began_before)
         # Without SKIP LOCKED, two transactions could wait for each other's rows.
         purged = old.limit(PURGED_AT_ONCE).with_for_update(skip_locked=True)
         ended = or_(_sessions.id == replaced, _sessions.id.in_(purged))
@@ -93,6 +95,11 @@ class StoredSessions:
 
     async def find(self, id_: str, issuer: str) -> Session | None:
         found = await self._open(issuer, _sessions.id == id_)
+        return found[0] if found else None
+
+    async def find_expired(self, id_: str, issuer: str) -> Session | None:
+        """Return a session that may have expired. It only tells whose a late form is."""
+        found = await self._find(_sessions.id == id_, _sessions.issuer == issuer)
         return found[0] if found else None
 
     async def of_person(self, person: Partner) -> list[Session]:
@@ -128,14 +135,17 @@ class StoredSessions:
 
     async def _open(self, issuer: str, *conditions: ColumnElement[bool]) -> list[Session]:
         now = datetime.now(UTC)
+        return await self._find(
+            *conditions,
+            _sessions.issuer == issuer,
+            _sessions.began_at > now - LIFETIME,
+            _sessions.last_used_at > now - IDLE_LIFETIME,
+        )
+
+    async def _find(self, *conditions: ColumnElement[bool]) -> list[Session]:
         statement = (
             select(tables.sessions)
-            .where(
-                *conditions,
-                _sessions.issuer == issuer,
-                _sessions.began_at > now - LIFETIME,
-                _sessions.last_used_at > now - IDLE_LIFETIME,
-            )
+            .where(*conditions)
             .order_by(_sessions.last_used_at.desc(), _sessions.id)
             .limit(LISTED_AT_MOST)
         )

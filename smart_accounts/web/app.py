@@ -33,7 +33,7 @@ from smart_accounts.web.auth.session import (
     Sessions,
     listens_for_events,
 )
-from smart_accounts.web.dependencies import CurrentSession, Page, Services, Web
+from smart_accounts.web.dependencies import CurrentSession, Page, Responded, Services, Web
 from smart_accounts.web.http.origins import company_path, sign_in_path
 from smart_accounts.web.http.problem import problem
 from smart_accounts.web.http.rate_limits import RateLimits
@@ -154,6 +154,10 @@ def _add_error_pages(app: FastAPI, services: Services) -> None:
         if form is None:  # without a form to send again, the page may reload by itself
             headers["Refresh"] = headers["Retry-After"]
         return pages("unavailable", 503, headers, form=form, path=_path(request))
+
+    @app.exception_handler(Responded)
+    async def responded(_: Request, error: Responded) -> Response:
+        return error.response
 
     @app.exception_handler(Exception)
     async def failed(request: Request, _: Exception) -> Response:

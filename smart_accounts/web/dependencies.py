@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from smart_accounts.contract.actions import Role
@@ -25,7 +25,7 @@ from smart_accounts.web.auth.login_attempt import LoginAttempts
 from smart_accounts.web.auth.provider import Provider
 from smart_accounts.web.auth.session import CompanyMissing, NotSignedIn, Sessions
 from smart_accounts.web.http.forms import read_form
-from smart_accounts.web.http.origins import is_cross_origin
+from smart_accounts.web.http.origins import is_cross_origin, is_own_origin
 from smart_accounts.web.lookup import actor, find_request
 from smart_accounts.web.rendering import Pages
 from smart_accounts.web.security_log import Event, Outcome, SecurityLog
@@ -79,13 +79,11 @@ CurrentSession = Annotated[Session | Unavailable | None, Depends(_session)]
 
 
 async def _open_session(request: Request, session: CurrentSession) -> Session:
-    if session is None:
-        raise NotSignedIn
-    if isinstance(session, Unavailable):
-        if request.method == "POST":
-            await read_form(request, MAX_SESSION_FORM)  # the error page offers to send it again
-        raise session
-    return session
+    if isinstance(session, Session):
+        return session
+    if request.method == "POST":
+        await read_form(request, MAX_SESSION_FORM)  # the error page keeps what was typed
+    raise session or NotSignedIn
 
 
 OpenSession = Annotated[Session, Depends(_open_session)]
@@ -109,18 +107,45 @@ async def _signed_in(session: OpenSession, recorder: Audit) -> Partner:
 SignedIn = Annotated[Partner, Depends(_signed_in)]
 
 
-async def _session_form(request: Request, session: OpenSession, web: Web) -> dict[str, str]:
-    form = await read_form(request, MAX_SESSION_FORM)
-    has_token = session.owns_form(form.get("csrf", ""))
-    if not has_token or is_cross_origin(request.headers, web.settings.base_url):
-        reason = "origin" if has_token else "token"
+@dataclass(frozen=True)
+class SentForm:
+    """A form from a page of this site. ``is_current`` is False if another session opened it."""
+
+    fields: dict[str, str]
+    is_current: bool
+
+
+async def _sent_form(request: Request, session: OpenSession, web: Web) -> SentForm:
+    fields = await read_form(request, MAX_SESSION_FORM)
+    headers, url = request.headers, web.settings.base_url
+    is_current = session.owns_form(fields.get("csrf", ""))
+    if not is_current or is_cross_origin(headers, url):
+        reason = "origin" if is_current else "token"
         web.security_log.write(request, Event.CROSS_SITE, Outcome.FAILURE, reason)
+        if not is_own_origin(headers, url):
+            raise HTTPException(403)
+    return SentForm(fields, is_current)
+
+
+AnySessionForm = Annotated[SentForm, Depends(_sent_form)]
+"""A form that may be shown again. The route must do nothing else unless it is current."""
+
+
+async def _session_form(form: AnySessionForm) -> dict[str, str]:
+    if not form.is_current:
         raise HTTPException(403)
-    return form
+    return form.fields
 
 
 SessionForm = Annotated[dict[str, str], Depends(_session_form)]
 """The fields of a form that was sent from a page of this session."""
+
+
+class Responded(Exception):
+    """A dependency has the response, so the route does nothing."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
 
 
 async def _page(session: CurrentSession, web: Web) -> Callable[..., HTMLResponse]:

@@ -6,6 +6,7 @@ from playwright.async_api import Page
 
 from smart_accounts.errors import Unavailable
 from tests.support.partner_site import PartnerSite, pat_request
+from tests.support.partners import PAT
 
 Scene = Callable[[Page, PartnerSite], Awaitable[None]]
 """Leads a browser to a page."""
@@ -66,6 +67,12 @@ async def outage(page: Page, site: PartnerSite) -> None:
     await press(page, "Send Request")
 
 
+async def form_of_another_session(page: Page, site: PartnerSite) -> None:
+    await fill(page, site)
+    await site.sign_in(PAT)
+    await press(page, "Review Request")
+
+
 async def start(page: Page, site: PartnerSite) -> None:
     await page.goto(site.url)
 
@@ -84,4 +91,5 @@ FORM_PAGES: dict[str, Scene] = {
     "07-complete": complete,
     "08-rejected": rejected,
     "09-outage": outage,
+    "09-form-of-another-session": form_of_another_session,
 }

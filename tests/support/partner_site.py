@@ -81,7 +81,7 @@ class PartnerSite:
         await self.app({**scope, "headers": headers}, receive, send)
 
     async def csrf_token(self) -> str:
-        page = (await self.http.get("/requests/new")).text
+        page = (await self.http.get("/requests")).text
         found = re.search(r'name="csrf" value="([^"]+)"', page)
         assert found
         return found[1]
@@ -89,6 +89,17 @@ class PartnerSite:
     async def post(self, path: str, **form: str) -> httpx.Response:
         """Send a form with the CSRF token of the session."""
         return await self.http.post(path, data=form | {"csrf": await self.csrf_token()})
+
+    async def submit(self, path: str, **form: str) -> httpx.Response:
+        """Send a form as ``post`` does. Return the page to which the response redirects."""
+        response = await self.post(path, **form)
+        while response.status_code == 303:
+            response = await self.http.get(response.headers["location"])
+        return response
+
+    async def open_form(self) -> httpx.Response:
+        """Open an empty request form."""
+        return await self.http.get("/requests/new", follow_redirects=True)
 
     @property
     def actions(self) -> list[tuple[str, str | None]]:

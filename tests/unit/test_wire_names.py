@@ -96,6 +96,7 @@ ROUTES = [
     "GET /sign-in GET /sign-in/callback GET /sign-in/company POST /sign-in/company POST /sign-out",
     "GET /sessions POST /sessions/{session_id}/end POST /sessions/end-all",
     "GET /requests GET /requests/new POST /requests/new POST /requests/review POST /requests",
+    "GET /requests/review/{draft_id}",
     "GET /requests/{workflow_id} GET /requests/{workflow_id}/complete",
     "GET /requests/{workflow_id}/events POST /requests/{workflow_id}/resend",
     "POST /requests/{workflow_id}/replace-approver POST /requests/{workflow_id}/withdraw",

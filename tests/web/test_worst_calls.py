@@ -47,6 +47,7 @@ API_BODIES = [
 ]
 PARAMETERS = [
     *(("/requests", name) for name in ("status", "q", "page")),
+    ("/requests/new", "draft"),
     *((API, name) for name in ("status", "search", "page", "limit", "unknown")),
     (f"/requests/{ACME}", "run"),
     (f"{API}/{ACME}", "run"),
@@ -55,7 +56,13 @@ PARAMETERS = [
     ("/sign-in/company", "next"),
     *(("/sign-in/callback", name) for name in ("state", "code", "error", "iss")),
 ]
-PATHS = ["/", "/requests/smart-account-", f"{API}/smart-account-", "/activate/"]
+PATHS = [
+    "/",
+    "/requests/review/",
+    "/requests/smart-account-",
+    f"{API}/smart-account-",
+    "/activate/",
+]
 HEADERS = ["Authorization", "Content-Type", "Cookie", "Host", "Idempotency-Key", "Origin"]
 
 
@@ -74,7 +81,7 @@ async def client(open_site: OpenSite, issuer: Issuer) -> AsyncIterator[Client]:
     async with open_site(**issuer.settings, bounce_domain="bounces.example") as site:
         await site.start_session(subject="opal", is_operator=True)  # operators have more forms
         link = f"/activate/{await site.add_request()}"
-        page = (await site.http.get("/requests/new")).text
+        page = (await site.http.get("/requests")).text
         csrf = re.findall(r'name="csrf" value="([^"]+)"', page)[0]
         numbers = count(1)
 
@@ -107,8 +114,10 @@ def calls_with(fill: str, client: Client) -> dict[str, httpx.Request]:
     """Return a call for each field, parameter, header and path, with this text in it."""
     http, calls = client.http, {}
     for path, name in PARTNERS_FORMS:
-        form = cut(f"csrf={client.csrf}&{name}={fill}", MAX_SESSION_FORM)
+        form = cut(f"csrf={client.csrf}&form_id=worst&{name}={fill}", MAX_SESSION_FORM)
         calls[f"{path} {name}"] = http.build_request("POST", path, content=form, headers=FORM)
+        shown = http.build_request("GET", "/requests/new?draft=worst")
+        calls[f"the draft of {path} {name}"] = shown
     for path, name in ((client.link, "agree"), (f"{client.link}/decline", "reason")):
         form = cut(f"{name}={fill}", MAX_FORM)
         calls[f"{path} {name}"] = http.build_request("POST", path, content=form, headers=FORM)

@@ -47,15 +47,18 @@ class Browser:
         return await self.http.get(path)
 
     async def post(self, path: str, **form: str) -> httpx.Response:
-        page = (await self.http.get("/requests/new")).text
+        page = (await self.http.get("/requests")).text
         found = re.search(r'name="csrf" value="([^"]+)"', page)
         assert found
         return await self.http.post(path, data=form | {"csrf": found[1]})
 
     async def asks_for(self, domain: str, customer: str) -> int:
-        """Send a request. Return the status code of the response."""
+        """Send a request. Return 303, or the status code of the form that shows why not."""
         form = {"account_name": "Victim", "customer_email": customer, "account_domain": domain}
-        return (await self.post("/requests", **form)).status_code
+        response = await self.post("/requests", **form)
+        if "/requests/new?" in response.headers["location"]:
+            response = await self.get(response.headers["location"])
+        return response.status_code
 
 
 @pytest.fixture

@@ -68,6 +68,11 @@ class Sessions:
                 await self._stored.note_use(session.id, now)
         return session
 
+    async def find_expired(self, request: Request) -> Session | None:
+        """Return the session of this browser that may have expired. It lets nobody in."""
+        secret = self._cookies.value(request, COOKIE)
+        return await self._stored.find_expired(_id(secret), self._issuer) if secret else None
+
     async def is_open(self, session: Session) -> bool:
         """Return True until the session ends or expires. This does not count as a use."""
         return await self._stored.find(session.id, self._issuer) is not None

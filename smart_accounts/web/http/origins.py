@@ -28,6 +28,12 @@ def is_cross_origin(headers: Headers, public_url: str) -> bool:
     return any(_origin(url) != _origin(public_url) for url in urls)
 
 
+def is_own_origin(headers: Headers, public_url: str) -> bool:
+    """Return True if ``Origin`` or ``Referer`` shows that a page of this site sent the request."""
+    is_stated = "origin" in headers or "referer" in headers
+    return is_stated and not is_cross_origin(headers, public_url)
+
+
 def local_path(path: str) -> str:
     """Return ``path`` if it is a path on this site, with its query, otherwise the start page."""
     return path if _LOCAL_PATH.fullmatch(path) else "/"

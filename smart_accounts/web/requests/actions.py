@@ -1,8 +1,9 @@
 """Actions on a request, of its requester and of operators. Its page shows the result."""
 
 from collections.abc import Awaitable
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
@@ -22,10 +23,11 @@ from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.web.dependencies import (
+    AnySessionForm,
     CheckedRequest,
     Operator,
     OtherOperator,
-    SessionForm,
+    Responded,
     SignedIn,
 )
 from smart_accounts.web.lookup import actor
@@ -40,13 +42,28 @@ from smart_accounts.web.requests.templating import request_path
 from smart_accounts.web.security_log import Event
 
 DONE_SECONDS = 60
+SIGNED_IN_AGAIN = "You have signed in again since you opened the page. Please send this again."
 
 router = APIRouter(prefix="/requests/{workflow_id}", include_in_schema=False)
 
 
+async def _action_form(
+    form: AnySessionForm, request: CheckedRequest, detail: Detail
+) -> dict[str, str]:
+    if not form.is_current:
+        name = detail.http_request.url.path.rpartition("/")[2]
+        problem = {"action": name, "message": SIGNED_IN_AGAIN}
+        raise Responded(await detail.show(request, 403, problem=problem))
+    return form.fields
+
+
+ActionForm = Annotated[dict[str, str], Depends(_action_form)]
+"""The fields that were sent. If another session opened the page, it is shown again instead."""
+
+
 @router.post("/resend")
 async def resend(
-    partner: SignedIn, _: SessionForm, request: CheckedRequest, detail: Detail
+    partner: SignedIn, _: ActionForm, request: CheckedRequest, detail: Detail
 ) -> Response:
     by = actor(partner, request)
     action = detail.web.client.resend(request.workflow_id, run_id=request.id, by=by)
@@ -55,7 +72,7 @@ async def resend(
 
 @router.post("/replace-approver")
 async def replace_approver(
-    partner: SignedIn, form: SessionForm, request: CheckedRequest, detail: Detail
+    partner: SignedIn, form: ActionForm, request: CheckedRequest, detail: Detail
 ) -> Response:
     try:
         new = NewApprover(customer_email=form.get("customer_email", ""), by=actor(partner, request))
@@ -69,7 +86,7 @@ async def replace_approver(
 
 @router.post("/withdraw")
 async def withdraw(
-    partner: SignedIn, form: SessionForm, request: CheckedRequest, detail: Detail
+    partner: SignedIn, form: ActionForm, request: CheckedRequest, detail: Detail
 ) -> Response:
     try:
         withdrawal = Withdrawal(reason=form.get("reason") or None, by=actor(partner, request))
@@ -81,14 +98,14 @@ async def withdraw(
 
 @router.post("/approve")
 async def approve(
-    _: OtherOperator, __: SessionForm, request: CheckedRequest, detail: Detail
+    _: OtherOperator, __: ActionForm, request: CheckedRequest, detail: Detail
 ) -> Response:
     return await _review(detail, request, "approve", None)
 
 
 @router.post("/reject")
 async def reject(
-    _: OtherOperator, form: SessionForm, request: CheckedRequest, detail: Detail
+    _: OtherOperator, form: ActionForm, request: CheckedRequest, detail: Detail
 ) -> Response:
     return await _review(detail, request, "reject", form.get("reason"))
 
@@ -108,7 +125,7 @@ async def _review(
 
 @router.post("/close")
 async def close(
-    operator: Operator, form: SessionForm, request: CheckedRequest, detail: Detail
+    operator: Operator, form: ActionForm, request: CheckedRequest, detail: Detail
 ) -> Response:
     try:
         closing = Closing(

@@ -21,6 +21,7 @@ LABELS = {
 }
 ADDRESSES = "user_emails"
 
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SEPARATORS = re.compile(r"[\s,;]+")
 _ENTRY = re.compile(r"entry (\d+) (.*)")
 
@@ -34,8 +35,9 @@ class RequestForm:
 
     @classmethod
     def of(cls, sent: Mapping[str, str]) -> "RequestForm":
+        id_ = sent.get("form_id", "")
         values = {name: sent.get(name, "") for name in LABELS}
-        return cls(values, sent.get("form_id", "")[:64] or secrets.token_urlsafe(16))
+        return cls(values, id_ if is_form_id(id_) else new_form_id())
 
     @classmethod
     def from_request(cls, request: SmartAccountRequest, form_id: str) -> "RequestForm":
@@ -76,3 +78,11 @@ class RequestForm:
         """
         content = f"{self.id}:{request.model_dump_json()}"
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def new_form_id() -> str:
+    return secrets.token_urlsafe(16)
+
+
+def is_form_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None

@@ -100,7 +100,12 @@ async def test_reading_changes_nothing_and_is_not_cached(
 ) -> None:
     run = await partner_site.add_request(pat_request())
     before = await partner_site.store.listing.page(owner=None)
-    for path in ("/requests", "/requests/new", ACME_PAGE, f"{ACME_PAGE}/complete?run={run}"):
+    for path in (
+        "/requests",
+        "/requests/new?draft=new",
+        ACME_PAGE,
+        f"{ACME_PAGE}/complete?run={run}",
+    ):
         response = await partner_site.http.request(method, path)
         assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
     for action in ("resend", "replace-approver", "withdraw", "close"):

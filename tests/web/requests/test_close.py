@@ -102,14 +102,14 @@ async def test_list_can_be_filtered_for_closed_accounts(
 
 async def test_domain_can_be_requested_again(partner_site: PartnerSite) -> None:
     run = await add_account(partner_site)
-    taken = await partner_site.post("/requests", **FORM)
+    taken = await partner_site.submit("/requests", **FORM)
     assert taken.status_code == 409
     assert f"?run={run}" in taken.text
     await partner_site.close_account(run, NOW)
     response = await partner_site.post("/requests", **FORM)
     assert response.status_code == 303
     assert len(partner_site.temporal.running) == 1
-    again = await partner_site.post("/requests", **FORM, form_id="another")
+    again = await partner_site.submit("/requests", **FORM, form_id="another")
     assert again.status_code == 409
     assert f"?run={run}" not in again.text  # the closed account does not hold the domain
 

@@ -20,10 +20,10 @@ def is_harmless(page: str) -> bool:
 async def test_markup_in_a_field_is_shown_as_text(partner_site: PartnerSite, field: str) -> None:
     """The form, the review and the page of the request show markup as text."""
     form = FORM | {field: MARKUP}
-    review = await partner_site.post("/requests/review", **form)
+    review = await partner_site.submit("/requests/review", **form)
     assert is_harmless(review.text)
     assert "evil.example" in review.text  # the form keeps the input
-    sent = await partner_site.post("/requests", **form)
+    sent = await partner_site.submit("/requests", **form)
     assert is_harmless(sent.text)
     for run in await partner_site.store_running_requests():
         shown = await partner_site.http.get(f"{ACME_PAGE}?run={run}")
@@ -38,7 +38,7 @@ async def test_review_shows_normalised_values(partner_site: PartnerSite) -> None
         "user_emails": "bo@acme.example; cy@acme.example,,\r\n BO@acme.example\tAda@bücher.example",
         "note_to_customer": "<b>one</b>\r\ntwo",
     }
-    response = await partner_site.post("/requests/review", **form)
+    response = await partner_site.submit("/requests/review", **form)
     assert response.status_code == 200
     shown = visible_text(response)
     until = f"{datetime.now(UTC) + timedelta(days=90):%Y-%m-%d}"
@@ -59,7 +59,7 @@ async def test_review_shows_normalised_values(partner_site: PartnerSite) -> None
 
 
 async def test_review_shows_a_hint(partner_site: PartnerSite) -> None:
-    response = await partner_site.post(
+    response = await partner_site.submit(
         "/requests/review", **FORM | {"account_domain": "other.example"}
     )
     assert "The customer's address is not at the account's domain." in visible_text(response)
@@ -117,7 +117,7 @@ async def test_errors_are_shown_beside_their_fields(
 ) -> None:
     changes, messages = INVALID[case]
     form = FORM | changes
-    response = await partner_site.post(path, **form)
+    response = await partner_site.submit(path, **form)
     assert response.status_code == 422
     assert "<title>Error: " in response.text
     for message in messages:
@@ -133,8 +133,8 @@ async def test_errors_are_shown_beside_their_fields(
 
 
 async def test_going_back_to_the_form_keeps_the_input(partner_site: PartnerSite) -> None:
-    review = await partner_site.post("/requests/review", **FORM)
-    form = await partner_site.post("/requests/new", **hidden_fields(review))
+    review = await partner_site.submit("/requests/review", **FORM)
+    form = await partner_site.submit("/requests/new", **hidden_fields(review))
     assert form.status_code == 200
     for value in ("Acme Networks", "ada@acme.example", "acme.example", "As agreed.\nSoon."):
         assert value in unescape(form.text)
@@ -147,7 +147,7 @@ async def test_longest_form_is_accepted_and_a_larger_body_is_not(partner_site: P
         "note_to_added_users": "🚀" * 1024,
         "user_emails": "\n".join(f"{'u' * 62}{n:02}@{'d' * 60}.example" for n in range(50)),
     }
-    review = await partner_site.post("/requests/review", **longest)
+    review = await partner_site.submit("/requests/review", **longest)
     assert review.status_code == 200
     assert (await partner_site.post("/requests", **hidden_fields(review))).status_code == 303
     assert (await partner_site.post("/requests", account_name="x" * 50_000)).status_code == 413

@@ -45,7 +45,7 @@ async def test_another_person_with_the_address_sees_nothing(partner_site: Partne
         response = await partner_site.post(f"{ACME_PAGE}/{action}", customer_email="m@x.example")
         assert response.status_code == 404
     await partner_site.temporal.start(pat_request(), key="another")
-    rejected = await partner_site.post("/requests", **FORM)
+    rejected = await partner_site.submit("/requests", **FORM)
     assert rejected.status_code == 409
     assert run not in rejected.text
     assert not partner_site.temporal.actions

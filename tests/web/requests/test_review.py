@@ -106,7 +106,7 @@ async def test_only_operators_see_reports_and_contests(partner_site: PartnerSite
     await partner_site.temporal.start(pat_request(), key="pat")
     await partner_site.sign_in(KIM)
     form = {"account_name": "Acme", "customer_email": "ada@acme.example", "form_id": "x"}
-    response = await partner_site.post("/requests", **form)
+    response = await partner_site.submit("/requests", **form)
     assert response.status_code == 409
     await partner_site.sign_in(OPERATOR)
     assert "Contested" in visible_text(await partner_site.http.get(ACME_PAGE))

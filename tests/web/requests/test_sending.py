@@ -17,7 +17,7 @@ NOW = datetime.now(UTC)
 
 
 async def test_sending_twice_creates_one_request(partner_site: PartnerSite) -> None:
-    form = hidden_fields(await partner_site.post("/requests/review", **FORM))
+    form = hidden_fields(await partner_site.submit("/requests/review", **FORM))
     responses = [await partner_site.post("/requests", **form) for _ in range(2)]
     await partner_site.store_running_requests()
     partner_site.temporal.running.clear()  # the run has ended, but the store has its key
@@ -28,7 +28,7 @@ async def test_sending_twice_creates_one_request(partner_site: PartnerSite) -> N
 
 
 async def test_changed_form_creates_another_request(partner_site: PartnerSite) -> None:
-    form = hidden_fields(await partner_site.post("/requests/review", **FORM))
+    form = hidden_fields(await partner_site.submit("/requests/review", **FORM))
     first = await partner_site.post("/requests", **form)
     second = await partner_site.post("/requests", **form | {"account_domain": "sub.acme.example"})
     assert first.headers["location"] != second.headers["location"]
@@ -36,9 +36,9 @@ async def test_changed_form_creates_another_request(partner_site: PartnerSite) -
 
 
 async def test_reloading_the_review_creates_no_second_request(partner_site: PartnerSite) -> None:
-    form = await partner_site.http.get("/requests/new")
+    form = await partner_site.open_form()
     typed = FORM | {"form_id": hidden_fields(form)["form_id"]}
-    reviews = [await partner_site.post("/requests/review", **typed) for _ in range(2)]
+    reviews = [await partner_site.submit("/requests/review", **typed) for _ in range(2)]
     sent = [await partner_site.post("/requests", **hidden_fields(review)) for review in reviews]
     assert sent[0].headers["location"] == sent[1].headers["location"]
 
@@ -99,7 +99,7 @@ async def test_taken_domain_shows_what_to_do(partner_site: PartnerSite) -> None:
     await partner_site.record_decision(
         run, Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example")
     )
-    response = await partner_site.post("/requests", **FORM)
+    response = await partner_site.submit("/requests", **FORM)
     assert response.status_code == 409
     for words in (
         "already has an active Smart Account",
@@ -110,7 +110,7 @@ async def test_taken_domain_shows_what_to_do(partner_site: PartnerSite) -> None:
     assert f"{ACME_PAGE}?run={run}" in response.text
     assert 'value="ada@acme.example"' in response.text
     await partner_site.sign_in(KIM)
-    response = await partner_site.post("/requests", **FORM)
+    response = await partner_site.submit("/requests", **FORM)
     assert response.status_code == 409
     assert "yourself" not in visible_text(response)
     assert run not in response.text
@@ -118,19 +118,19 @@ async def test_taken_domain_shows_what_to_do(partner_site: PartnerSite) -> None:
 
 async def test_domain_with_an_open_request_is_rejected(partner_site: PartnerSite) -> None:
     await partner_site.temporal.start(pat_request(), key="another")
-    response = await partner_site.post("/requests", **FORM)
+    response = await partner_site.submit("/requests", **FORM)
     assert response.status_code == 409
     assert "A request for acme.example is already under way." in visible_text(response)
 
 
 async def test_outage_page_sends_the_same_form_again(partner_site: PartnerSite) -> None:
-    form = hidden_fields(await partner_site.post("/requests/review", **FORM))
+    form = hidden_fields(await partner_site.submit("/requests/review", **FORM))
     partner_site.temporal.error = Unavailable("no")
     response = await partner_site.post("/requests", **form)
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) > 0
     assert "Send Request again" in visible_text(response)
-    assert "Nothing has been requested yet" not in visible_text(response)
+    assert "Nothing is requested until" not in visible_text(response)
     again = hidden_fields(response)
     assert again == form
     partner_site.temporal.error = None
