@@ -34,13 +34,14 @@ from smart_accounts.web.auth.session import (
     listens_for_events,
 )
 from smart_accounts.web.dependencies import CurrentSession, Page, Responded, Services, Web
-from smart_accounts.web.http.origins import company_path, sign_in_path
+from smart_accounts.web.http.origins import company_path, is_cross_origin, sign_in_path
 from smart_accounts.web.http.problem import problem
 from smart_accounts.web.http.rate_limits import RateLimits
 from smart_accounts.web.http.security_headers import SECURITY_HEADERS, SecurityHeaders
 from smart_accounts.web.http.trusted_hosts import TrustedHosts
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS, Pages
 from smart_accounts.web.requests import routes as request_pages
+from smart_accounts.web.requests.drafts import keep_late_form
 from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 from smart_accounts.web.submission import Submission
 
@@ -165,6 +166,24 @@ def _add_error_pages(app: FastAPI, services: Services) -> None:
         return pages("server-error", 500, SECURITY_HEADERS)  # runs outside the middleware
 
 
+async def _session_expired_page(web: Services, request: Request) -> Response:
+    """Return the page that keeps what was typed, either as a draft or as hidden fields."""
+    typed, draft_path = {}, None
+    # Another site could otherwise put its text into the form.
+    if not is_cross_origin(request.headers, web.settings.base_url):
+        form = getattr(request.state, "form", {})
+        typed = {name: value for name, value in form.items() if value and name != "csrf"}
+        draft_path = await keep_late_form(web, request) if typed else None
+    return web.pages(
+        "session-expired",
+        401,
+        typed=typed,
+        path=_path(request),
+        is_kept=draft_path is not None,
+        sign_in=sign_in_path(draft_path or "/"),
+    )
+
+
 def _path(request: Request) -> str:
     """Return the path and the query of a request, without the path of the public URL."""
     query = request.url.query
@@ -179,7 +198,7 @@ def _add_sign_in_pages(app: FastAPI, services: Services) -> None:
         # A script could not follow the redirect, which leads to the identity provider.
         if listens_for_events(request) or request.method not in ("GET", "HEAD"):
             services.security_log.write(request, Event.SESSION, Outcome.FAILURE)
-            return pages("session-expired", 401)
+            return await _session_expired_page(services, request)
         path = _path(request)
         is_company_missing = isinstance(error, CompanyMissing)
         target = company_path(path) if is_company_missing else sign_in_path(path)

@@ -1,13 +1,16 @@
 """How each page of the sign-in looks in a real browser."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from playwright.async_api import expect
+from sqlalchemy import update
 from starlette.responses import JSONResponse
 
+from smart_accounts.store import tables
 from tests.support.browser import OpenPage
 from tests.support.identity_provider import Visitor
 from tests.support.looks import look, show
@@ -85,6 +88,19 @@ async def sessions_of_a_person(visitor: Visitor) -> httpx.Response:
     return await visitor.http.get("/sessions?email=a-person@partner.example")
 
 
+async def late_form(visitor: Visitor) -> httpx.Response:
+    """Send a form whose session has expired."""
+    visitor.provider.token_changes |= {"sub": "late", "email": "late@partner.example"}
+    await visitor.sign_in()
+    form = FORM | {"csrf": (await visitor.open_session()).csrf}
+    is_own = tables.sessions.c.subject == "late"
+    began_at = datetime.now(UTC) - timedelta(hours=9)
+    async with visitor.site.store.engine.begin() as connection:
+        await connection.execute(update(tables.sessions).where(is_own).values(began_at=began_at))
+    return await visitor.http.post("/requests/review", data=form)
+
+
+FORM = {"account_name": "Acme", "customer_email": "ada@acme.example"}
 BROWSERS = [
     ("Windows NT 10.0; Win64; x64", "Chrome/130.0.0.0 Safari/537.36 Edg/130.0.0.0"),
     ("iPhone; CPU iPhone OS 18_0 like Mac OS X", "Version/18.0 Mobile/15E148 Safari/604.1"),
@@ -111,6 +127,12 @@ PAGES: dict[str, tuple[int, str, Open]] = {
         "You are no longer signed in",
         lambda visitor: visitor.http.post("/requests/review"),
     ),
+    "session-ended-with-text": (
+        401,
+        "You are no longer signed in",
+        lambda visitor: visitor.http.post("/requests/review", data=FORM),
+    ),
+    "session-ended-with-a-draft": (401, "You are no longer signed in", late_form),
 }
 
 
