@@ -124,12 +124,14 @@ class Settings(RuleSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, value: str) -> str:
-        try:
-            driver = make_url(value).drivername
-        except ArgumentError:
-            driver = ""
-        if driver not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
+        if not value.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
             raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
+        try:
+            url = make_url(value)
+            url.get_dialect()().create_connect_args(url)
+        except (ArgumentError, ValueError):
+            example = "postgresql+asyncpg://USER:PASSWORD@/NAME?host=A:5432&host=B:5432"
+            raise ValueError(f"must be an address. For several servers: {example}") from None
         return value
 
     @field_validator(

@@ -24,6 +24,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from smart_accounts.errors import Unavailable
+from smart_accounts.store.primary import CONNECT_SECONDS, follow_primary
 
 SQLITE_BUSY_SECONDS = 10
 COMMAND_SECONDS = 10
@@ -37,19 +38,28 @@ def create_engine(url: str, *, may_take_long: bool = False) -> AsyncEngine:
     email addresses.
     """
     if url.startswith("postgresql"):
-        # The ping replaces connections that the server has closed. Without it, the first
-        # statement after a restart of the database fails.
-        return create_async_engine(
-            url,
-            hide_parameters=True,
-            pool_pre_ping=True,
-            connect_args={
-                "timeout": 5,
-                "command_timeout": None if may_take_long else COMMAND_SECONDS,
-            },
-        )
+        return _postgresql_engine(url, COMMAND_SECONDS if not may_take_long else None)
+    return _sqlite_engine(url)
+
+
+def _postgresql_engine(url: str, command_seconds: float | None) -> AsyncEngine:
     engine = create_async_engine(
-        url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS}
+        url,
+        hide_parameters=True,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": command_seconds,
+        },
+    )
+    follow_primary(engine)
+    return engine
+
+
+def _sqlite_engine(url: str) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": SQLITE_BUSY_SECONDS},
     )
 
     @event.listens_for(engine.sync_engine, "connect")

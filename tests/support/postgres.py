@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,36 @@ class Postgres:
             package = folder / package.name
             os.chown(folder, NOBODY, NOBODY)
         self._programs = package / "pginstall" / "bin"
-        self._data = str(folder / "data")
-        self._port = port
-        self._address = ("-h", "127.0.0.1", "-p", str(port))
+        self._data = folder / "data"
+        self.port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync")
+        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync")
+
+    @property
+    def _address(self) -> tuple[str, ...]:
+        return ("-h", "127.0.0.1", "-p", str(self.port))
+
+    def new_standby(self, port: int) -> "Postgres":
+        """Return a copy of this server that follows it once the copy is started."""
+        standby = copy(self)
+        standby.port, standby._process = port, None
+        standby._data = self._data.with_name(f"data-{port}")
+        self._run("pg_basebackup", *self._address, "-U", "postgres", "-D", str(standby._data))
+        standby.follow(self)
+        return standby
+
+    def follow(self, primary: "Postgres") -> None:
+        """Make this server, which does not run, a standby of another one."""
+        (self._data / "standby.signal").touch()
+        with (self._data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(
+                f"primary_conninfo = 'host=127.0.0.1 port={primary.port} user=postgres'\n"
+            )
+
+    async def promote(self) -> None:
+        """Make this standby a primary. Return once it accepts writes."""
+        command = ("pg_ctl", "promote", "-D", str(self._data), "-w")
+        await asyncio.to_thread(self._run, *command)
 
     def _run(self, program: str, *words: str, check: bool = True) -> int:
         command = [str(self._programs / program), *words]
@@ -53,7 +79,7 @@ class Postgres:
     async def start(self) -> None:
         program = str(self._programs / "postgres")
         self._process = subprocess.Popen(
-            [program, "-D", self._data, *self._address, "-k", "", "-c", "fsync=off"],
+            [program, "-D", str(self._data), *self._address, "-k", "", "-c", "fsync=off"],
             stderr=subprocess.DEVNULL,
             **self._as_user,
         )
@@ -69,7 +95,7 @@ class Postgres:
     def new_database(self) -> str:
         name = f"store_{time.time_ns()}"
         self._run("createdb", *self._address, "-U", "postgres", name)
-        return f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}/{name}"
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/{name}"
 
 
 @pytest.fixture(scope="session")

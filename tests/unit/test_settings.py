@@ -57,6 +57,24 @@ def test_unsafe_settings_of_a_public_service(
     assert not any(key in message for key in values.get("SECRET_KEYS", "no key").split(","))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:secret@db.example/name",
+        "postgresql://u:secret@db.example/name",
+        "postgresql+asyncpg://u:secret@a.example:5432,b.example:5432/name",
+        "postgresql+asyncpg://u:secret@/name?host=a.example&host=b.example",
+    ],
+)
+def test_wrong_database_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    with pytest.raises(BadSetting) as error:
+        load(monkeypatch, DATABASE_URL=url)
+    message = str(error.value)
+    assert message.startswith(f"bad settings: {PREFIX}DATABASE_URL: must be")
+    assert "secret" not in message
+    assert "\n" not in message
+
+
 @pytest.mark.parametrize("values", [values for _, values in UNSAFE[2:]], ids=str)
 def test_the_same_settings_on_this_machine(
     monkeypatch: pytest.MonkeyPatch, values: dict[str, str]
@@ -72,6 +90,7 @@ def test_the_same_settings_on_this_machine(
         {"SESSION_KEYS": NEW_KEY},
         {"SMTP_TLS": "none"},
         {"SMTP_TLS": "starttls", "SMTP_PASSWORD": "secret"},
+        {"DATABASE_URL": "postgresql+asyncpg://u:secret@/name?host=a.example:1&host=b.example:2"},
     ],
     ids=str,
 )
