@@ -49,6 +49,10 @@ def _postgresql_engine(url: str, command_seconds: float | None) -> AsyncEngine:
         connect_args={
             "timeout": CONNECT_SECONDS,
             "command_timeout": command_seconds,
+            # Without the driver's cache, statements have no name on the server. pgbouncer in
+            # transaction mode may run each transaction on another connection, where the name of
+            # a statement is unknown or taken.
+            "statement_cache_size": 0,
         },
     )
     follow_primary(engine)
