@@ -64,6 +64,7 @@ def _sqlite_engine(url: str) -> AsyncEngine:
         url,
         hide_parameters=True,
         connect_args={"timeout": SQLITE_BUSY_SECONDS},
+        execution_options={"write_queue": asyncio.Lock()},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -93,7 +94,7 @@ async def transaction(engine: AsyncEngine, *, writes: bool) -> AsyncIterator[Asy
         Unavailable: the database does not respond.
     """
     try:
-        async with engine.connect() as connection:
+        async with _turn(engine, writes=writes), engine.connect() as connection:
             connection = await connection.execution_options(writes=writes)  # noqa: PLW2901 - the same connection, configured
             async with connection.begin():
                 yield connection
@@ -101,6 +102,25 @@ async def transaction(engine: AsyncEngine, *, writes: bool) -> AsyncIterator[Asy
         if _is_fault(error):
             raise
         raise Unavailable("The database does not respond.") from error
+
+
+@asynccontextmanager
+async def _turn(engine: AsyncEngine, *, writes: bool) -> AsyncIterator[None]:
+    """Wait until the earlier writers of this process have finished, if the database is SQLite.
+
+    SQLite has one writer at a time and lets the others try again in no order, so that under load
+    a writer may wait for seconds.
+    """
+    queue: asyncio.Lock | None = engine.get_execution_options().get("write_queue")
+    if queue is None or not writes:
+        yield
+        return
+    async with asyncio.timeout(SQLITE_BUSY_SECONDS):
+        await queue.acquire()
+    try:
+        yield
+    finally:
+        queue.release()
 
 
 def _is_fault(error: Exception) -> bool:

@@ -1,6 +1,9 @@
 """The account store on SQLite: repeated writes, constraints and outages."""
 
+import asyncio
+import sqlite3
 import stat
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,8 @@ from smart_accounts.contract.steps import (
     RecordDecision,
 )
 from smart_accounts.errors import Unavailable
-from smart_accounts.store.database import migrate
+from smart_accounts.store import database
+from smart_accounts.store.database import migrate, transaction
 from smart_accounts.store.store import AccountStore
 from tests.support.ledger import outcome_of
 from tests.support.limits import new_limits
@@ -181,3 +185,30 @@ async def test_sqlite_file_is_private(tmp_path: Path) -> None:
         await store.ping()
         for each in tmp_path.iterdir():  # also the files that SQLite adds
             assert stat.S_IMODE(each.stat().st_mode) == 0o600, each.name
+
+
+async def test_writers_of_sqlite_take_turns(store: AccountStore) -> None:
+    turns = []
+
+    async def write(number: int) -> None:
+        async with transaction(store.engine, writes=True):
+            turns.append(number)
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*map(write, range(12)))
+    assert turns == list(range(12))
+
+
+async def test_waiting_for_a_locked_file_ends(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0.3)
+    other_program = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    async with AccountStore.open(database_url) as store:
+        with closing(other_program):
+            other_program.execute("BEGIN IMMEDIATE")
+            async with asyncio.timeout(40):
+                writes = (store.idempotency.release(str(number)) for number in range(200))
+                results = await asyncio.gather(*writes, return_exceptions=True)
+        assert {type(result) for result in results} == {Unavailable}
+        await store.idempotency.release("key")
