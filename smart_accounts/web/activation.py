@@ -8,7 +8,7 @@ had the same answer before.
 
 import logging
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -120,6 +120,9 @@ async def _open_link(token: str, request: Request, web: Web) -> OpenedLink:
     request_id, ordinal = (link.request.id, link.ordinal) if link else ("", 0)
     if not web.tokens.is_genuine(token, request_id, ordinal) or link is None:
         raise HTTPException(404)
+    if answer := web.answers.get((request_id, ordinal)):
+        noted = replace(link.request, signalled=answer, signalled_link=ordinal)
+        link = replace(link, request=noted)
     return OpenedLink(token, link, web.pages, is_form=request.method == "POST")
 
 
@@ -199,8 +202,9 @@ async def _send(
     try:
         await web.store.requests.note_signalled(request.id, opened.link.ordinal, answer)
     except Unavailable:
-        # Temporal has the answer, so it counts. But a redirect would show the form again, because
-        # the store does not have the answer yet.
+        # Temporal has the answer, so it counts. This process remembers it, because the store would
+        # show the form again. Another process would do so too, so this is not a redirect.
+        web.answers[request.id, opened.link.ordinal] = answer
         _log.warning(
             "the answer to request %s was received, but not noted in the store", request.id
         )

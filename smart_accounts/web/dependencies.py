@@ -55,6 +55,8 @@ class Services:
     """Set when the server shuts down, so that event streams end."""
     event_streams: Counter[str] = field(default_factory=Counter)
     """How many event streams each session has open in this process."""
+    answers: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Answers that Temporal has and the store could not note, by request id and link ordinal."""
 
 
 async def _services(request: Request) -> Services:

@@ -1,5 +1,7 @@
 """Answers while Temporal or the database is down, or after the run has ended."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +9,8 @@ import pytest
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound, Unavailable
-from tests.support.site import AGREED, Site
+from smart_accounts.store import database
+from tests.support.site import AGREED, OpenSite, Site
 
 NOW = datetime.now(UTC)
 
@@ -42,14 +45,36 @@ async def test_database_outage_shows_the_outage_page(
     assert not site.temporal.signals
 
 
-async def test_answer_counts_if_only_the_store_fails(site: Site) -> None:
-    token = await site.add_request()
-    site.store.requests.error = Unavailable("no")
-    response = await site.http.post(f"/activate/{token}", data=AGREED)
-    assert response.status_code == 200
-    assert "We have received your acceptance" in response.text
-    assert response.headers["refresh"].endswith(f"/activate/{token}")
-    assert len(site.temporal.signals) == 1
+async def test_page_says_received_while_the_database_is_locked(
+    open_site: OpenSite, web_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0.2)
+    file = web_database_url.partition("///")[2]
+    other_program = sqlite3.connect(file, isolation_level=None)
+    with closing(other_program):
+        async with open_site() as site:
+            token = await site.add_request()
+            accept = site.temporal.accept
+
+            async def accept_and_lock(*args: Any, **values: Any) -> None:
+                await accept(*args, **values)
+                other_program.execute("BEGIN IMMEDIATE")
+
+            monkeypatch.setattr(site.temporal, "accept", accept_and_lock)
+            response = await site.http.post(f"/activate/{token}", data=AGREED)
+            for _ in range(2):
+                assert response.status_code == 200
+                assert "We have received your acceptance" in response.text
+                assert response.headers["refresh"].endswith(f"/activate/{token}")
+                response = await site.http.get(f"/activate/{token}")
+            assert (await site.stored_request()).signalled is None
+            assert (await site.http.post(f"/activate/{token}", data=AGREED)).status_code == 303
+            assert (await site.http.post(f"/activate/{token}/decline")).status_code == 409
+            assert len(site.temporal.signals) == 1
+
+            other_program.close()
+            await site.update_request(status=Status.ACTIVE, decided_at=NOW)
+            assert "is active" in (await site.http.get(f"/activate/{token}")).text
 
 
 async def test_terminated_run_shows_ended_page(site: Site) -> None:
