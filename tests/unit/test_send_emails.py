@@ -23,7 +23,7 @@ from smart_accounts.mail.refusals import NOT_ACCEPTED
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
-from tests.support.emails import ACTIVATION, REQUEST_RECEIVED, SITE
+from tests.support.emails import ACTIVATION, REMINDER, REQUEST_RECEIVED, SITE
 from tests.support.keys import NEW_KEY, OLD_KEY
 from tests.support.ledger import add_email, outcome_of
 from tests.support.mail_server import LinkIn, MailServer
@@ -216,6 +216,8 @@ async def test_refusal_because_of_us_is_final_only_if_other_domains_accept(
         mail_server.refusals["pat@partner.example"] = OURS
     with contextlib.suppress(ApplicationError):
         await send(pending, sender, ACTIVATION, REQUEST_RECEIVED)
+    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
+    await add_email(pending, "one", REMINDER, sent, recipient="bo@Acme.example")
     first = EmailOutcome(state=EmailState.QUEUED, at=NOW - timedelta(days=6), answer=OURS)
     await add_email(pending, "one", ACTIVATION, first)
     if others == "refuse":

@@ -95,6 +95,14 @@ def test_other_kinds_of_email_cannot_be_read(raw: str) -> None:
     assert read(raw) == UNREADABLE
 
 
+def test_warning_in_sentences_is_no_failure() -> None:
+    warning = (
+        "Delivery to the following recipient has been delayed:\n\n    ada@acme.example\n\n"
+        "Message will be retried for 2 more day(s)\n\n550 5.1.1 is not said here\n"
+    )
+    assert read(f"To: {ADDRESS}\nFrom: MAILER-DAEMON@relay.example\n\n{warning}") is None
+
+
 def test_automatic_response_of_a_person_is_ignored() -> None:
     assert read(f"To: {ADDRESS}\nAuto-Submitted: auto-replied\n\nBack on Monday.\n") is None
 
