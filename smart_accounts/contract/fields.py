@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from itertools import islice
 from typing import Annotated, Any
 
 import idna
@@ -13,6 +14,8 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from smart_accounts.contract.addresses import bare_address, split_addresses
+from smart_accounts.contract.characters import HIDDEN, MARKS, plain_text
 from smart_accounts.contract.domains import is_free_mail, is_public_suffix
 from smart_accounts.text import printable
 
@@ -28,18 +31,10 @@ MAX_MARKS = 30  # combining marks in a row, as in Unicode's Stream-Safe Text For
 MAX_EXCESS = 4
 MAX_EXCESS_OF_OPEN_REQUESTS = 64
 
-# Control, bidi-override, line-separating and invisible characters: the categories Cc, Cf, Cs, Zl
-# and Zp, except the zero-width joiners U+200C and U+200D, which several scripts need.
-_HIDDEN_RANGES = (
-    "\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b"
-    "\u200e-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
-    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0001\U000e0020-\U000e007f"
-)
-HIDDEN = re.compile(f"[{_HIDDEN_RANGES}]")
 _URL = re.compile(
     r"\w+://|\bwww\.|\b(?:https?|ftp|mailto|javascript|data):|\w\.[^\W\d_]{2,}/", re.IGNORECASE
 )
+_WITHOUT_MARKS = str.maketrans("", "", MARKS)
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")  # those that IDNA takes for a dot
 _DURATION = re.compile(r"P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d{1,6})?S)?)?")
 _is_new = ContextVar("is_new", default=True)
@@ -94,7 +89,7 @@ def _one_line(value: str) -> str:
     if "<" in value or ">" in value:
         raise _error("markup", "must not contain < or >")
     value = " ".join(_normalised(value).split())
-    if not value:
+    if not value.translate(_WITHOUT_MARKS).strip():
         raise _error("empty", "must not be empty")
     if len(value) > MAX_NAME:
         raise _error("text_too_long", f"must have at most {MAX_NAME} characters")
@@ -102,7 +97,7 @@ def _one_line(value: str) -> str:
 
 
 def _no_url(value: str) -> str:
-    if _URL.search(value):
+    if _URL.search(value.translate(_WITHOUT_MARKS)):
         raise _error("url", "must not contain a web address")
     return value
 
@@ -111,16 +106,17 @@ def _note(value: str | None) -> str | None:
     if value is None:
         return None
     _check_length(value, MAX_NOTE)
-    value = value.replace("\r\n", "\n").replace("\r", "\n")
-    if HIDDEN.search(value.replace("\n", "")):
-        raise _error(
-            "hidden_characters",
-            "must not contain control or invisible characters other than line breaks",
-        )
+    value = plain_text(value)
+    for number, line in enumerate(value.split("\n"), 1):
+        if HIDDEN.search(line):
+            raise _error(
+                "hidden_characters",
+                f"must not contain control or invisible characters, but line {number} does",
+            )
     value = _normalised(value).strip()
     if len(value) > MAX_NOTE:
         raise _error("text_too_long", f"must have at most {MAX_NOTE} characters")
-    return value or None
+    return value if value.translate(_WITHOUT_MARKS).strip() else None
 
 
 def _reason(value: str) -> str:
@@ -132,7 +128,7 @@ def _reason(value: str) -> str:
 
 def _email(value: str) -> str:
     _check_length(value, MAX_EMAIL)
-    value = value.strip(" ")
+    value = bare_address(value)
     if len(value) > MAX_EMAIL or len(value.rpartition("@")[0]) > MAX_LOCAL_PART:
         raise _error("email", "must be one email address of at most 254 characters")
     if "=?" in value:  # valid, but email headers read it as encoded text
@@ -146,6 +142,15 @@ def _email(value: str) -> str:
     return f"{local}@{domain.lower()}"
 
 
+def _named_email(value: str) -> str:
+    """Return the address of an entry that may have a display name."""
+    _check_length(value, MAX_EMAIL)
+    entries = list(islice(split_addresses(value), 2))
+    if len(entries) != 1:
+        return _email(value)
+    return _email(entries[0][max(entries[0].rfind("<"), 0) :])
+
+
 def _encoded_length(domain: str) -> int:
     """Return the least length of the domain as A-labels. Encoding many labels takes long."""
     labels = _DOTS.split(domain)
@@ -154,7 +159,7 @@ def _encoded_length(domain: str) -> int:
 
 def _domain(value: str) -> str:
     _check_length(value, MAX_DOMAIN)
-    value = value.strip(" ").removesuffix(".")
+    value = value.strip().removesuffix(".")
     if len(value) > MAX_DOMAIN or (is_new() and _encoded_length(value) > MAX_DOMAIN):
         raise _error("domain", f"must have at most {MAX_DOMAIN} characters")
     try:
@@ -199,6 +204,7 @@ AccountName = Annotated[str, AfterValidator(_one_line), AfterValidator(_no_url)]
 Note = Annotated[str | None, AfterValidator(_note)]
 Reason = Annotated[str, AfterValidator(_reason)]
 EmailAddress = Annotated[str, AfterValidator(_email)]
+NamedEmailAddress = Annotated[str, AfterValidator(_named_email)]
 AccountDomain = Annotated[str, AfterValidator(_domain)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_iso, return_type=str)]
 AcceptanceWindow = Annotated[Duration, AfterValidator(_window)]

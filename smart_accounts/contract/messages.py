@@ -7,6 +7,7 @@ JSON. The field rules are in ``fields`` and apply wherever a model is built.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -20,14 +21,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from smart_accounts.contract.addresses import split_addresses
 from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.fields import (
+    MAX_EMAIL,
     AcceptanceWindow,
     AccountDomain,
     AccountName,
     Duration,
     EmailAddress,
     Name,
+    NamedEmailAddress,
     Note,
     Printable,
     is_new,
@@ -109,6 +113,13 @@ def _at_most(limit: int, entries: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def user_entries(pasted: str) -> list[str]:
+    """Return the entries of a pasted list of users, at most one more than permitted."""
+    if len(pasted) > MAX_USERS * MAX_EMAIL:
+        return [""] * (MAX_USERS + 1)
+    return list(islice(split_addresses(pasted), MAX_USERS + 1))
+
+
 def _without_repeats(emails: tuple[str, ...]) -> tuple[str, ...]:
     kept: dict[str, str] = {}
     entries: dict[str, int] = {}
@@ -133,7 +144,9 @@ class AccountDetails(Message):
     ]
     note_to_customer: Note = None
     user_emails: Annotated[
-        tuple[EmailAddress, ...], _at_most(MAX_USERS, "addresses"), AfterValidator(_without_repeats)
+        tuple[NamedEmailAddress, ...],
+        _at_most(MAX_USERS, "addresses"),
+        AfterValidator(_without_repeats),
     ] = ()
     note_to_added_users: Note = None
 

@@ -38,6 +38,7 @@ TYPES: list[Any] = [
     fields.Note,
     fields.Reason,
     fields.EmailAddress,
+    fields.NamedEmailAddress,
     fields.AccountDomain,
     fields.AcceptanceWindow,
 ]

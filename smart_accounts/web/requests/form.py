@@ -5,11 +5,12 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
-from smart_accounts.contract.messages import Requester, SmartAccountRequest
+from smart_accounts.contract.messages import Requester, SmartAccountRequest, user_entries
 
 LABELS = {
     "account_name": "Account name",
@@ -22,7 +23,6 @@ LABELS = {
 ADDRESSES = "user_emails"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_SEPARATORS = re.compile(r"[\s,;]+")
 _ENTRY = re.compile(r"entry (\d+) (.*)")
 
 
@@ -45,9 +45,9 @@ class RequestForm:
         values = {name: getattr(request, name) or "" for name in LABELS}
         return cls(values | {ADDRESSES: "\n".join(request.user_emails)}, form_id)
 
-    @property
+    @cached_property
     def addresses(self) -> list[str]:
-        return [part for part in _SEPARATORS.split(self.values[ADDRESSES]) if part]
+        return user_entries(self.values[ADDRESSES])
 
     def to_request(self, requester: Requester) -> SmartAccountRequest:
         """Return the request.

@@ -58,6 +58,19 @@ async def test_review_shows_normalised_values(partner_site: PartnerSite) -> None
     assert not partner_site.temporal.running
 
 
+async def test_review_shows_pasted_values(partner_site: PartnerSite) -> None:
+    form = {
+        "account_name": "Acme",
+        "customer_email": "\u200bmailto:ada@acme.example",
+        "user_emails": "Bell, Bo <bo@acme.example>; cy@acme.example<mailto:cy@acme.example>",
+        "note_to_customer": "\u2022\tone\u00ad\v\uf0b7\ttwo",
+    }
+    sent = hidden_fields(await partner_site.post("/requests/review", **form))
+    assert sent["customer_email"] == "ada@acme.example"
+    assert sent["user_emails"] == "bo@acme.example\ncy@acme.example"
+    assert sent["note_to_customer"] == "\u2022 one\n\u2022 two"
+
+
 async def test_review_shows_a_hint(partner_site: PartnerSite) -> None:
     response = await partner_site.submit(
         "/requests/review", **FORM | {"account_domain": "other.example"}
@@ -96,12 +109,16 @@ INVALID = {
         ["Note to customer must have at most 1024 characters."],
     ),
     "invisible character": (
-        {"note_to_added_users": "a\u202eb"},
-        ["Note to added users must not contain control or invisible characters"],
+        {"note_to_added_users": "one\r\na\u202eb"},
+        ["Note to added users must not contain control or invisible characters, but line 2 does."],
     ),
     "bad entries": (
         {"user_emails": "bo@acme.example, cy@;<dee>\nbo@acme.example"},
         ["Entry 2, “cy@”, must be one email", "Entry 3, “<dee>”, must be one email"],
+    ),
+    "bad entries with names": (
+        {"user_emails": "Bell, Bo <bo@acme.example>; Dee, Cy <cy@>"},
+        ["Entry 2, “Dee, Cy <cy@>”, must be one email"],
     ),
     "too many": (
         {"user_emails": " ".join(f"u{n}@acme.example" for n in range(51))},
