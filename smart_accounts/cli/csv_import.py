@@ -1,6 +1,7 @@
 """Start many requests from one CSV file: read its rows, start each one, report the results."""
 
 import asyncio
+import codecs
 import csv
 import io
 import re
@@ -14,13 +15,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import FieldError, field_errors
-from smart_accounts.contract.messages import Requester, SmartAccountRequest, Status
+from smart_accounts.contract.messages import (
+    Requester,
+    SmartAccountRequest,
+    Status,
+    user_entries,
+)
 from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.temporal.client import RequestClient
 
 IN_FLIGHT = 8
 
 _REQUESTER_PREFIX = "requester_"
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;\t]*[\r\n]', re.IGNORECASE)
 COLUMNS = {
     name: field.is_required()
     for name, field in SmartAccountRequest.model_fields.items()
@@ -79,24 +86,30 @@ class Report:
 
 
 def read_rows(file: Path) -> list[Row]:
-    """Read a CSV file in UTF-8, with or without a byte order mark.
+    """Read a CSV file in UTF-8, or in UTF-16 as Excel's "Unicode Text".
 
-    Cells are separated by commas, semicolons or tabs.
+    Commas, semicolons or tabs separate cells, or what Excel's first line ``sep=`` names.
 
     Raises:
         BadFile: the file as a whole cannot be read; the message is one line.
     """
+    content = file.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError:
         raise BadFile(f"{file.name} is not UTF-8 text. Save it as CSV in UTF-8.") from None
+    separator = _SEPARATOR_LINE.match(text)
+    delimiter = separator[1] if separator else _delimiter(text)
     # Strict, because otherwise one missing quote silently swallows all the rows below it.
-    reader = csv.reader(io.StringIO(text, newline=None), delimiter=_delimiter(text), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, strict=True)
     try:
-        table = list(reader)
+        table = list(reader)[1 if separator else 0 :]
     except csv.Error as error:
         raise BadFile(f"{file.name}, line {reader.line_num}: {error}.") from None
     columns = [name.strip().lower() for name in table[0]] if table else []
+    while columns and not columns[-1]:  # spreadsheet programs save empty columns too
+        columns.pop()
     _check_header(file.name, columns)
     return [
         _row(number, columns, cells)
@@ -106,7 +119,7 @@ def read_rows(file: Path) -> list[Row]:
 
 
 def _delimiter(text: str) -> str:
-    header = text.partition("\n")[0]
+    header = re.split("[\r\n]", text, maxsplit=1)[0]
     return max(",;\t", key=header.count)
 
 
@@ -138,14 +151,16 @@ def _row(number: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
 
 
 def _start_input(values: dict[str, str]) -> dict[str, Any]:
-    own = {name: cell for name, cell in values.items() if not name.startswith(_REQUESTER_PREFIX)}
+    own: dict[str, Any] = {
+        name: cell for name, cell in values.items() if not name.startswith(_REQUESTER_PREFIX)
+    }
     requester = {
         name.removeprefix(_REQUESTER_PREFIX): cell
         for name, cell in values.items()
         if name.startswith(_REQUESTER_PREFIX)
     }
-    emails = [email for email in re.split(r"[,;\s]+", own.pop("user_emails", "")) if email]
-    return {**own, "user_emails": emails, "requester": requester}
+    own["user_emails"] = user_entries(values.get("user_emails", ""))
+    return own | {"requester": requester}
 
 
 async def start_all(

@@ -80,6 +80,52 @@ def test_formats_of_spreadsheet_programs(
     assert only_request(read_rows(file)).account_name == "Äcme Networks"
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;", "sep=;;;"])
+def test_line_that_tells_excel_the_separator(file: Path, first: str, line_end: str) -> None:
+    lines = [first, HEADER.replace(",", ";"), CELLS.replace(",", ";") + ",,,,,,", ""]
+    file.write_bytes(line_end.join(lines).encode("utf-8-sig"))
+    [row] = read_rows(file)
+    assert row.number == 2  # Excel does not show the line
+    assert only_request([row]).requester.company == "Partner Ltd,,,,,,"
+
+
+def test_other_separators(file: Path) -> None:
+    for separator in ("|", "\t", ","):
+        text = f"{HEADER}\n{CELLS}\n".replace(",", separator)
+        file.write_text(f"sep={separator}\n{text}")
+        assert only_request(read_rows(file)).account_domain == "acme.example"
+
+
+@pytest.mark.parametrize("line", ["sep=", "sep=;", "sep=a"])
+def test_separator_line_and_nothing_else(file: Path, line: str) -> None:
+    file.write_text(f"{line}\n")
+    with pytest.raises(BadFile, match="is missing: account_name"):
+        read_rows(file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_unicode_text_of_excel(file: Path, encoding: str) -> None:
+    text = f"{HEADER}\r\n{CELLS}\r\n".replace(",", "\t").replace("Acme", "Äcme")
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    file.write_bytes((mark + text).encode(encoding))
+    assert only_request(read_rows(file)).account_name == "Äcme Networks"
+
+
+def test_empty_columns_at_the_end(file: Path) -> None:
+    file.write_text(f"{HEADER},, ,\n{CELLS},,,\n{CELLS}\n,,,,,,,\n{CELLS},,x,\n")
+    first, second, bad = read_rows(file)
+    assert first.request is not None
+    assert first.request == second.request
+    assert (bad.number, messages(bad)) == (5, {"row": "has more cells than the first row"})
+
+
+def test_names_beside_addresses(file: Path) -> None:
+    users = "Bo Bell <bo@acme.example>; Dee, Cy <cy@acme.example>"
+    file.write_text(f'{HEADER},user_emails\n{CELLS},"{users}"\n')
+    assert only_request(read_rows(file)).user_emails == ("bo@acme.example", "cy@acme.example")
+
+
 @pytest.mark.parametrize("between", [",", "; ", " ", "\n", "\r\n", ",\n ,"])
 def test_several_users_in_one_cell(file: Path, between: str) -> None:
     users = f"bo@acme.example{between}cy@acme.example"
@@ -129,7 +175,7 @@ def test_row_with_too_many_cells(file: Path) -> None:
         (HEADER.replace("requester_name,", ""), "is missing: requester_name."),
         (f"{HEADER},note_to_custumer", "has unknown columns: note_to_custumer. Known: account_"),
         (f"{HEADER},reminders", "has unknown columns: reminders."),
-        (f"{HEADER},", "has unknown columns: (unnamed)."),
+        (f"account_name,,{HEADER}", "has unknown columns: (unnamed)."),
         (f"{HEADER},account_name", "has the same column twice."),
         (f'{HEADER}\n"Acme{CELLS}\n{CELLS}\n', "line 3: unexpected end of data."),
         (f'{HEADER}\n"Acme" {CELLS}\n', "line 2: ',' expected after '\"'."),
