@@ -10,7 +10,7 @@ import typer
 from smart_accounts.cli import operators, output
 from smart_accounts.cli.arguments import Json, WorkflowId
 from smart_accounts.cli.asynchronous import asynchronous
-from smart_accounts.cli.csv_import import read_rows, start_all
+from smart_accounts.cli.csv_import import Import, read_rows
 from smart_accounts.cli.exit_codes import ExitCode, exit_code_of, failure_of
 from smart_accounts.contract.actions import NewApprover, Withdrawal
 from smart_accounts.contract.domains import allow_free_mail
@@ -250,15 +250,18 @@ async def import_file(
     note_to_customer, user_emails (several addresses in one cell), note_to_added_users,
     acceptance_window. Cells are separated by commas, semicolons or tabs.
 
-    Every row is tried. A row whose domain already has an open request starts nothing and does
-    not count as a failure, so running the same file twice ends with exit code 0. The exit code
-    is 1 if the service rejected a row and 2 if a row is bad input. It is 3 if the service became
-    unreachable, and then the same command continues where the import stopped.
+    A row whose domain already has an open request starts nothing and does not count as a
+    failure, so running the same file twice ends with exit code 0. The exit code is 1 if the
+    service rejected a row and 2 if a row is bad input.
+
+    Every row is tried, unless a limit is reached (exit code 1) or the service becomes
+    unreachable (exit code 3). Then the import stops, says when to continue, and continues
+    if the same command is run again.
     """
     rows = read_rows(file)
     client = await RequestClient.connect()
     with output.progress_bar(len(rows), hidden=as_json) as advance:
-        report = await start_all(client, rows, advance)
+        report = await Import(client, advance).run(rows)
     if as_json:
         output.show_json(output.report_json(report))
     else:

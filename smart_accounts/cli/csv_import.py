@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.temporal.client import RequestClient
 
 IN_FLIGHT = 8
+PATIENCE = 3.0  # seconds; a worker that runs usually responds within a tenth of this
 
 _REQUESTER_PREFIX = "requester_"
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;\t]*[\r\n]', re.IGNORECASE)
@@ -73,13 +75,17 @@ class Outcome:
     result: Result
     request_id: str | None = None
     message: str | None = None
+    retry_at: datetime | None = None
+    """When to try again, if a limit rejected the request."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
     outcomes: tuple[Outcome, ...]
     error: Unavailable | None
-    """Why the import stopped early."""
+    """Why the import stopped early, if the service became unreachable."""
+    limited: Outcome | None
+    """The row at which the import stopped, if a limit was reached."""
 
     def counts(self) -> Counter[Result]:
         return Counter(outcome.result for outcome in self.outcomes)
@@ -163,47 +169,70 @@ def _start_input(values: dict[str, str]) -> dict[str, Any]:
     return own | {"requester": requester}
 
 
-async def start_all(
-    client: RequestClient, rows: Sequence[Row], on_progress: Callable[[], None]
-) -> Report:
-    """Start the request of each row, a few at a time. Stop if the service is unreachable."""
-    waiting = iter(rows)
-    outcomes: dict[int, Outcome] = {}
-    errors: list[Unavailable] = []
+class Import:
+    """Starts the request of each row.
 
-    async def start_rows() -> None:
+    While a worker responds, each row waits for the outcome of the row before, so that a limit
+    rejects only one request. Without a worker there are no outcomes, so the rows do not wait.
+    """
+
+    def __init__(self, client: RequestClient, on_progress: Callable[[], None]) -> None:
+        self._client = client
+        self._on_progress = on_progress
+        self._outcomes: dict[int, Outcome] = {}
+        self._error: Unavailable | None = None
+        self._limited: Outcome | None = None
+        self._worker_responds = True
+
+    async def run(self, rows: Sequence[Row]) -> Report:
+        """Start all rows. Stop if a limit is reached or if the service is unreachable."""
+        running: set[asyncio.Task[None]] = set()
         # Calls in flight run to their end, because a cancelled call may still start a request.
-        while not errors and (row := next(waiting, None)):
-            try:
-                outcomes[row.number] = await _start(client, row)
-            except Unavailable as error:
-                errors.append(error)
-            else:
-                on_progress()
+        async with asyncio.TaskGroup() as tasks:
+            for row in rows:
+                while len(running) >= (1 if self._worker_responds else IN_FLIGHT):
+                    done, running = await asyncio.wait(
+                        running, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if not done:
+                        self._worker_responds = False
+                if self._error or self._limited:
+                    break
+                running.add(tasks.create_task(self._try(row)))
+        return Report(
+            outcomes=tuple(
+                self._outcomes.get(row.number) or Outcome(row=row, result=Result.UNFINISHED)
+                for row in rows
+            ),
+            error=self._error,
+            limited=self._limited,
+        )
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(IN_FLIGHT):
-            tasks.create_task(start_rows())
-    return Report(
-        outcomes=tuple(
-            outcomes.get(row.number) or Outcome(row=row, result=Result.UNFINISHED) for row in rows
-        ),
-        error=errors[0] if errors else None,
-    )
+    async def _try(self, row: Row) -> None:
+        try:
+            outcome = await self._start(row)
+        except Unavailable as error:
+            self._error = error
+            return
+        self._outcomes[row.number] = outcome
+        if outcome.retry_at:
+            self._limited = outcome
+        self._on_progress()
 
-
-async def _start(client: RequestClient, row: Row) -> Outcome:
-    if row.request is None:
-        return Outcome(row=row, result=Result.BAD_INPUT)
-    try:
-        started = await client.start(row.request)
-    except Rejected as error:
-        return Outcome(row=row, result=Result.ALREADY_OPEN, message=str(error))
-    status = await client.outcome(started)
-    rejected = status is not None and status.status is Status.REJECTED
-    return Outcome(
-        row=row,
-        result=Result.REJECTED if rejected else Result.STARTED,
-        request_id=started.request_id,
-        message=status.reason if status is not None else "No worker has processed it yet.",
-    )
+    async def _start(self, row: Row) -> Outcome:
+        if row.request is None:
+            return Outcome(row=row, result=Result.BAD_INPUT)
+        try:
+            started = await self._client.start(row.request)
+        except Rejected as error:
+            return Outcome(row=row, result=Result.ALREADY_OPEN, message=str(error))
+        status = await self._client.outcome(started)
+        self._worker_responds = status is not None
+        is_rejected = status is not None and status.status is Status.REJECTED
+        return Outcome(
+            row=row,
+            result=Result.REJECTED if is_rejected else Result.STARTED,
+            request_id=started.request_id,
+            message=status.reason if status is not None else "No worker has processed it yet.",
+            retry_at=status.retry_at if status is not None else None,
+        )

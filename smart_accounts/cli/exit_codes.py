@@ -68,6 +68,8 @@ def exit_code_of(report: Report) -> ExitCode:
     counts = report.counts()
     if report.error is not None:
         return ExitCode.UNAVAILABLE
+    if report.limited is not None:
+        return ExitCode.REJECTED
     if counts[Result.BAD_INPUT]:
         return ExitCode.BAD_INPUT
     return ExitCode.REJECTED if counts[Result.REJECTED] else ExitCode.DONE

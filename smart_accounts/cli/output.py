@@ -135,11 +135,15 @@ def report_summary(report: Report) -> str:
     rows = len(report.outcomes)
     summary = f"{rows} row{'' if rows == 1 else 's'}: {totals or 'nothing to start'}."
     if report.error is not None:
+        summary += f"\nStopped: {report.error}\nRun the command again to continue."
+    elif report.limited is not None and report.limited.retry_at is not None:
         summary += (
-            f"\nStopped: {report.error}\n"
-            "Run the command again to continue. Open requests are not started twice."
+            f"\nStopped at row {report.limited.row.number}, because a limit is reached.\n"
+            f"Run the command again after {utc(report.limited.retry_at)} to continue."
         )
-    return summary
+    else:
+        return summary
+    return f"{summary} Open requests are not started twice."
 
 
 def _details(outcome: Outcome) -> Sequence[str]:
@@ -203,6 +207,10 @@ def report_json(report: Report) -> dict[str, Any]:
     if report.error is not None:
         kind = ERROR_KINDS[ExitCode.UNAVAILABLE]
         shown["error"] = {"kind": kind, "message": str(report.error), "fields": []}
+    elif report.limited is not None:
+        kind = ERROR_KINDS[ExitCode.REJECTED]
+        shown["error"] = {"kind": kind, "message": report.limited.message, "fields": []}
+        shown["retry_at"] = _rfc3339(report.limited.retry_at)
     return shown
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from smart_accounts.contract.messages import Status
+from smart_accounts.contract.names import workflow_id
+from smart_accounts.errors import NotFound
 from smart_accounts.temporal.records import Listed
 from tests.cli.conftest import Finished, Starter, StartTemporal, StartWorker
 
@@ -75,6 +79,42 @@ async def test_every_row_is_tried_and_reported(starter: Starter, file: Path) -> 
     assert (shown.code, shown.err) == (2, "")
     assert shown.out.splitlines()[-1] == "5 rows: 2 already open, 1 rejected, 2 bad input."
     assert max(map(len, shown.out.splitlines())) <= 80
+
+
+async def test_import_stops_at_a_limit(starter: Starter, file: Path) -> None:
+    domains = [f"part{number}.limited.example" for number in range(12)]
+    rows = [f"Acme,ada@limited.example,{domain},pat@limit.example,Pat,Ltd" for domain in domains]
+    header = "account_name,customer_email,account_domain,requester_email"
+    file.write_text("\n".join([f"{header},requester_name,requester_company", "Acme,", *rows]))
+    client = await starter.client()
+    for first in ("started", "already-open"):
+        stopped = await starter("import", file, "--json")
+        assert (stopped.code, stopped.err) == (1, "")
+        assert [result for _, result in results(stopped)] == [
+            "bad-input",
+            *[first] * 5,
+            "rejected",
+            *["unfinished"] * 6,
+        ]
+        assert stopped.json["error"]["kind"] == "refused"
+        assert "open requests for this customer" in stopped.json["error"]["message"]
+        status = await client.status(workflow_id(domains[5]))
+        assert (status.status, status.emails) == (Status.REJECTED, ())
+        assert stopped.json["retry_at"] == status.model_dump(mode="json")["retry_at"]
+        for domain in domains[6:]:
+            with pytest.raises(NotFound):
+                await client.status(workflow_id(domain))
+
+    shown = await starter("import", file)
+    assert (shown.code, shown.err) == (1, "")
+    totals = "13 rows: 5 already open, 1 rejected, 1 bad input, 6 unfinished."
+    assert shown.out.splitlines()[-3] == totals
+    assert shown.out.splitlines()[-2] == "Stopped at row 8, because a limit is reached."
+    assert re.fullmatch(
+        r"Run the command again after 20\d\d-[\d: -]{11} UTC to continue."
+        " Open requests are not started twice.",
+        shown.out.splitlines()[-1],
+    )
 
 
 async def test_server_that_goes_down_during_an_import(
