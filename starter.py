@@ -1,13 +1,12 @@
 """The command line: start Smart Account requests, look at them and act on them."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from smart_accounts.cli import operators, output
+from smart_accounts.cli import answers, operators, output
 from smart_accounts.cli.arguments import Json, WorkflowId
 from smart_accounts.cli.asynchronous import asynchronous
 from smart_accounts.cli.csv_import import Import, read_rows
@@ -15,12 +14,10 @@ from smart_accounts.cli.exit_codes import ExitCode, exit_code_of, failure_of
 from smart_accounts.contract.actions import NewApprover, Withdrawal
 from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.messages import SmartAccountRequest, Status
-from smart_accounts.errors import Rejected, Unavailable
+from smart_accounts.errors import Rejected
 from smart_accounts.settings import RuleSettings
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.process_exit import exit_process
-
-NOT_PROCESSED_YET = "No worker has processed it yet. It continues as soon as a worker runs."
 
 app = typer.Typer(
     help="Start Smart Account requests, look at them and act on them.\n\n"
@@ -87,7 +84,9 @@ async def _start(request: SmartAccountRequest, *, as_json: bool) -> None:
         ids = {"workflow_id": started.workflow_id, "request_id": started.request_id}
         output.show_json(ids | {"status": output.status_json(status)})
     elif status is None:
-        output.show(f"The request is recorded as {started.workflow_id}. {NOT_PROCESSED_YET}")
+        output.show(
+            f"The request is recorded as {started.workflow_id}. {answers.NOT_PROCESSED_YET}"
+        )
     else:
         output.show(output.status_panel(status))
 
@@ -139,9 +138,9 @@ async def accept(
 ) -> None:
     """Accept the open request of a domain for the customer."""
     client = await RequestClient.connect()
-    await client.accept(workflow_id, accepted_by=accepted_by)
+    answer = client.accept(workflow_id, accepted_by=accepted_by)
     expected = (Status.ACTIVATING, Status.ACTIVE)
-    await _show_decision(client, workflow_id, expected, as_json=as_json)
+    await answers.send(client, workflow_id, answer, expected, as_json=as_json)
 
 
 @app.command()
@@ -153,33 +152,8 @@ async def decline(
 ) -> None:
     """Decline the open request of a domain for the customer."""
     client = await RequestClient.connect()
-    await client.decline(workflow_id, reason=reason)
-    await _show_decision(client, workflow_id, (Status.DECLINED,), as_json=as_json)
-
-
-async def _show_decision(
-    client: RequestClient, workflow_id: str, expected: Sequence[Status], *, as_json: bool
-) -> None:
-    """Show what became of the customer's answer.
-
-    Raises:
-        Rejected: the answer does not count.
-    """
-    try:
-        status = await client.status(workflow_id)
-    except Unavailable:
-        status = None  # Temporal has recorded the signal, but no worker runs
-    if status is not None and status.status is Status.IN_REVIEW:
-        raise Rejected("The request is in review. Until it is approved, no answer counts.")
-    # Temporal also accepts a signal that follows another decision, and it changes nothing.
-    if status is not None and status.status not in (*expected, Status.REQUESTED, Status.PENDING):
-        raise Rejected(f"Another decision was made before. The request is {status.status}.")
-    if as_json:
-        output.show_json({"workflow_id": workflow_id, "status": output.status_json(status)})
-    elif status is None:
-        output.show(f"Received. {NOT_PROCESSED_YET}")
-    else:
-        output.show(f"Received. The request for {status.account_domain} is {status.status}.")
+    answer = client.decline(workflow_id, reason=reason)
+    await answers.send(client, workflow_id, answer, (Status.DECLINED,), as_json=as_json)
 
 
 @app.command()

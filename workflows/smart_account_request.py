@@ -59,6 +59,9 @@ with workflow.unsafe.imports_passed_through():
     )
 
 
+MAX_REPEATS = 100  # Temporal accepts 2000 updates, and the last ones must not all be repeats
+
+
 @workflow.defn(name=WORKFLOW_TYPE)
 class SmartAccountRequestWorkflow:
     def __init__(self) -> None:
@@ -69,6 +72,7 @@ class SmartAccountRequestWorkflow:
         self._retry_at: datetime | None = None
         self._links = Links()
         self._link_changes = asyncio.Lock()
+        self._repeats = 0
         self._mailing = Mailing(lambda email: email.address_in(self._request))
         self._waiting_until: datetime | None = None
         self._after_end: str | None = "The closing emails are being sent."
@@ -142,28 +146,36 @@ class SmartAccountRequestWorkflow:
         """Ask another person instead, with a new link. The rules of the request apply."""
         async with self._link_changes:
             self._check_replacement(new)
+            if new.customer_email == self._request.customer_email:
+                return self._repeat(ActionMessage.SAME_APPROVER)
             await self._issue_link(with_approver(self._request, new))
         return self._done(ActionMessage.APPROVER_REPLACED)
 
     @replace_approver.validator
     def _check_replacement(self, new: NewApprover) -> None:
         self._check_pending()
+        if new.customer_email == self._request.customer_email and self._repeats < MAX_REPEATS:
+            return
         self._links.check_new_link(workflow.now())
         with_approver(self._request, new)
 
     @workflow.update
     def withdraw(self, withdrawal: Withdrawal | None = None) -> ActionResult:
         """Withdraw the request. The customer is told, unless it is still in review."""
+        if self._decision:
+            return self._repeat(ActionMessage.WITHDRAWN_BEFORE)
         given = withdrawal or Withdrawal()
-        by = given.by.role if given.by else Role.REQUESTER
-        self._decide(Status.WITHDRAWN, by=by, reason=given.reason)
+        self._decide(Status.WITHDRAWN, by=given.role, reason=given.reason)
         if self._links.newest:
             return self._done(ActionMessage.WITHDRAWN)
         return self._done(ActionMessage.WITHDRAWN_UNASKED)
 
     @withdraw.validator
-    def _check_withdrawal(self, withdrawal: Withdrawal | None = None) -> None:  # noqa: ARG002 - Temporal's signature
-        self._check_undecided()
+    def _check_withdrawal(self, withdrawal: Withdrawal | None = None) -> None:
+        given, decision = withdrawal or Withdrawal(), self._decision
+        is_repeat = decision and given.repeats(decision.status, decision.by)
+        if not is_repeat or self._repeats >= MAX_REPEATS:
+            self._check_undecided()
 
     @workflow.update
     async def review(self, review: Review) -> ActionResult:
@@ -413,6 +425,10 @@ class SmartAccountRequestWorkflow:
     def _done(self, message: str) -> ActionResult:
         status = self._decision.status if self._decision else self._status
         return ActionResult(status=status, message=message)
+
+    def _repeat(self, message: ActionMessage) -> ActionResult:
+        self._repeats += 1
+        return self._done(message)
 
     def _update_details(self) -> None:
         if hasattr(self, "_request"):  # a signal can arrive before the workflow runs

@@ -42,6 +42,14 @@ class Withdrawal(Message):
     reason: Note = None
     by: Actor | None = None
 
+    @property
+    def role(self) -> Role:
+        return self.by.role if self.by else Role.REQUESTER
+
+    def repeats(self, status: Status, decided_by: str | None) -> bool:
+        """Return True if the request was withdrawn before in the same role."""
+        return status is Status.WITHDRAWN and decided_by == self.role
+
 
 class ReviewDecision(StrEnum):
     APPROVE = "approve"
@@ -91,8 +99,10 @@ class ActionMessage(StrEnum):
     APPROVER_REPLACED = (
         "An activation email to the new approver is on its way. The previous link no longer works."
     )
+    SAME_APPROVER = "This is already the approver's address. Nothing was changed."
     WITHDRAWN = "The request is withdrawn. The customer is told."
     WITHDRAWN_UNASKED = "The request is withdrawn. The customer was not asked."
+    WITHDRAWN_BEFORE = "The request was already withdrawn. Nothing was changed."
     REVIEW_APPROVED = "The request is approved. The customer gets the activation email."
     REVIEW_REJECTED = "The request is rejected. The requester is told the reason."
     CLOSED = "The account is closed. The customer, the requester and the added users are told."
@@ -104,3 +114,8 @@ class ActionResult(OwnMessage):
 
     status: Status
     message: str
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether the same was done before, so that this changed nothing."""
+        return self.message in (ActionMessage.SAME_APPROVER, ActionMessage.WITHDRAWN_BEFORE)

@@ -1,6 +1,6 @@
 """The client of the requests, for starter and web."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
@@ -29,6 +29,7 @@ from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import (
     Acceptance,
     Decline,
+    Message,
     RequestStatus,
     SmartAccountRequest,
     Status,
@@ -44,7 +45,7 @@ from smart_accounts.contract.names import (
 )
 from smart_accounts.contract.steps import Bounce
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.temporal import closing, running
+from smart_accounts.temporal import closing, ended, running
 from smart_accounts.temporal.connection import connect
 from smart_accounts.temporal.errors import (
     QUERY_TIMEOUT,
@@ -68,7 +69,7 @@ class RequestClient:
     """Start requests, read them and act on them.
 
     Every method raises ``Unavailable`` if Temporal does not respond in time. Signals and updates
-    raise ``NotFound`` if no request is open under that id.
+    raise ``NotFound`` if no request is open under that id. An update may repeat what was decided.
     """
 
     def __init__(self, client: Client) -> None:
@@ -215,7 +216,7 @@ class RequestClient:
         Raises:
             Rejected: The request does not allow this now. The other actions raise this too.
         """
-        return await self._update(workflow_id, run_id, "resend_activation_email", [Resend(by=by)])
+        return await self._update(workflow_id, run_id, "resend_activation_email", Resend(by=by))
 
     async def replace_approver(
         self, workflow_id: str, new: NewApprover, *, run_id: str | None = None
@@ -225,19 +226,19 @@ class RequestClient:
         Raises:
             BadInput: The address breaks a rule of this request.
         """
-        return await self._update(workflow_id, run_id, "replace_approver", [new])
+        return await self._update(workflow_id, run_id, "replace_approver", new)
 
     async def withdraw(
         self, workflow_id: str, withdrawal: Withdrawal, *, run_id: str | None = None
     ) -> ActionResult:
-        """Withdraw the request for the requester or an operator."""
-        return await self._update(workflow_id, run_id, "withdraw", [withdrawal])
+        """Withdraw the request for the requester or an operator. A repeat changes nothing."""
+        return await self._update(workflow_id, run_id, "withdraw", withdrawal)
 
     async def review(
         self, workflow_id: str, review: Review, *, run_id: str | None = None
     ) -> ActionResult:
         """Approve or reject a request in review, as an operator."""
-        return await self._update(workflow_id, run_id, "review", [review])
+        return await self._update(workflow_id, run_id, "review", review)
 
     async def close(self, request_id: str, new: Closing) -> ActionResult:
         """Close the active account of a request for an operator.
@@ -256,12 +257,12 @@ class RequestClient:
         return await closing.find_account(self._client, workflow_id)
 
     async def _update(
-        self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]
+        self, workflow_id: str, run_id: str | None, name: str, message: Message
     ) -> ActionResult:
         async def update(handle: WorkflowHandle[Any, Any]) -> ActionResult:
             async with time_limit(UPDATE_TIMEOUT, _NO_RESULT):
                 result: ActionResult = await handle.execute_update(
-                    name, args=args, result_type=ActionResult, rpc_timeout=UPDATE_TIMEOUT
+                    name, message, result_type=ActionResult, rpc_timeout=UPDATE_TIMEOUT
                 )
                 return result
 
@@ -269,6 +270,8 @@ class RequestClient:
             return await self._on_open_run(workflow_id, run_id, update)
         except WorkflowUpdateFailedError as error:
             raise update_failed(error.cause) from None
+        except NotFound:
+            return ended.repeat(message, await self.status(workflow_id, run_id=run_id))
 
     async def _signal(self, workflow_id: str, run_id: str | None, name: str, message: Any) -> None:
         async def signal(handle: WorkflowHandle[Any, Any]) -> None:

@@ -1,13 +1,13 @@
 """Write the audit trail: what a person does on a page or through the API, and from where."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 
 from fastapi import Request
 
 from smart_accounts.contract import actions
+from smart_accounts.contract.actions import ActionResult
 from smart_accounts.errors import NoResponse, Unavailable
 from smart_accounts.store.audit import (
     MAX_ADDRESS,
@@ -50,21 +50,28 @@ class Audit:
         """Record what a partner or an operator did."""
         await self._store.audit.record(action, _actor(partner, role), self._origin, request_id)
 
-    @asynccontextmanager
     async def of_action(
-        self, action: Action, partner: Partner, request_id: str, role: actions.Role
-    ) -> AsyncIterator[None]:
-        """Record an action when the block ends, also if it got no response and may still be done.
+        self,
+        action: Action,
+        partner: Partner,
+        request_id: str,
+        role: actions.Role,
+        call: Awaitable[ActionResult],
+    ) -> ActionResult:
+        """Do an action and record it, also if it got no response and may still be done.
 
-        If the database is down at that moment, the event is lost, but the person does not read
-        that the action failed, because it is done. The security log has the action.
+        A repeat is not recorded, because it changed nothing. If the database is down, the event is
+        lost, but the person does not read that the action failed, because it is done. The security
+        log has the action.
         """
         try:
-            yield
+            result = await call
         except NoResponse:
             await self._record_if_possible(action, partner, request_id, role)
             raise
-        await self._record_if_possible(action, partner, request_id, role)
+        if not result.is_repeat:
+            await self._record_if_possible(action, partner, request_id, role)
+        return result
 
     async def _record_if_possible(
         self, action: Action, partner: Partner, request_id: str, role: actions.Role

@@ -7,7 +7,7 @@ from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.names import WORKFLOW_ID
-from smart_accounts.errors import NotFound
+from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
@@ -66,6 +66,15 @@ def _record(running: RunningRequest) -> StoredRequest:
         status=Status.REQUESTED,
         owner=running.owner,
     )
+
+
+def check_open(request: StoredRequest) -> None:
+    """
+    Raises:
+        Rejected: the request has ended. The message says how.
+    """
+    if request.status.is_final:
+        raise Rejected(f"Too late: the request is already {request.status}.")
 
 
 def requester_filter(partner: Partner) -> Identity | None:

@@ -76,9 +76,13 @@ async def test_decline(starter: Starter) -> None:
     assert (declined.code, declined.err) == (0, "")
     status = await starter.wait_for_status("four.example", Status.DECLINED)
     assert status.reason == "Not us."
-    late = await starter("accept", "four.example", "--json")
+    await starter.wait_until_closed("four.example")
+    again, late = await asyncio.gather(
+        starter("decline", "four.example", "--json"), starter("accept", "four.example", "--json")
+    )
+    assert (again.code, again.json["status"]["reason"]) == (0, "Not us.")
     assert (late.code, late.err) == (1, "")
-    assert late.json["error"]["message"]
+    assert "The request is declined." in late.json["error"]["message"]
 
 
 async def test_commands_without_a_worker_are_recorded(
@@ -125,6 +129,9 @@ async def test_resend_replace_and_withdraw(starter: Starter) -> None:
     replaced = await starter("replace-approver", "eight.example", "cy@eight.example")
     assert (replaced.code, replaced.err) == (0, "")
     assert "An activation email to the new approver is on its way" in replaced.out
+    same = await starter("replace-approver", "eight.example", "mailto:cy@EIGHT.example")
+    assert (same.code, same.err) == (0, "")
+    assert same.out == "This is already the approver's address. Nothing was changed.\n"
     status = await starter.wait_for_status("eight.example", Status.PENDING)
     assert "cy@eight.example" in [mail.recipient for mail in status.emails]
 
@@ -137,6 +144,14 @@ async def test_resend_replace_and_withdraw(starter: Starter) -> None:
     )
     assert (withdrawn.code, withdrawn.err) == (0, "")
     assert withdrawn.json["status"] == "withdrawn"
+    await starter.wait_until_closed("eight.example")
+    again, other = await asyncio.gather(
+        starter("withdraw", "eight.example", "--by=oda", "--json"),
+        starter("withdraw", "eight.example", "--json"),
+    )
+    assert (again.code, again.json["status"]) == (0, "withdrawn")
+    assert other.code == 1
+    assert other.json["error"]["message"] == "Too late: the request is already withdrawn."
     status = await starter.wait_for_status("eight.example", Status.WITHDRAWN)
     assert (status.reason, status.decided_by) == ("Not needed.", "operator")
 
@@ -157,7 +172,11 @@ async def test_review(starter: Starter) -> None:
     assert late.code == 1
     assert "already approved" in late.json["error"]["message"]
     assert (await starter("accept", "odd.example")).code == 0
-    await starter.wait_for_status("odd.example", Status.ACTIVE)
+    await starter.wait_until_closed("odd.example")
+    for repeat in (("review", "odd.example", "approve"), ("accept", "odd.example")):
+        assert (await starter(*repeat)).code == 0
+    late = await starter("review", "odd.example", "reject", "--reason=Too late.")
+    assert (late.code, late.err) == (1, "Too late: the request is already active.\n")
 
 
 async def test_unknown_request(starter: Starter) -> None:

@@ -12,7 +12,13 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from smart_accounts.contract.actions import ActionResult, NewApprover, Withdrawal
+from smart_accounts.contract.actions import (
+    ActionResult,
+    Actor,
+    NewApprover,
+    Role,
+    Withdrawal,
+)
 from smart_accounts.contract.messages import RequestStatus, SmartAccountRequest, Status
 from smart_accounts.contract.steps import Bounce, Email
 from smart_accounts.settings import Settings
@@ -86,6 +92,11 @@ class Scenario:
 
     async def withdraw(self, reason: str | None = None) -> ActionResult:
         return await self.client.withdraw(self.started.workflow_id, Withdrawal(reason=reason))
+
+    async def withdraw_as_operator(self, reason: str | None = None) -> ActionResult:
+        by = Actor(role=Role.OPERATOR, subject="opal")
+        withdrawal = Withdrawal(reason=reason, by=by)
+        return await self.client.withdraw(self.started.workflow_id, withdrawal)
 
     async def report_bounce(self, email: Email, reply: str) -> None:
         bounce = Bounce(email=email, answer=reply)

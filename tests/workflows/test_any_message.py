@@ -22,6 +22,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateWorkflowExecutionRequest,
 )
 
+from smart_accounts.contract.actions import ActionResult
 from smart_accounts.contract.messages import Status
 from tests.support.messages import Message, messages
 from tests.support.scenario import Run, Scenario
@@ -110,11 +111,16 @@ async def send_until_decided(scenario: Scenario, sent: Sequence[Message]) -> Sta
                 assert error == "InvalidRequest", (message, outcome)
             else:
                 assert is_done or error == "ActionRefused", (message, outcome)
-            links += is_done  # a withdrawal issues no link, but is the last message
+            # A withdrawal issues no link, but is the last message.
+            links += is_done and not is_repeat(outcome.success)
             leads_to = leads_to if is_done else None
         if leads_to:
             return leads_to
     return None
+
+
+def is_repeat(result: Payloads) -> bool:
+    return ActionResult.model_validate_json(result.payloads[0].data).is_repeat
 
 
 async def check(scenario: Scenario, sent: Sequence[Message], is_accepted: bool) -> None:

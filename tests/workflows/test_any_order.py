@@ -52,6 +52,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.domain = f"any-{next(_numbers)}.example"
         self.ended: Status | None = None
         """The model: the first decision, which counts."""
+        self.is_withdrawn = False
+        """Whether the requester made that decision, and may repeat it."""
         self.links = [timedelta()]
         """When each link was issued, counted from the start. Only the last one works."""
         self.clock = timedelta()
@@ -85,7 +87,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def requester_withdraws(self) -> None:
-        self._update(self.scenario.withdraw(), self.ended is None)
+        self.is_withdrawn = self.is_withdrawn or self.ended is None
+        self._update(self.scenario.withdraw(), self.is_withdrawn)
         self._decide(Status.WITHDRAWN)
 
     @rule()
@@ -99,9 +102,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["ada", "cy", "dee"]))
     def requester_replaces(self, name: str) -> None:
         address = f"{name}@{self.domain}"
-        allowed = self.ended is None and address != self.customer and self._links_today() < 6
+        is_new = address != self.customer
+        allowed = self.ended is None and (not is_new or self._links_today() < 6)
         self._update(self.scenario.replace_approver(address), allowed)
-        if allowed:
+        if allowed and is_new:
             self.links.append(self.clock)
             self.customer = address
 

@@ -27,6 +27,7 @@ def test_there_are_histories() -> None:
         "accepted",
         "accepted-by-a-new-approver",
         "approved",
+        "approver-named-again",
         "account-closed",
         "bounced",
         "cancelled",
@@ -44,6 +45,7 @@ def test_there_are_histories() -> None:
         "started-with-defaults",  # lapsed-with-reminders.json with an input that names neither
         "undeliverable",
         "withdrawn",
+        "withdrawn-again",
     }
 
 
@@ -90,6 +92,25 @@ async def test_history_with_an_input_that_new_rules_reject_replays(name: str, ru
     with pytest.raises(ValidationError):
         SmartAccountRequest.model_validate(start_input)
     payload["data"] = b64encode(json.dumps(start_input).encode()).decode()
+    await replay_history(history)
+
+
+@pytest.mark.parametrize("name", ["approver-named-again", "withdrawn-again"])
+async def test_history_with_a_rejected_repeat_replays(name: str) -> None:
+    """Earlier releases rejected a repeat that two clients sent at the same time."""
+    history = json.loads((HISTORY_FOLDER / f"{name}.json").read_text())
+    changed = 0
+    for event in history["events"]:
+        completed = event.get("workflowExecutionUpdateCompletedEventAttributes", {})
+        for payload in completed.get("outcome", {}).get("success", {}).get("payloads", []):
+            if "Nothing was changed" in b64decode(payload["data"]).decode():
+                failure = {
+                    "message": "Too late.",
+                    "applicationFailureInfo": {"type": "ActionRefused"},
+                }
+                completed["outcome"] = {"failure": failure}
+                changed += 1
+    assert changed >= 2
     await replay_history(history)
 
 

@@ -19,6 +19,7 @@ from tests.support.histories import Keep
 from tests.support.mail_server import LinkIn, MailServer
 from tests.support.scenario import CUSTOMER, DAY, MINUTE, OTHER, REQUESTER, USER, Scenario
 from tests.support.store import Query
+from workflows import smart_account_request
 
 
 async def is_superseded(scenario: Scenario, email: EmailMessage, link_in: LinkIn) -> bool:
@@ -163,23 +164,41 @@ async def test_new_approver_gets_the_reminders(
     assert link_in(reminder) == link_in(await mail_server.wait_for("activation", OTHER))
 
 
-@pytest.mark.parametrize(
-    ("address", "message"),
-    [
-        ("PAT@partner.example", "must differ from the requester's address"),
-        (CUSTOMER, "already the approver's address"),
-    ],
-)
-async def test_new_approver_who_breaks_a_rule_is_rejected(
-    scenario: Scenario, mail_server: MailServer, address: str, message: str
+async def test_requester_as_new_approver_is_rejected(
+    scenario: Scenario, mail_server: MailServer
 ) -> None:
     async with scenario.worker():
         await scenario.start()
         await scenario.until(Status.PENDING, sent=2)
-        with pytest.raises((Rejected, BadInput), match=message):
-            await scenario.replace_approver(address)
+        with pytest.raises(BadInput, match="must differ from the requester's address"):
+            await scenario.replace_approver("PAT@partner.example")
         assert (await scenario.stored()).link_ordinal == 1
     assert len(mail_server.emails) == 2
+
+
+async def test_present_approver_again_changes_nothing(
+    scenario: Scenario, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch, keep: Keep
+) -> None:
+    monkeypatch.setattr(smart_account_request, "MAX_REPEATS", 4)
+    async with scenario.worker():
+        await scenario.start()
+        await scenario.until(Status.PENDING, sent=2)
+        assert (await scenario.replace_approver(CUSTOMER)).is_repeat
+        results = await asyncio.gather(*(scenario.replace_approver(OTHER) for _ in range(2)))
+        assert sorted(result.is_repeat for result in results) == [False, True]
+        await scenario.until(Status.PENDING, sent=3)
+        repeat = await scenario.replace_approver(f" {OTHER.replace('acme', 'ACME')}")
+        assert repeat.message.startswith("This is already the approver's address.")
+        await scenario.replace_approver(OTHER)
+        with pytest.raises(Rejected, match="already the approver's address"):
+            await scenario.replace_approver(OTHER)  # Temporal limits the updates of a workflow
+        assert (await scenario.stored()).link_ordinal == 2
+        result = await scenario.withdraw()
+        assert not result.is_repeat
+        await scenario.handle.result()
+        keep("approver-named-again", await scenario.handle.fetch_history())
+    assert mail_server.kinds(CUSTOMER) == ["activation"]
+    assert mail_server.kinds(OTHER) == ["activation", "withdrawn"]
 
 
 @pytest.mark.parametrize(
@@ -226,11 +245,48 @@ async def test_withdrawal(
         assert withdrawn.decided_by == "requester"
         email = await mail_server.wait_for("withdrawn", CUSTOMER)
         assert "went elsewhere" not in str(email)
-        with pytest.raises(NotFound):
-            await scenario.withdraw()
+        assert (await scenario.withdraw("Another reason.")).is_repeat
+        assert (await scenario.status_as_stored()) == withdrawn
+        for action in (scenario.withdraw_as_operator, scenario.resend):
+            with pytest.raises(Rejected, match="Too late: the request is already withdrawn"):
+                await action()
         assert await query_store("SELECT state FROM accounts") == [{"state": "closed"}]
         await scenario.start()
         await scenario.until(Status.PENDING)
+
+
+async def test_withdrawal_again_while_the_first_is_carried_out(
+    scenario: Scenario, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch, keep: Keep
+) -> None:
+    monkeypatch.setattr(smart_account_request, "MAX_REPEATS", 2)
+    async with scenario.worker():
+        await scenario.start()
+        await scenario.until(Status.PENDING, sent=2)
+        mail_server.refusals = {CUSTOMER: "451 later"}
+        await scenario.withdraw_as_operator("Fraud.")
+        for _ in range(2):
+            repeat = await scenario.withdraw_as_operator("A second operator's reason.")
+            assert (repeat.status, repeat.is_repeat) == (Status.WITHDRAWN, True)
+        too_late = "Too late: the request is already withdrawn"
+        with pytest.raises(Rejected, match=too_late):  # Temporal limits the updates of a workflow
+            await scenario.withdraw_as_operator()
+        with pytest.raises(Rejected, match=too_late):
+            await scenario.withdraw()
+        status = await scenario.status()
+        assert (status.reason, status.decided_by) == ("Fraud.", "operator")
+        mail_server.refusals = {}
+        assert (await scenario.handle.result())["status"] == "withdrawn"
+        keep("withdrawn-again", await scenario.handle.fetch_history())
+    assert mail_server.kinds(CUSTOMER) == ["activation", "withdrawn"]
+
+
+async def test_terminated_request_was_not_withdrawn(scenario: Scenario) -> None:
+    async with scenario.worker():
+        await scenario.start()
+        await scenario.until(Status.PENDING, sent=2)
+        await scenario.handle.terminate()
+        with pytest.raises(NotFound, match="the request has ended"):
+            await scenario.withdraw()
 
 
 @pytest.mark.parametrize("action", ["resend", "replace", "withdraw"])
@@ -252,3 +308,5 @@ async def test_action_after_a_decision_is_rejected(
             await actions[action]()
         mail_server.refusals = {}
         assert (await scenario.handle.result())["status"] == "active"
+        with pytest.raises(Rejected, match="Too late: the request is already active"):
+            await actions[action]()

@@ -7,7 +7,14 @@ from fastapi import APIRouter, Body, HTTPException
 from pydantic import BeforeValidator
 
 from smart_accounts.contract import actions
-from smart_accounts.contract.actions import Actor, Closing, Review, ReviewDecision, Role
+from smart_accounts.contract.actions import (
+    ActionMessage,
+    Actor,
+    Closing,
+    Review,
+    ReviewDecision,
+    Role,
+)
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
@@ -22,7 +29,7 @@ from smart_accounts.web.api.models import (
 )
 from smart_accounts.web.api.routes import PREFIX, Lookup, RequestLookup, operation_id
 from smart_accounts.web.dependencies import Services, Web
-from smart_accounts.web.lookup import actor
+from smart_accounts.web.lookup import actor, check_open
 from smart_accounts.web.security_log import Event, Outcome
 
 NO_REASON = Withdrawal()
@@ -53,7 +60,10 @@ async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
     "/{workflow_id}/replace-approver", summary="Replace the approver", responses=responses.ACT
 )
 async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> ActionResult:
-    """Ask another person at the customer instead. The deadline does not change."""
+    """Ask another person at the customer instead. The deadline does not change.
+
+    The address that is already the approver's changes nothing, and no email is sent.
+    """
     request = await _find_open(lookup)
     given = actions.NewApprover(
         customer_email=new.customer_email, by=actor(lookup.partner, request)
@@ -68,9 +78,15 @@ async def withdraw_request(
     web: Web,
     withdrawal: Annotated[Withdrawal, NULL_IS_EMPTY, Body()] = NO_REASON,
 ) -> ActionResult:
-    """Withdraw the request. The customer is told, but not the reason."""
-    request = await _find_open(lookup)
+    """Withdraw the request. The customer is told, but not the reason. A repeat changes nothing."""
+    request = await lookup.find()
     given = actions.Withdrawal(reason=withdrawal.reason, by=actor(lookup.partner, request))
+    if given.repeats(request.status, request.decided_by):
+        message = ActionMessage.WITHDRAWN_BEFORE
+        return ActionResult.of(
+            request, actions.ActionResult(status=request.status, message=message)
+        )
+    await _check_open(lookup, request)
     action = web.client.withdraw(request.workflow_id, given, run_id=request.id)
     return await _result(lookup, Action.WITHDRAW, request, action)
 
@@ -104,7 +120,7 @@ async def _review(
     if request.review_decision is decision:
         done = actions.ActionResult(status=request.status, message=review.done_message)
         return ActionResult.of(request, done)
-    request = await _find_open(lookup)
+    await _check_open(lookup, request)
     action = web.client.review(request.workflow_id, review, run_id=request.id)
     return await _result(lookup, Action(decision), request, action)
 
@@ -131,10 +147,13 @@ async def close_account(lookup: Lookup, new: NewClosing, web: Web) -> ActionResu
 
 async def _find_open(lookup: RequestLookup) -> StoredRequest:
     request = await lookup.find()
-    if request.status.is_final:
-        raise Rejected(f"Too late: the request is already {request.status}.")
-    await lookup.web.client.check()  # during an outage, an action would take longer to fail
+    await _check_open(lookup, request)
     return request
+
+
+async def _check_open(lookup: RequestLookup, request: StoredRequest) -> None:
+    check_open(request)
+    await lookup.web.client.check()  # during an outage, an action would take longer to fail
 
 
 async def _result(
@@ -147,9 +166,8 @@ async def _result(
     log, event = lookup.web.security_log, Event(f"request.{name}")
     role = (by or actor(lookup.partner, request)).role
     try:
-        async with lookup.audit.of_action(name, lookup.partner, request.id, role):
-            with log.outcome_of(lookup.http_request, event, request.workflow_id, request.id):
-                result = await action
-    except NotFound:
-        raise Rejected("Too late: the request has ended.") from None
+        with log.outcome_of(lookup.http_request, event, request.workflow_id, request.id):
+            result = await lookup.audit.of_action(name, lookup.partner, request.id, role, action)
+    except NotFound as error:  # not 404, because the store has the request
+        raise Rejected(str(error)) from None
     return ActionResult.of(request, result)

@@ -1,6 +1,7 @@
 """Actions on a request, of its requester and of operators. Its page shows the result."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -30,7 +31,7 @@ from smart_accounts.web.dependencies import (
     Responded,
     SignedIn,
 )
-from smart_accounts.web.lookup import actor
+from smart_accounts.web.lookup import actor, check_open
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 from smart_accounts.web.requests.detail import (
     DONE_COOKIE,
@@ -65,8 +66,8 @@ ActionForm = Annotated[dict[str, str], Depends(_action_form)]
 async def resend(
     partner: SignedIn, _: ActionForm, request: CheckedRequest, detail: Detail
 ) -> Response:
-    by = actor(partner, request)
-    action = detail.web.client.resend(request.workflow_id, run_id=request.id, by=by)
+    by, client = actor(partner, request), detail.web.client
+    action = partial(client.resend, request.workflow_id, run_id=request.id, by=by)
     return await _act(detail, request, "resend", action)
 
 
@@ -80,7 +81,8 @@ async def replace_approver(
         return await _show_problem(
             detail, request, "replace-approver", BadInput(field_errors(error))
         )
-    action = detail.web.client.replace_approver(request.workflow_id, new, run_id=request.id)
+    client = detail.web.client
+    action = partial(client.replace_approver, request.workflow_id, new, run_id=request.id)
     return await _act(detail, request, "replace-approver", action)
 
 
@@ -92,7 +94,10 @@ async def withdraw(
         withdrawal = Withdrawal(reason=form.get("reason") or None, by=actor(partner, request))
     except ValidationError as error:
         return await _show_problem(detail, request, "withdraw", BadInput(field_errors(error)))
-    action = detail.web.client.withdraw(request.workflow_id, withdrawal, run_id=request.id)
+    if withdrawal.repeats(request.status, request.decided_by):
+        return _done(detail, request, "withdraw-again")
+    client = detail.web.client
+    action = partial(client.withdraw, request.workflow_id, withdrawal, run_id=request.id)
     return await _act(detail, request, "withdraw", action)
 
 
@@ -119,7 +124,10 @@ async def _review(
         )
     except ValidationError as error:
         return await _show_problem(detail, request, name, BadInput(field_errors(error)))
-    action = detail.web.client.review(request.workflow_id, review, run_id=request.id)
+    if request.review_decision is review.decision:
+        return _done(detail, request, f"{name}-again")
+    client = detail.web.client
+    action = partial(client.review, request.workflow_id, review, run_id=request.id)
     return await _act(detail, request, name, action)
 
 
@@ -135,7 +143,7 @@ async def close(
         )
     except ValidationError as error:
         return await _show_problem(detail, request, "close", BadInput(field_errors(error)))
-    action = detail.web.client.close(request.id, closing)
+    action = partial(detail.web.client.close, request.id, closing)
     return await _act(detail, request, "close", action, Role.OPERATOR)
 
 
@@ -143,22 +151,32 @@ async def _act(
     detail: DetailPage,
     request: StoredRequest,
     name: str,
-    action: Awaitable[ActionResult],
+    action: Callable[[], Awaitable[ActionResult]],
     role: Role | None = None,
 ) -> Response:
     event, log = Event(f"request.{name}"), detail.web.security_log
     role = role or actor(detail.partner, request).role
     try:
-        async with detail.audit.of_action(Action(name), detail.partner, request.id, role):
-            with log.outcome_of(detail.http_request, event, request.workflow_id, request.id):
-                result = await action
+        with log.outcome_of(detail.http_request, event, request.workflow_id, request.id):
+            if name != "close":
+                check_open(request)
+            result = await detail.audit.of_action(
+                Action(name), detail.partner, request.id, role, action()
+            )
     except (Rejected, BadInput, Unavailable) as error:
         return await _show_problem(detail, request, name, error)
+    if result.message == ActionMessage.CLOSE_RECEIVED:
+        name += "-received"
+    return _done(detail, request, f"{name}-again" if result.is_repeat else name)
+
+
+def _done(detail: DetailPage, request: StoredRequest, done: str) -> Response:
+    """Show the page of the request, with the message that ``DONE`` has."""
     web = detail.web
     response = RedirectResponse(web.pages.root + request_path(request), 303)
     response.set_cookie(
         DONE_COOKIE,
-        f"{name}-received" if result.message == ActionMessage.CLOSE_RECEIVED else name,
+        done,
         max_age=DONE_SECONDS,
         path=done_cookie_path(detail, request),
         secure=web.settings.base_url.startswith("https:"),

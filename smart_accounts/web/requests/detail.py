@@ -32,9 +32,13 @@ DONE_COOKIE = "news"
 DONE = {
     "resend": ActionMessage.RESENT,
     "replace-approver": ActionMessage.APPROVER_REPLACED,
+    "replace-approver-again": ActionMessage.SAME_APPROVER,
     "withdraw": "The request is withdrawn.",
+    "withdraw-again": ActionMessage.WITHDRAWN_BEFORE,
     "approve": ActionMessage.REVIEW_APPROVED,
     "reject": ActionMessage.REVIEW_REJECTED,
+    "approve-again": "The request was already approved. Nothing was changed.",
+    "reject-again": "The request was already rejected. Nothing was changed.",
     "close": ActionMessage.CLOSED,
     "close-received": ActionMessage.CLOSE_RECEIVED,
 }

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from smart_accounts.contract.actions import Role
+from smart_accounts.contract import actions
+from smart_accounts.contract.actions import ActionMessage, Role
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Approve
@@ -67,6 +68,33 @@ async def test_ended_request_accepts_no_action(api: Api, action: str) -> None:
     response = await api.http.post(f"{ACME_REQUEST}/{action}", json=ACTIONS[action])
     assert "already declined" in check_problem(response, 409)["detail"]
     assert not api.temporal.actions
+
+
+async def test_withdrawal_again_succeeds_in_the_same_role(api: Api) -> None:
+    await api.http.post(REQUESTS, json=api.body)
+    run = await api.end_request(Status.WITHDRAWN)
+    for body in (None, {"reason": "A reason."}):
+        again = await api.http.post(f"{ACME_REQUEST}/withdraw", json=body)
+        assert (again.status_code, again.json()["status"]) == (200, "withdrawn")
+        assert again.json()["message"] == "The request was already withdrawn. Nothing was changed."
+    headers = api.issuer.headers(**OPERATOR)
+    by_operator = await api.http.post(f"{ACME_REQUEST}/withdraw", headers=headers)
+    assert "already withdrawn" in check_problem(by_operator, 409)["detail"]
+    assert not api.temporal.actions
+    assert [event.action for event in await api.store.audit.of_request(run)] == ["send"]
+
+
+async def test_repeat_while_the_workflow_runs_is_not_recorded(api: Api) -> None:
+    await api.http.post(REQUESTS, json=api.body)
+    run = await api.store_running_request()
+    api.temporal.action_result = actions.ActionResult(
+        status=Status.PENDING, message=ActionMessage.SAME_APPROVER
+    )
+    body = {"customer_email": "ada@acme.example"}
+    again = await api.http.post(f"{ACME_REQUEST}/replace-approver", json=body)
+    assert again.status_code == 200
+    assert "already the approver's address" in again.json()["message"]
+    assert [event.action for event in await api.store.audit.of_request(run)] == ["send"]
 
 
 async def test_invalid_new_approver(api: Api) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from smart_accounts.contract.actions import ActionMessage, ActionResult, Role
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision
@@ -99,3 +100,44 @@ async def test_ended_request_has_no_actions(partner_site: PartnerSite, status: S
     assert ("request a new Smart Account" in visible_text(response)) is (
         status is not Status.ACTIVE
     )
+
+
+async def withdraw_in_store(site: PartnerSite, run: str, by: Role) -> None:
+    decision = Decision(status=Status.WITHDRAWN, at=NOW - timedelta(hours=2), by=by)
+    await site.record_decision(run, decision)
+
+
+async def test_withdrawal_again_succeeds(partner_site: PartnerSite) -> None:
+    run = await partner_site.add_request(pat_request())
+    await withdraw_in_store(partner_site, run, Role.REQUESTER)
+    response = await partner_site.post(f"{ACME_PAGE}/withdraw?run={run}", reason="Typo.")
+    assert response.status_code == 303
+    message = "The request was already withdrawn. Nothing was changed."
+    assert message in visible_text(await partner_site.http.get(ACME_PAGE))
+    assert partner_site.actions == []
+    assert not await partner_site.store.audit.of_request(run)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_action_after_an_operators_withdrawal_is_told(
+    partner_site: PartnerSite, action: str
+) -> None:
+    run = await partner_site.add_request(pat_request())
+    await withdraw_in_store(partner_site, run, Role.OPERATOR)
+    response = await partner_site.post(f"{ACME_PAGE}/{action}?run={run}", **ACTIONS[action][0])
+    assert response.status_code == 409
+    assert "Too late: the request is already withdrawn." in visible_text(response)
+    assert partner_site.actions == []
+
+
+async def test_present_approver_again_succeeds(partner_site: PartnerSite) -> None:
+    run = await partner_site.add_request(pat_request())
+    message = ActionMessage.SAME_APPROVER
+    partner_site.temporal.action_result = ActionResult(status=Status.PENDING, message=message)
+    form = {"customer_email": "ada@acme.example"}
+    response = await partner_site.post(f"{ACME_PAGE}/replace-approver", **form)
+    assert response.status_code == 303
+    text = visible_text(await partner_site.http.get(ACME_PAGE))
+    assert message in text
+    assert "is on its way" not in text
+    assert not await partner_site.store.audit.of_request(run)

@@ -1,11 +1,13 @@
 """An operator reviews unusual requests on the pages."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from smart_accounts.contract.actions import Role
 from smart_accounts.contract.messages import Status
+from smart_accounts.contract.steps import Approve, Decision
 from smart_accounts.errors import Rejected
 from smart_accounts.store.sessions import Partner
 from tests.support.page_content import visible_text
@@ -67,6 +69,25 @@ async def test_rejection_needs_a_reason(partner_site: PartnerSite) -> None:
     response = await partner_site.post(f"{ACME_PAGE}/reject", reason=" ")
     assert response.status_code == 422
     assert "The reason is required to reject." in visible_text(response)
+    assert partner_site.actions == []
+
+
+@pytest.mark.parametrize("action", REVIEWS)
+async def test_review_again_succeeds(partner_site: PartnerSite, action: str) -> None:
+    run = await add_odd_request(partner_site)
+    await partner_site.sign_in(OPERATOR)
+    at = datetime.now(UTC)
+    if action == "approve":
+        await partner_site.store.requests.approve(Approve(request_id=run, at=at))
+    ends_as = Status.DECLINED if action == "approve" else Status.REJECTED
+    await partner_site.record_decision(run, Decision(status=ends_as, at=at))
+    for each, (form, *_) in REVIEWS.items():
+        response = await partner_site.post(f"{ACME_PAGE}/{each}", **form)
+        assert response.status_code == (303 if each == action else 409)
+        shown = response if each != action else await partner_site.http.get(ACME_PAGE)
+        done = "approved" if action == "approve" else "rejected"
+        expected = f"was already {done}" if each == action else f"already {ends_as}"
+        assert expected in visible_text(shown)
     assert partner_site.actions == []
 
 
