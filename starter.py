@@ -245,6 +245,7 @@ async def import_file(
 
 def main() -> int:
     """Run the command of ``sys.argv`` and return its exit code."""
+    output.replace_unknown_characters()
     allow_free_mail(RuleSettings().free_mail_exceptions)
     # Typer reports a usage error before it has parsed the options, so look for --json here.
     as_json = "--json" in sys.argv[1:]

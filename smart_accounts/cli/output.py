@@ -1,9 +1,11 @@
 """The output of the command line: panels and tables for people, JSON for programs."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from io import TextIOWrapper
 from typing import Any
 
 from rich import box
@@ -22,6 +24,13 @@ from smart_accounts.temporal.records import Listed
 from smart_accounts.text import printable, utc
 
 _NO_VALUE = "-"
+
+
+def replace_unknown_characters() -> None:
+    """Let standard output and standard error show ``?`` for characters that they lack."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def show(*parts: RenderableType) -> None:

@@ -82,7 +82,8 @@ class Starter:
             stdout=stdout,
             stderr=stderr,
         )
-        out, err = [(part or b"").decode() for part in await process.communicate()]
+        encoding = more.get("PYTHONIOENCODING", "utf-8")
+        out, err = [(part or b"").decode(encoding) for part in await process.communicate()]
         return self._finished(process.returncode, out, err)
 
     def _finished(self, code: int | None, out: str, err: str) -> Finished:

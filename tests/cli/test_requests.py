@@ -211,6 +211,22 @@ async def test_list(starter: Starter) -> None:
     assert (none.code, none.out) == (0, "No requests.\n")
 
 
+async def test_terminal_that_cannot_show_a_name(starter: Starter) -> None:
+    name = "Ärzte 東京"
+    await starter(*request_for("eleven.example", f"--account-name={name}"))
+    run = starter.run_in_new_interpreter
+    shown, as_json, wrong = await asyncio.gather(
+        run("status", "eleven.example", PYTHONIOENCODING="latin-1"),
+        run("status", "eleven.example", "--json", PYTHONIOENCODING="ascii"),
+        run("withdraw", "東京", PYTHONIOENCODING="ascii"),
+    )
+    assert (shown.code, shown.err) == (0, "")
+    assert "Ärzte ?? · eleven.example" in shown.out
+    assert (as_json.code, as_json.err, as_json.json["status"]["account_name"]) == (0, "", name)
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "must be a domain name" in wrong.err
+
+
 async def test_text_of_others_cannot_control_the_terminal(starter: Starter) -> None:
     assert (await starter(*request_for("seven.example", "--account-name=[red]Acme[/]"))).code == 0
     evil = "\x1b[2J\u202e[bold]eve"
