@@ -1,13 +1,18 @@
-"""Text for people: moments, durations, and text that somebody else wrote.
+"""Text for people: moments, durations, names, and text that somebody else wrote.
 
 Text from outside is cleaned by one of two rules. ``printable`` keeps every character in its place
 and marks what cannot be shown; it is for values that are stored or shown as they are. ``one_line``
 gives a short line of words; it is for what a mail server said and for a search.
 """
 
+import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 REPLACEMENT = "\ufffd"
+UTC_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC", re.ASCII)
+"""Finds the moments that ``utc`` wrote. The groups are the day and the time."""
+_ISOLATE, _END_OF_ISOLATE = "\u2068", "\u2069"  # FSI and PDI of Unicode's bidirectional algorithm
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -18,6 +23,25 @@ def printable(text: str, *, keep: str = "") -> str:
 def one_line(text: str) -> str:
     """Return the words of the text on one line, without characters that cannot be shown."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def isolated(name: str) -> str:
+    """Return a name for a sentence, so that its direction does not reorder the words beside it.
+
+    A name with right-to-left letters is put between two invisible characters. Names in Latin
+    letters stay as they are.
+    """
+    is_right_to_left = any(unicodedata.bidirectional(char) in ("R", "AL") for char in name)
+    return f"{_ISOLATE}{name}{_END_OF_ISOLATE}" if is_right_to_left else name
+
+
+def bdi(html: str) -> str:
+    """Return escaped HTML with the elements that stand for the characters of ``isolated``."""
+    return html.replace(_ISOLATE, "<bdi>").replace(_END_OF_ISOLATE, "</bdi>")
+
+
+def without_isolates(text: str) -> str:
+    return text.replace(_ISOLATE, "").replace(_END_OF_ISOLATE, "")
 
 
 def time_left(left: timedelta) -> str:

@@ -36,6 +36,14 @@ _REQUEST = SmartAccountRequest(
     note_to_added_users="Welcome aboard. Ada looks after the account.",
     requester=Requester(email="pat@partner.example", name="Pat Lee", company="Partner Ltd"),
 )
+RIGHT_TO_LEFT = SmartAccountRequest(
+    account_name="شركة البحر 24 Trading",
+    account_domain="harbour.example",
+    customer_email="ada@harbour.example",
+    note_to_customer="דנה, כדאי לדבר מחר.\n\nAs agreed, we speak tomorrow!\n\nتحدث معنا (24)!",
+    requester=Requester(email="dana@partner.example", name="דנה Levy", company='כהנא בע"מ Ltd'),
+)
+"""Names and a note in Arabic and Hebrew. Each name begins with such a letter and ends in Latin."""
 _DECLINED = "We do not know this partner."
 _REFUSED = "550 5.1.1 <ada@harbour.example>: no such user here"
 _ODD = "The customer's address is not at the account's domain."
@@ -93,6 +101,12 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
         if email.number > 1:
             name += f"-{email.number}"
         yield name, ReceivedEmail(name, now, (email.address_in(request),), composed.as_bytes())
+    request = StoredRequest.new("preview", RIGHT_TO_LEFT, now, status=Status.PENDING)
+    email = Email(kind=EmailKind.ACTIVATION, to=_CUSTOMER)
+    link = f"{_SITE.base_url}/activate/preview"
+    composed = _COMPOSER.compose(email, request, link, now=now)
+    name, to = "activation-right-to-left", request.customer_email
+    yield name, ReceivedEmail(name, now, (to,), composed.as_bytes())
     yield from _in_review(now)
 
 

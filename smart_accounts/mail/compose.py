@@ -1,6 +1,5 @@
 """Compose emails from templates. What people wrote can become neither a header nor a link."""
 
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +19,18 @@ from smart_accounts.contract.steps import Email
 from smart_accounts.mail.defang import defang
 from smart_accounts.mail.refusals import Fault, fault_of
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.text import one_line, printable, time_left, utc
+from smart_accounts.text import (
+    UTC_MOMENT,
+    bdi,
+    isolated,
+    one_line,
+    printable,
+    time_left,
+    utc,
+    without_isolates,
+)
 
 TEXT_WIDTH = 72
-_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 
 
 def quoted(text: str) -> str:
@@ -32,10 +39,10 @@ def quoted(text: str) -> str:
     return "\n".join(f"> {part}".rstrip() for parts in lines for part in parts)
 
 
-def nowrap_times(text: str) -> Markup:
-    """Return the text as HTML in which no line breaks within a date and time."""
-    html = _TIME.sub(r'<span class="moment">\g<0></span>', str(escape(text)))
-    return Markup(html)  # noqa: S704 - the text is escaped above
+def sentence(text: str) -> Markup:
+    """Return a sentence as HTML. No line breaks within a moment, and names are isolated."""
+    html = UTC_MOMENT.sub(r'<span class="moment">\g<0></span>', str(escape(text)))
+    return Markup(bdi(html))  # noqa: S704 - the text is escaped above
 
 
 def _wrapped(text: str) -> str:
@@ -62,19 +69,21 @@ def _server_reply(reply: str | None) -> str | None:
 def _defanged(request: StoredRequest) -> StoredRequest:
     """Return the request with everything that people wrote defanged, so that no template has to.
 
+    Names are isolated too, because they stand in sentences.
+
     Email addresses and the account domain stay, because the emails are about them.
     """
     # The sender of the signal states this name, so it may be any text.
     decided_by = printable(request.decided_by or "customer")
     if decided_by.casefold() != request.customer_email.casefold():
-        decided_by = defang(decided_by)
+        decided_by = isolated(defang(decided_by))
     reason = request.reason or ""
     is_server_reply = request.status == Status.UNDELIVERABLE
     return replace(
         request,
-        account_name=defang(request.account_name),
-        requester_name=defang(request.requester_name),
-        requester_company=defang(request.requester_company),
+        account_name=isolated(defang(request.account_name)),
+        requester_name=isolated(defang(request.requester_name)),
+        requester_company=isolated(defang(request.requester_company)),
         note_to_customer=defang(request.note_to_customer or "") or None,
         note_to_added_users=defang(request.note_to_added_users or "") or None,
         reason=_server_reply(reason) if is_server_reply else defang(reason) or None,
@@ -122,7 +131,7 @@ class Composer:
             lstrip_blocks=True,
         )
         self._templates.globals["site"] = site
-        self._templates.filters |= {"moment": utc, "quoted": quoted, "nowrap_times": nowrap_times}
+        self._templates.filters |= {"moment": utc, "quoted": quoted, "sentence": sentence}
 
     def message_id(self, email: Email, request_id: str) -> str:
         """Return the email's ``Message-ID``.
@@ -185,7 +194,9 @@ class Composer:
         # Address objects, because an address given as text could contain a second one.
         message["From"] = Address(self._site.organisation_name, addr_spec=self._site.mail_from)
         message["To"] = Address(addr_spec=to)
-        message["Subject"] = content.subject
+        # Each subject begins with our own words, so a name needs no isolates. Some mail programs
+        # would show them as boxes.
+        message["Subject"] = without_isolates(content.subject)
         message["Date"] = datetime.now(UTC)  # this machine's clock; ``now`` is Temporal's
         message["Message-ID"] = own_id
         message["X-Smart-Account-Mail"] = str(kind)

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from smart_accounts.settings import Settings
-from smart_accounts.text import time_left, utc
+from smart_accounts.text import bdi, time_left, utc
 
 RETRY_AFTER_SECONDS = 10  # during an outage, for pages and the API
 
@@ -26,6 +26,11 @@ def day(at: datetime) -> Markup:
     return Markup('<time datetime="{}">{:%Y-%m-%d}</time>').format(at.isoformat(), at)
 
 
+def sentence(text: str) -> Markup:
+    """Return a sentence of ours, in which names are ``isolated``, as HTML."""
+    return Markup(bdi(str(escape(text))))  # noqa: S704 - the text is escaped
+
+
 # Templates are compiled once per process, because compiling one takes longer than rendering it.
 _templates = Environment(
     loader=PackageLoader("smart_accounts.web"),
@@ -34,7 +39,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters |= {"day": day, "moment": moment, "time_left": time_left}
+_templates.filters |= {"day": day, "moment": moment, "sentence": sentence, "time_left": time_left}
 
 
 class Pages:

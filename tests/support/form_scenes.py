@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from smart_accounts.errors import Unavailable
+from smart_accounts.local.previews import RIGHT_TO_LEFT
+from tests.support.looks import screenshot
 from tests.support.partner_site import PartnerSite, pat_request
-from tests.support.partners import PAT
+from tests.support.partners import DANA, PAT
 
 Scene = Callable[[Page, PartnerSite], Awaitable[None]]
 """Leads a browser to a page."""
@@ -81,12 +83,27 @@ async def new_form(page: Page, site: PartnerSite) -> None:
     await page.goto(f"{site.url}/requests/new")
 
 
+async def right_to_left_review(page: Page, site: PartnerSite) -> None:
+    """Review a request that is written in Hebrew and Arabic."""
+    await site.sign_in(DANA)
+    written = {
+        "Account name": RIGHT_TO_LEFT.account_name,
+        "Note to customer": RIGHT_TO_LEFT.note_to_customer or "",
+    }
+    await fill(page, site, **written)
+    await screenshot(page, "05-right-to-left-form")
+    for label, direction in (("Account name", "rtl"), ("Customer email", "ltr")):
+        await expect(page.get_by_label(label)).to_have_css("direction", direction)
+    await press(page, "Review Request")
+
+
 FORM_PAGES: dict[str, Scene] = {
     "01-start": start,
     "02-new": new_form,
     "03-errors": form_with_errors,
     "04-review": review,
     "05-review-with-hint": review_with_hint,
+    "05-right-to-left-review": right_to_left_review,
     "06-starting": starting,
     "07-complete": complete,
     "08-rejected": rejected,

@@ -11,6 +11,8 @@ import httpx
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.async_api import Page, Route, ViewportSize
 
+from smart_accounts.local.previews import RIGHT_TO_LEFT
+
 OUTPUT = Path(__file__).parents[2] / "test-output"
 # The size changes only the layout, and the scheme changes only the colours. Two views therefore
 # check both sizes and both schemes.
@@ -31,11 +33,39 @@ WEIGHTS = """Object.fromEntries(
         .filter((entry) => entry.initiatorType !== "iframe")
         .map((entry) => [entry.name, entry.encodedBodySize]))"""
 
+# A name that begins in Hebrew or Arabic is laid out by itself: its first character is to the right
+# of its last one, whatever stands beside the name.
+NAMES = [
+    RIGHT_TO_LEFT.account_name,
+    RIGHT_TO_LEFT.requester.name,
+    RIGHT_TO_LEFT.requester.company,
+]
+REORDERED_NAMES = """names => {
+    const reordered = [];
+    const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (nodes.nextNode()) {
+        const node = nodes.currentNode;
+        const place = (offset) => {
+            const range = document.createRange();
+            range.setStart(node, offset);
+            range.setEnd(node, offset + 1);
+            return range.getBoundingClientRect();
+        };
+        for (const name of names.filter((name) => node.data.includes(name))) {
+            const offset = node.data.indexOf(name);
+            const first = place(offset), last = place(offset + name.length - 1);
+            if (first.top === last.top && first.left < last.left) reordered.push(node.data);
+        }
+    }
+    return reordered;
+}"""
+
 
 async def look(page: Page, name: str) -> None:
     """Check the page as it is now.
 
-    It must be accessible, fit the screen, be small, and load nothing from other sites.
+    It must be accessible, fit the screen, be small, and load nothing from other sites. Names keep
+    the direction of their script.
     """
     await page.evaluate(AXE_SCRIPT)
     for size, viewport, scheme, rules in VIEWS:
@@ -45,6 +75,7 @@ async def look(page: Page, name: str) -> None:
         options = {"resultTypes": ["violations"]} | rules
         result = AxeResults(await page.evaluate("(options) => axe.run(options)", options))
         assert result.violations_count == 0, result.generate_report()
+        assert await page.evaluate(REORDERED_NAMES, NAMES) == []
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width == viewport["width"], f"scrolls sideways: {width}"
     weights: dict[str, int] = await page.evaluate(WEIGHTS)

@@ -8,7 +8,8 @@ import httpx
 
 def visible_text(response: httpx.Response) -> str:
     """Return the text of a page on one line, without its tags."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", response.text)).split())
+    text = re.sub("</?bdi>", "", response.text)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
 def hidden_fields(response: httpx.Response) -> dict[str, str]:

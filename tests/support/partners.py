@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI, Request, Response
 
+from smart_accounts.local.previews import RIGHT_TO_LEFT
 from smart_accounts.store.sessions import Partner
 from smart_accounts.web.dependencies import Services
 
@@ -19,6 +20,13 @@ KIM = Partner(
     email="kim@reseller.example",
     name="Kim Roy",
     company="Reseller GmbH",
+)
+DANA = Partner(
+    issuer=ISSUER,
+    subject="dana",
+    email=RIGHT_TO_LEFT.requester.email,
+    name=RIGHT_TO_LEFT.requester.name,
+    company=RIGHT_TO_LEFT.requester.company,
 )
 OPERATOR = Partner(
     issuer=ISSUER,

@@ -10,6 +10,7 @@ from playwright.async_api import expect
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.errors import NotFound, Unavailable
+from smart_accounts.local.previews import RIGHT_TO_LEFT
 from tests.support.browser import OpenPage
 from tests.support.looks import look, show
 from tests.support.site import AGREED, Site
@@ -21,6 +22,13 @@ LONG: dict[str, Any] = {
     "account_domain": f"{'a' * 60}.{'b' * 60}.example",
     "customer_email": f"{'m' * 64}@{'d' * 60}.example",
     "note_to_customer": "x" * 1024,
+}
+HEBREW: dict[str, Any] = {
+    "account_name": RIGHT_TO_LEFT.account_name,
+    "requester_name": RIGHT_TO_LEFT.requester.name,
+    "requester_company": RIGHT_TO_LEFT.requester.company,
+    "note_to_customer": RIGHT_TO_LEFT.note_to_customer,
+    "company_is_stated": True,
 }
 Open = Callable[[Site], Awaitable[httpx.Response]]
 """Puts the site into a state and returns the response with its page."""
@@ -72,6 +80,7 @@ PAGES: dict[str, tuple[int, str, Open]] = {
     "open-minimal": (200, ACCEPT, link(**MINIMAL)),
     "open-long": (200, ACCEPT, link(**LONG)),
     "open-company-stated": (200, ACCEPT, link(company_is_stated=True)),
+    "open-right-to-left": (200, ACCEPT, link(**HEBREW)),
     "open-unchecked": (422, ACCEPT, link(form={})),
     "open-too-long": (422, ACCEPT, link("/decline", {"reason": "Not us, sorry. " * 69})),
     "accepted": (200, "We have received your acceptance", link(signalled="accepted")),
@@ -87,6 +96,11 @@ PAGES: dict[str, tuple[int, str, Open]] = {
         200,
         "You declined the Smart Account",
         ended(Status.DECLINED, reason="We know no such partner.\nSorry."),
+    ),
+    "declined-right-to-left": (
+        200,
+        "You declined the Smart Account",
+        ended(Status.DECLINED, reason=RIGHT_TO_LEFT.note_to_customer, **HEBREW),
     ),
     "accepted-before": (
         409,

@@ -7,6 +7,7 @@ from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus,
 from smart_accounts.mail.refusals import Fault, fault_of
 from smart_accounts.store.audit import Action, AuditEvent, Role
 from smart_accounts.store.records import AccountState, StoredRequest
+from smart_accounts.text import isolated
 
 STATUS_LABELS: dict[Status | AccountState, str] = {
     Status.REQUESTED: "Requested",
@@ -130,9 +131,9 @@ def decided_by(request: StoredRequest, audit_trail: Iterable[AuditEvent]) -> str
         case None | "customer":
             name = request.customer_email
         case "requester":
-            name = f"{request.requester_name}, {request.requester_company}"
+            name = f"{isolated(request.requester_name)}, {isolated(request.requester_company)}"
         case "operator":
             name = "an operator"
         case address:
-            name = address
+            name = isolated(address)
     return name if proof else name + STATED

@@ -25,7 +25,7 @@ from smart_accounts.mail.refusals import NOT_ACCEPTED
 from smart_accounts.store.audit import Action, AuditEvent
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
-from smart_accounts.text import utc
+from smart_accounts.text import isolated, utc
 from smart_accounts.web.requests.labels import (
     EMAIL_LABELS,
     STATED,
@@ -153,7 +153,7 @@ def unsent(
 
 
 def _requested(request: StoredRequest) -> Step:
-    by = f"By {request.requester_name}, {request.requester_company}."
+    by = f"By {isolated(request.requester_name)}, {isolated(request.requester_company)}."
     if request.needs_review:
         return Step(
             title="Requested",
@@ -241,7 +241,8 @@ def _decision(snapshot: Snapshot, at: datetime) -> Step:
 
 
 def _closing(snapshot: Snapshot, at: datetime, *, for_operator: bool) -> Step:
-    subject = f", recorded as “{snapshot.request.closed_by}”" if for_operator else ""
+    operator = isolated(snapshot.request.closed_by or "")
+    subject = f", recorded as “{operator}”" if for_operator else ""
     return Step(
         title="Account closed",
         tone=Tone.BAD,

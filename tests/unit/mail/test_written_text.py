@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from email import policy
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,34 @@ def test_written_text_is_neither_markup_nor_a_link(email: Email) -> None:
     assert not page.tags & {"b", "i", "script", "img", "link", "iframe", "form"}
     assert not page.attributes & {"src", "onload", "onerror", "background", "action", "srcset"}
     assert not re.search(r"@import|url\(", mail.html)
+
+
+@pytest.mark.parametrize("email", EMAILS, ids=lambda email: f"{email.kind}-{email.to}")
+def test_names_and_notes_keep_the_direction_of_their_script(email: Email) -> None:
+    names: dict[str, Any] = {
+        "account_name": "دار البحر 24!",
+        "requester_name": "דנה (Levy)",
+        "requester_company": "כהנא Ltd.",
+        "decided_by": "דנה!",
+    }
+    notes: dict[str, Any] = dict.fromkeys(
+        ("note_to_customer", "note_to_added_users", "reason"), "כדאי לדבר!"
+    )
+    mail = compose(email, replace(REQUEST, **names, **notes))
+    page = Page(mail.html)
+    text = " ".join(mail.text.split())
+    for name in names.values():
+        assert mail.html.count(f"<bdi>{name}</bdi>") == page.text.count(name)
+        assert text.count(f"\u2068{name}\u2069") == text.count(name)
+    assert names["account_name"] in mail.message["Subject"]
+    assert not {"\u2068", "\u2069"} & set(mail.message["Subject"] + page.text)
+    note = re.compile('<(blockquote|td) dir="auto"[^>]*>כדאי לדבר!</')
+    assert len(note.findall(mail.html)) == mail.html.count("כדאי")
+
+
+def test_latin_names_have_no_isolates() -> None:
+    mail = compose(ACTIVATION)
+    assert not {"\u2068", "\u2069"} & set(mail.text + mail.html)
 
 
 @pytest.mark.parametrize("email", EMAILS, ids=lambda email: f"{email.kind}-{email.to}")

@@ -85,7 +85,8 @@ async def person() -> AsyncIterator[httpx.AsyncClient]:
 async def session_at(site: Site) -> tuple[str, str] | None:
     """Return the name of the partner and the CSRF token that the layout shows."""
     page = (await site.http.get("/")).text
-    name, csrf = re.search(r"<p>([^<]*)<small>", page), re.search(r'"csrf" value="(.*)"', page)
+    name = re.search(r"<p><bdi>([^<]*)</bdi><small>", page)
+    csrf = re.search(r'"csrf" value="(.*)"', page)
     return (unescape(name[1]), csrf[1]) if name and csrf else None
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from smart_accounts.contract.messages import (
     EmailKind,
@@ -13,6 +13,7 @@ from smart_accounts.contract.messages import (
     Status,
 )
 from smart_accounts.contract.steps import Addressee, Decision
+from smart_accounts.local.previews import RIGHT_TO_LEFT
 from smart_accounts.store.audit import Action, Actor, Agreement, Origin, Role
 from smart_accounts.web.activation import AGREEMENT
 from smart_accounts.web.requests import templating
@@ -20,7 +21,7 @@ from tests.support.browser import OpenPage
 from tests.support.form_scenes import FORM_PAGES, Scene, press
 from tests.support.looks import look, remove_refresh
 from tests.support.partner_site import PartnerSite, pat_request
-from tests.support.partners import KIM, OPERATOR, PAT
+from tests.support.partners import DANA, KIM, OPERATOR, PAT
 from tests.support.read_model import status_in
 
 NOW = datetime.now(UTC)
@@ -234,6 +235,28 @@ async def complete_in_review(page: Page, site: PartnerSite) -> None:
     await page.goto(f"{site.url}/requests/smart-account-acme.example/complete?run={run}")
 
 
+async def right_to_left_request(page: Page, site: PartnerSite) -> None:
+    """The list and the page of a withdrawn request in Hebrew and Arabic, as operators see them."""
+    request = pat_request(
+        account_name=RIGHT_TO_LEFT.account_name,
+        note_to_customer=RIGHT_TO_LEFT.note_to_customer,
+        requester=RIGHT_TO_LEFT.requester,
+    )
+    run = await site.add_request(request, owner=DANA.identity)
+    actor = Actor(role=Role.REQUESTER, email=DANA.email, name=DANA.name, identity=DANA.identity)
+    origin = Origin(client_address="192.0.2.1", user_agent="Firefox")
+    await site.store.audit.record(Action.SEND, actor, origin, run)
+    reason = RIGHT_TO_LEFT.note_to_customer
+    decision = Decision(status=Status.WITHDRAWN, at=NOW, by="requester", reason=reason)
+    await site.record_decision(run, decision)
+    await site.sign_in(OPERATOR)
+    await page.goto(f"{site.url}/requests")
+    await look(page, "26-right-to-left-list")
+    await page.get_by_role("link", name=RIGHT_TO_LEFT.account_name).click()
+    # The quotation's direction is that of its first letter, and so is the direction of each line.
+    await expect(page.get_by_role("blockquote")).to_have_css("direction", "rtl")
+
+
 PAGES: dict[str, Scene] = FORM_PAGES | {
     "10-empty-list": empty_list,
     "11-list": request_list,
@@ -251,6 +274,7 @@ PAGES: dict[str, Scene] = FORM_PAGES | {
     "23-complete-in-review": complete_in_review,
     "24-closing": closing,
     "25-closed": closed,
+    "26-right-to-left-request": right_to_left_request,
 }
 
 
