@@ -10,25 +10,30 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from smart_accounts.settings import Settings
-from smart_accounts.text import bdi, time_left, utc
+from smart_accounts.text import UTC_MOMENT, bdi, time_left, utc
 
 RETRY_AFTER_SECONDS = 10  # during an outage, for pages and the API
 
 
+# The script times.js shows each ``<time>`` in the reader's time zone.
+_TIME = r'<time datetime="\1T\2Z">\g<0></time>'
+
+
+def sentence(text: str) -> Markup:
+    """Return a sentence of ours as HTML. Its moments are ``utc``, and its names ``isolated``."""
+    html = UTC_MOMENT.sub(_TIME, str(escape(text)))
+    return Markup(bdi(html))  # noqa: S704 - the text is escaped above
+
+
 def moment(at: datetime) -> Markup:
     """Return a moment in UTC as HTML."""
-    return Markup('<time datetime="{}">{}</time>').format(at.astimezone(UTC).isoformat(), utc(at))
+    return sentence(utc(at))
 
 
 def day(at: datetime) -> Markup:
     """Return the day of a moment in UTC as HTML. The attribute ``datetime`` has the time too."""
     at = at.astimezone(UTC)
-    return Markup('<time datetime="{}">{:%Y-%m-%d}</time>').format(at.isoformat(), at)
-
-
-def sentence(text: str) -> Markup:
-    """Return a sentence of ours, in which names are ``isolated``, as HTML."""
-    return Markup(bdi(str(escape(text))))  # noqa: S704 - the text is escaped
+    return Markup('<time class="day" datetime="{0:%Y-%m-%dT%H:%MZ}">{0:%Y-%m-%d}</time>').format(at)
 
 
 # Templates are compiled once per process, because compiling one takes longer than rendering it.

@@ -8,7 +8,7 @@ import httpx
 
 def visible_text(response: httpx.Response) -> str:
     """Return the text of a page on one line, without its tags."""
-    text = re.sub("</?bdi>", "", response.text)
+    text = re.sub("</?(bdi|time)[^>]*>", "", response.text)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 

@@ -117,6 +117,7 @@ async def test_scanner_that_opens_links_and_runs_scripts_changes_nothing(
     assert {url.removeprefix(served_site.url) for url in requested} <= {
         f"/activate/{token}",
         "/static/style.css",
+        "/static/times.js",
         "/static/icon.svg",
     }
     assert not served_site.temporal.signals

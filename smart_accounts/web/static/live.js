@@ -26,7 +26,9 @@ async function refresh() {
       return;
     }
     if (!response.ok) throw new Error(response.status);
-    show(new DOMParser().parseFromString(await response.text(), "text/html"));
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    showLocalTimes(page);
+    show(page);
     listen();
   } catch {
     setTimeout(listen, 10000); // an outage; the page stays readable

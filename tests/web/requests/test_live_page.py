@@ -21,7 +21,7 @@ async def test_changes_appear_without_a_reload(
     served_partner_site: PartnerSite, new_page: OpenPage
 ) -> None:
     run = await served_partner_site.add_request(pat_request())
-    async with new_page() as page:
+    async with new_page(timezone_id="Asia/Kolkata") as page:
         loads: list[str] = []
         page.on("load", lambda page: loads.append(page.url))
         await page.goto(f"{served_partner_site.url}{ACME_PAGE}")
@@ -34,6 +34,7 @@ async def test_changes_appear_without_a_reload(
         await expect(page.get_by_label("Reason")).to_have_value("Half a sent")
         await expect(page.get_by_label("Reason")).to_be_focused()
         await expect(page.locator("#announcement")).to_have_text("Pending. Activation email sent.")
+        await expect(page.locator("main time")).to_contain_text(["GMT+5:30"] * 5)
         await served_partner_site.store.requests.note_signalled(run, 1, "accepted")
         await expect(page.get_by_text("Being activated", exact=True)).to_be_visible()
         await expect(page.get_by_role("heading", name="Progress")).to_be_focused()
