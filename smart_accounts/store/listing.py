@@ -1,9 +1,10 @@
 """Lists of requests, of one partner or of all partners, in pages."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from sqlalchemy import Select, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import EmailStatus, Status
@@ -51,34 +52,46 @@ class RequestListing:
         about the account. ``search`` is a part of the account's name or domain or of the customer's
         address. Case does not matter.
         """
-        query = _query(owner, status, search)
-        if is_closed is not None:
-            closed_at = tables.requests.c.closed_at
-            query = query.where(closed_at.is_not(None) if is_closed else closed_at.is_(None))
-        requests = tables.requests.c
+        query = _query(owner, status, search, is_closed)
         async with transaction(self._engine, writes=False) as connection:
-            total = await connection.scalar(
-                select(func.count()).select_from(query.with_only_columns(requests.id).subquery())
-            )
-            newest = query.order_by(requests.requested_at.desc(), requests.id)
-            rows = (await connection.execute(newest.offset(offset).limit(limit))).all()
-            emails = await connection.execute(
-                select(tables.emails)
-                .where(tables.emails.c.request_id.in_([row.id for row in rows]))
-                .order_by(tables.emails.c.at)
-            )
-            last = {email.request_id: email_status(email) for email in emails}
-        items = tuple(
-            Listed(request=stored_request(row), last_email=last.get(row.id)) for row in rows
-        )
+            ids = query.with_only_columns(tables.requests.c.id)
+            total = await connection.scalar(select(func.count()).select_from(ids.subquery()))
+            items = await _newest(connection, query.offset(offset).limit(limit))
         return Page(items=items, total=total or 0)
+
+    async def batches(
+        self,
+        *,
+        owner: Identity | None,
+        status: Status | None = None,
+        is_closed: bool | None = None,
+        search: str = "",
+        size: int,
+    ) -> AsyncIterator[tuple[Listed, ...]]:
+        """Yield all requests of the list in batches, at least one. The parameters are as in
+        ``page``. A request that is made meanwhile neither repeats nor hides another one.
+        """
+        requests = tables.requests.c
+        query = rest = _query(owner, status, search, is_closed)
+        while True:
+            async with transaction(self._engine, writes=False) as connection:
+                batch = await _newest(connection, rest.limit(size))
+            yield batch
+            if len(batch) < size:
+                return
+            last = batch[-1].request
+            # The first condition alone lets the database start in the middle of an index.
+            rest = query.where(
+                requests.requested_at <= last.requested_at,
+                or_(requests.requested_at < last.requested_at, requests.id > last.id),
+            )
 
     async def newest(
         self, workflow_id: str, *, owner: Identity | None, run_id: str | None = None
     ) -> StoredRequest | None:
         """Return the newest request with this workflow id, or the one with this run id."""
         requests = tables.requests.c
-        query = _query(owner, None, "").where(requests.workflow_id == workflow_id)
+        query = _query(owner).where(requests.workflow_id == workflow_id)
         if run_id:
             query = query.where(requests.id == run_id)
         async with transaction(self._engine, writes=False) as connection:
@@ -87,7 +100,23 @@ class RequestListing:
             return stored_request(row) if row else None
 
 
-def _query(owner: Identity | None, status: Status | None, search: str) -> Select[tuple[object]]:
+async def _newest(connection: AsyncConnection, query: Select[tuple[object]]) -> tuple[Listed, ...]:
+    """Return the requests that the query selects, newest first."""
+    requests, emails = tables.requests.c, tables.emails.c
+    newest = query.order_by(requests.requested_at.desc(), requests.id)
+    rows = (await connection.execute(newest)).all()
+    of_rows = emails.request_id.in_([row.id for row in rows])
+    sent = await connection.execute(select(tables.emails).where(of_rows).order_by(emails.at))
+    last = {email.request_id: email_status(email) for email in sent}
+    return tuple(Listed(request=stored_request(row), last_email=last.get(row.id)) for row in rows)
+
+
+def _query(
+    owner: Identity | None,
+    status: Status | None = None,
+    search: str = "",
+    is_closed: bool | None = None,
+) -> Select[tuple[object]]:
     requests = tables.requests.c
     query = select(tables.requests)
     if owner is not None:
@@ -96,6 +125,9 @@ def _query(owner: Identity | None, status: Status | None, search: str) -> Select
         )
     if status is not None:
         query = query.where(requests.status == status)
+    if is_closed is not None:
+        closed_at = requests.closed_at
+        query = query.where(closed_at.is_not(None) if is_closed else closed_at.is_(None))
     if search:
         columns = (requests.account_name, requests.account_domain, requests.customer_email)
         query = query.where(or_(*(each.icontains(search, autoescape=True) for each in columns)))

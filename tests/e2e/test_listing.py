@@ -109,6 +109,26 @@ async def test_pages(listed: tuple[AccountStore, RequestListing]) -> None:
     assert {page.total for page in pages} == {5}
 
 
+async def test_batches(
+    listed: tuple[AccountStore, RequestListing], example: dict[str, Any]
+) -> None:
+    store, requests = listed
+    batches = requests.batches(owner=PAT, status=Status.PENDING, size=2)
+    found = ["".join(each.request.id for each in await anext(batches))]
+    # A request that is made meanwhile moves no other one to another batch.
+    new = OpenRequest(
+        request_id="6",
+        request=SmartAccountRequest.model_validate(example | {"account_domain": "new.example"}),
+        requested_at=NOW + timedelta(hours=1),
+        deadline=NOW + timedelta(days=90),
+        requester_issuer=PAT.issuer,
+        requester_subject=PAT.subject,
+    )
+    await store.requests.open(new, (), LIMITS)
+    found += ["".join(each.request.id for each in batch) async for batch in batches]
+    assert found == ["54", "21", ""]
+
+
 async def test_last_email_of_each_request(listed: tuple[AccountStore, RequestListing]) -> None:
     store, requests = listed
     for request_id, kind, minute in [

@@ -10,7 +10,9 @@ from tests.support.partner_site import ACME_PAGE, FORM, PartnerSite, pat_request
 from tests.support.partners import KIM, OPERATOR, PAT
 
 
-@pytest.mark.parametrize("path", ["/requests", "/requests/new", ACME_PAGE, f"{ACME_PAGE}/events"])
+@pytest.mark.parametrize(
+    "path", ["/requests", "/requests.csv", "/requests/new", ACME_PAGE, f"{ACME_PAGE}/events"]
+)
 async def test_pages_need_a_sign_in(partner_site: PartnerSite, path: str) -> None:
     partner_site.sign_out()
     response = await partner_site.http.get(path)
@@ -102,6 +104,7 @@ async def test_reading_changes_nothing_and_is_not_cached(
     before = await partner_site.store.listing.page(owner=None)
     for path in (
         "/requests",
+        "/requests.csv",
         "/requests/new?draft=new",
         ACME_PAGE,
         f"{ACME_PAGE}/complete?run={run}",

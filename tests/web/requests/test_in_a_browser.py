@@ -68,6 +68,9 @@ async def test_from_the_start_page_to_the_withdrawal(
         await page.get_by_role("link", name="Follow the request").click()
         await expect(heading(page)).to_have_text("Acme")
         await page.get_by_role("link", name="← My requests").click()
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name="Download as CSV").click()
+        assert (await download.value).suggested_filename == "smart-account-requests.csv"
         await page.get_by_role("link", name="Acme", exact=True).click()
         await page.get_by_text("Withdraw the request").first.click()
         await page.get_by_label("Reason").fill("Wrong company.")

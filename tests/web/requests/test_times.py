@@ -36,7 +36,9 @@ async def test_times_are_in_the_readers_time_zone(
     site.temporal.live_status = RequestStatus.model_validate(live)
     async with new_page(timezone_id="Asia/Kolkata", **options) as page:
         await page.goto(f"{site.url}/requests")
-        await expect(page.locator(".count")).to_have_text(f"1 request · days in {zone}")
+        await expect(page.locator(".count")).to_have_text(
+            f"1 request · days in {zone} · Download as CSV"
+        )
         await expect(page.get_by_role("cell").nth(3)).to_contain_text(deadline[:10])
         await page.goto(f"{site.url}{ACME_PAGE}")
         await expect(page.locator(".current-status")).to_contain_text(deadline)
