@@ -110,6 +110,7 @@ async def measure(stack: StackConfiguration, links: list[str]) -> None:
         await measure_page(http, name, lambda n: f"/requests?page={n % 5 + 1}", partner)
         operator = await session(stack, is_operator=True)
         await measure_page(http, f"all requests, {REQUESTS}", lambda _: "/requests", operator)
+        await measure_page(http, "search", lambda n: f"/requests?q=CUSTOMER-{n}.ex", operator)
 
 
 async def session(stack: StackConfiguration, *, is_operator: bool = False) -> dict[str, str]:

@@ -44,6 +44,19 @@ def without_isolates(text: str) -> str:
     return text.replace(_ISOLATE, "").replace(_END_OF_ISOLATE, "")
 
 
+def visible(text: str) -> str:
+    """Return the text without invisible characters, such as soft hyphens and direction marks."""
+    return "".join(c for c in text if unicodedata.category(c) != "Cf")
+
+
+def folded(text: str) -> str:
+    """Return the text as a search compares it: the same for each way to type it."""
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    # Turkish has an i with a dot and one without, and I is the capital of the second.
+    text = text.replace("i\u0307", "i").replace("\u0131", "i")
+    return " ".join(visible(text).split())
+
+
 def time_left(left: timedelta) -> str:
     """Return the time left to answer: days rounded, hours rounded down, such as ``89 days left``.
 

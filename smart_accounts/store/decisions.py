@@ -8,6 +8,7 @@ from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision, OpenRequest, RecordDecision
 from smart_accounts.store import tables
 from smart_accounts.store.records import OPEN, AccountState, StoredRequest, stored_request
+from smart_accounts.store.search import search_text_of
 
 
 async def find_request(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
@@ -57,6 +58,7 @@ async def decide(connection: AsyncConnection, record: RecordDecision) -> StoredR
     }
     if request:
         changes |= {"customer_email": request.customer_email, "added_users": request.added_users}
+        changes["search_text"] = search_text_of(request)
     requests = tables.requests
     changed = await connection.execute(
         update(requests)

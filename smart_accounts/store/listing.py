@@ -12,6 +12,7 @@ from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.emails import email_status
 from smart_accounts.store.records import StoredRequest, stored_request
+from smart_accounts.store.search import matches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class RequestListing:
 
         Without ``owner``, the list has the requests of all partners. ``is_closed`` is
         about the account. ``search`` is a part of the account's name or domain or of the customer's
-        address. Case does not matter.
+        address. Upper and lower case and invisible characters do not matter.
         """
         query = _query(owner, status, search, is_closed)
         async with transaction(self._engine, writes=False) as connection:
@@ -129,6 +130,5 @@ def _query(
         closed_at = requests.closed_at
         query = query.where(closed_at.is_not(None) if is_closed else closed_at.is_(None))
     if search:
-        columns = (requests.account_name, requests.account_domain, requests.customer_email)
-        query = query.where(or_(*(each.icontains(search, autoescape=True) for each in columns)))
+        query = query.where(matches(search))
     return query

@@ -36,6 +36,7 @@ from smart_accounts.store.decisions import (
 from smart_accounts.store.limits import Limits, Rejection, by_requester, lock_requester
 from smart_accounts.store.partners import company_is_stated
 from smart_accounts.store.records import OPEN, AccountState, StoredRequest
+from smart_accounts.store.search import search_text_of
 from smart_accounts.store.usage import Usage, reason_to_reject
 
 WITHDRAW_INSTEAD = "Withdraw the request and make a new one, which an operator reviews."
@@ -91,7 +92,9 @@ class Requests:
             )
             await connection.execute(
                 insert(tables.requests).values(
-                    asdict(record) | {"idempotency_key": new.idempotency_key}
+                    **asdict(record),
+                    idempotency_key=new.idempotency_key,
+                    search_text=search_text_of(new.request),
                 )
             )
             if not rejection:
@@ -150,6 +153,7 @@ class Requests:
                 .where(requests.c.id == link.request_id)
                 .values(
                     customer_email=request.customer_email,
+                    search_text=search_text_of(request),
                     added_users=request.added_users,
                     needs_attention=needs_attention,
                     link_ordinal=link.ordinal,

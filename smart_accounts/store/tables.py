@@ -81,6 +81,7 @@ requests = Table(
     Column("closed_at", UtcDateTime),  # when an operator closed the active account
     Column("closed_by", String(255)),
     Column("close_reason", Text),
+    Column("search_text", Text),  # what a search looks in
 )
 
 Index("ix_requests_status", requests.c.status, requests.c.requested_at)

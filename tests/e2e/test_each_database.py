@@ -224,7 +224,7 @@ async def migrate_to(url: str, revision: str) -> None:
     await engine.dispose()
 
 
-# Of a release before the revision 0008, whatever columns were added later.
+# Of an older release, whatever columns were added later.
 OLD_REQUEST = (
     "INSERT INTO requests (id, workflow_id, status, account_name, account_domain, customer_email,"
     " requester_email, requester_name, requester_company, added_users, needs_attention,"
@@ -262,6 +262,21 @@ async def test_bounces_of_emails_sent_before_return_tokens_were_hashed_are_recog
         late = await store.emails.find_returned("b" * 32)
         assert late
         assert late.email == REMINDER
+
+
+async def test_requests_of_an_older_release_are_found(
+    any_database_url: str, query_database: QueryDatabase
+) -> None:
+    await migrate_to(any_database_url, "0011")
+    for name in ("one", "two", "three"):
+        await query_database(any_database_url, OLD_REQUEST.replace("'one'", f"'{name}'"))
+    await query_database(any_database_url, "UPDATE requests SET account_name = 'Ärzte'")
+    await migrate(any_database_url)
+    # A worker of the previous release runs for some seconds more.
+    await query_database(any_database_url, OLD_REQUEST.replace("'one'", "'late'"))
+    async with AccountStore.open(any_database_url) as store:
+        assert (await store.listing.page(owner=None, search="ärzte")).total == 3
+        assert (await store.listing.page(owner=None, search="ACME")).total == 4
 
 
 async def test_copy_of_the_database_has_no_return_path(

@@ -13,6 +13,7 @@ from smart_accounts.contract.steps import (
     Decision,
     Email,
     EmailOutcome,
+    IssueLink,
     OpenRequest,
     RecordDecision,
 )
@@ -48,20 +49,23 @@ async def listed(
             if age == len(MADE) - 1:
                 lapsed = Decision(status=Status.LAPSED, at=NOW)
                 await store.requests.close(RecordDecision(request_id="0", decision=lapsed))
-            checked = await store.requests.open(
-                OpenRequest(
-                    request_id=str(age),
-                    request=SmartAccountRequest.model_validate(request),
-                    requested_at=NOW + timedelta(minutes=age),
-                    deadline=NOW + timedelta(days=90),
-                    requester_issuer=owner.issuer,
-                    requester_subject=owner.subject,
-                ),
-                (),
-                LIMITS,
-            )
-            assert checked.refused is None
+            await open_request(store, age, request, owner)
         yield store, store.listing
+
+
+async def open_request(
+    store: AccountStore, number: int, request: dict[str, Any], owner: Identity
+) -> None:
+    opening = OpenRequest(
+        request_id=str(number),
+        request=SmartAccountRequest.model_validate(request),
+        requested_at=NOW + timedelta(minutes=number),
+        deadline=NOW + timedelta(days=90),
+        requester_issuer=owner.issuer,
+        requester_subject=owner.subject,
+    )
+    checked = await store.requests.open(opening, (), LIMITS)
+    assert checked.refused is None
 
 
 def ids(page: Page) -> str:
@@ -100,6 +104,66 @@ async def test_list(listed: tuple[AccountStore, RequestListing]) -> None:
     assert await found(search="'; DROP TABLE requests; --") == ""
     assert await found(search="pat@partner") == ""  # the requester is not searched
     assert await found(search="pure", status=Status.LAPSED) == "0"
+
+
+# Name, domain and local part of a request, and texts that find it.
+TYPED = [
+    (
+        "Ärzte Köln",
+        "ärzte-köln.example",
+        "Ada",
+        ["ärzte", "ÄRZTE KÖLN", "a\u0308rzte", "Ärzte-Köln.example", "ADA@ÄRZTE", "xn--rzte-kln"],
+    ),
+    ("Straße 1", "street.example", "bo", ["STRASSE", "straße", "Strasse  1"]),
+    (
+        "İstanbul IŞIK",
+        "light.example",
+        "cy",
+        ["istanbul", "İSTANBUL", "işik", "IŞIK", "\u0131ş\u0131k"],
+    ),
+    ("ΟΔΟΣ", "way.example", "di", ["οδος", "οδοσ"]),
+    ("ЖУК", "beetle.example", "ed", ["жук", "Жу"]),
+]
+
+
+async def test_search_finds_what_a_person_types(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    async with AccountStore.open(any_database_url) as store:
+
+        async def found(search: str) -> str:
+            return ids(await store.listing.page(owner=None, search=search))
+
+        for number, (name, domain, local, _) in enumerate(TYPED):
+            request = example | {"account_name": name, "account_domain": domain}
+            request["customer_email"] = f"{local}@{domain}"
+            await open_request(store, number, request, PAT)
+        for number, (*_, searches) in enumerate(TYPED):
+            assert {search: await found(search) for search in searches} == dict.fromkeys(
+                searches, str(number)
+            )
+
+
+async def test_search_finds_the_present_approver(
+    listed: tuple[AccountStore, RequestListing], example: dict[str, Any]
+) -> None:
+    store, requests = listed
+
+    async def found(search: str) -> str:
+        return ids(await requests.page(owner=None, search=search))
+
+    def request_for(customer: str) -> SmartAccountRequest:
+        changes = {"account_name": "100 Pure", "account_domain": "hundred.example"}
+        return SmartAccountRequest.model_validate(example | changes | {"customer_email": customer})
+
+    link = IssueLink(request_id="1", request=request_for("bo@x.example"), ordinal=2, at=NOW)
+    await store.requests.issue_link(link, (), LIMITS)
+    assert (await found("ada.1@"), await found("BO@X")) == ("", "1")
+    accepted = Decision(status=Status.ACTIVE, at=NOW)
+    decided = RecordDecision(request_id="1", decision=accepted, request=request_for("cy@y.example"))
+    await store.requests.activate(decided)
+    assert (await found("bo@x"), await found("CY@Y")) == ("", "1")
 
 
 async def test_pages(listed: tuple[AccountStore, RequestListing]) -> None:

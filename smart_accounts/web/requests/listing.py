@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Response
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.store.records import AccountState
-from smart_accounts.text import one_line
+from smart_accounts.text import one_line, visible
 from smart_accounts.web.dependencies import SignedIn, Web
 from smart_accounts.web.lookup import requester_filter
 from smart_accounts.web.requests.csv_file import CsvFile, csv_text
@@ -36,7 +36,7 @@ class ListFilter:
 
     @property
     def search(self) -> str:
-        return one_line(self.q)[:MAX_SEARCH]
+        return one_line(visible(self.q))[:MAX_SEARCH]
 
     @property
     def for_store(self) -> dict[str, Any]:

@@ -37,6 +37,7 @@ LISTS = {
     "?status=active": (["No requests found."], ["Company"]),
     "?q=c26.EX": (["1 request found", "Company 26", "64 days left"], ["Company 0"]),
     "?q=%00c26.EX%1b": (["1 request found", "Company 26"], ["Company 0"]),
+    "?q=comp%C2%ADany+%E2%80%8F26": (["1 request found", "Company 26"], ["Company 0"]),
     "?q=%25": (["No requests found."], []),
     "?q=company&status=pending&page=2": (["26\N{EN DASH}26 of 26", "Company 26"], []),
 }

@@ -1,0 +1,44 @@
+"""What a search in the list of requests compares, on every database in the same way.
+
+The store keeps the text of each request that a search looks in, because SQLite knows no upper case
+outside ASCII, PostgreSQL only that of the database's locale, and neither knows A-labels.
+"""
+
+import idna
+from sqlalchemy import ColumnElement, and_, or_
+
+from smart_accounts.contract.messages import SmartAccountRequest
+from smart_accounts.store import tables
+from smart_accounts.text import folded
+
+
+def search_text(account_name: str, account_domain: str, customer_email: str) -> str:
+    """Return the text in which a search finds the request, with domains in both their forms."""
+    shown = (account_name, account_domain, customer_email)
+    typed = (_with_unicode_domain(account_domain), _with_unicode_domain(customer_email))
+    return "\n".join(dict.fromkeys(map(folded, shown + typed)))
+
+
+def search_text_of(request: SmartAccountRequest) -> str:
+    return search_text(request.account_name, request.account_domain, request.customer_email)
+
+
+def matches(search: str) -> ColumnElement[bool]:
+    """Return the condition for requests that a search finds."""
+    requests = tables.requests.c
+    columns = (requests.account_name, requests.account_domain, requests.customer_email)
+    return or_(
+        requests.search_text.contains(folded(search), autoescape=True),
+        and_(  # stored by a worker of the previous release
+            requests.search_text.is_(None),
+            or_(*(each.icontains(search, autoescape=True) for each in columns)),
+        ),
+    )
+
+
+def _with_unicode_domain(name: str) -> str:
+    local, at, domain = name.rpartition("@")
+    try:
+        return f"{local}{at}{idna.decode(domain)}"
+    except idna.IDNAError:  # an earlier release accepted more
+        return name
