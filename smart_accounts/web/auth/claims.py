@@ -1,12 +1,20 @@
 """Turn the identity provider's claims about a person into a partner."""
 
+import unicodedata
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from smart_accounts.contract.field_errors import field_errors
-from smart_accounts.contract.fields import EmailAddress, Name
+from smart_accounts.contract.fields import (
+    HIDDEN,
+    MAX_EXCESS,
+    MAX_MARKS,
+    MAX_NAME,
+    EmailAddress,
+    Name,
+)
 from smart_accounts.contract.identity import MAX_PART
 from smart_accounts.settings import Settings
 from smart_accounts.store.sessions import Partner
@@ -46,15 +54,19 @@ def wanted_claims(settings: Settings) -> set[str]:
 def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
     """Return the partner whom the claims describe. ``company`` is empty if they have none.
 
+    The person cannot change the name and the company here, so what breaks a field rule is removed.
+
     Raises:
         SignInFailed: a claim is missing or breaks a field rule, or the email address is not
             verified.
     """
     given: dict[str, Any] = {
         "subject": claims.get("sub"),
-        "company": claims.get(settings.oidc_company_claim) or None,
+        "company": _company(claims.get(settings.oidc_company_claim)),
         **{name: claims[name] for name in ("email", "name") if name in claims},
     }
+    if isinstance(given.get("name"), str):
+        given["name"] = cleaned(given["name"])
     try:
         person = _Person.model_validate(given, strict=True)
     except ValidationError as error:
@@ -64,9 +76,13 @@ def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
             "; ".join(each.field for each in errors),
             tuple(f"Your {_LABELS[each.field]} {each.message}." for each in errors),
         ) from None
-    is_verified = claims.get("email_verified") is True
-    if not (is_verified or (settings.oidc_trust_email and "email_verified" not in claims)):
-        # An address that is not verified may belong to somebody else.
+    # An address that is not verified may belong to somebody else.
+    is_verified = _is_verified(claims)
+    if is_verified is None and not settings.oidc_trust_email:
+        raise SignInFailed(
+            "email-unstated", "the provider does not say whether the address is verified"
+        )
+    if is_verified is False:
         raise SignInFailed("email", "the address is not verified")
     return Partner(
         issuer=claims["iss"],  # verified before, and always there
@@ -74,9 +90,36 @@ def partner_from(claims: dict[str, Any], settings: Settings) -> Partner:
         email=person.email,
         name=person.name,
         company=person.company or "",
-        email_verified=is_verified,
+        email_verified=is_verified is True,
         is_operator=_has(claims.get(settings.oidc_operator_claim), settings.oidc_operator_role),
     )
+
+
+def _is_verified(claims: dict[str, Any]) -> bool | None:
+    """Return whether the email address is verified, or None if the provider does not say."""
+    stated = claims.get("email_verified")
+    return None if stated is None else stated is True or stated == "true"  # some send a text
+
+
+def _company(claim: object) -> object:
+    """Return the company, or the first usable one of a list. None means that there is none."""
+    if isinstance(claim, list):
+        claim = next((each for each in claim if isinstance(each, str) and cleaned(each)), None)
+    return (cleaned(claim) if isinstance(claim, str) else claim) or None
+
+
+def cleaned(name: str) -> str:
+    """Return the name without what the field rule ``Name`` rejects."""
+    kept, marks = "", 0
+    for char in unicodedata.normalize("NFC", name[: MAX_NAME * MAX_EXCESS]):
+        if char in "<>" or char.isspace():
+            char = " "  # noqa: PLW2901 - the character that is kept
+        elif HIDDEN.match(char):
+            continue
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        if marks <= MAX_MARKS:
+            kept += char
+    return " ".join(kept.split())[:MAX_NAME].strip()
 
 
 def _has(roles: object, role: str) -> bool:

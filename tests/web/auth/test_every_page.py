@@ -114,6 +114,7 @@ PAGES: dict[str, tuple[int, str, Open]] = {
     "provider-failed": (400, NOT_SIGNED_IN, callback(error="temporarily_unavailable")),
     "invalid-token": (400, NOT_SIGNED_IN, sign_in(nonce="another")),
     "unverified-email": (403, NOT_SIGNED_IN, sign_in(email_verified=False)),
+    "unstated-email": (403, NOT_SIGNED_IN, sign_in(email_verified=None)),
     "invalid-claims": (403, NOT_SIGNED_IN, sign_in(name="", email="a@b.example, c@d.example")),
     "company": (200, "Which company are you with?", company),
     "company-with-error": (422, "Which company are you with?", company_with_error),
