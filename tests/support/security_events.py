@@ -8,9 +8,11 @@ from unittest.mock import patch
 
 import httpx
 from joserfc import jwt
+from limits import RateLimitItemPerMinute
 from starlette.responses import Response
 
 from smart_accounts.errors import Unavailable
+from smart_accounts.web.http import rate_limits
 from tests.support.identity_provider import FakeProvider, Visitor
 from tests.support.site import AGREED, Site
 
@@ -170,9 +172,17 @@ async def try_many_links(scene: Scene) -> httpx.Response:
 
 
 async def sign_in_often(scene: Scene) -> httpx.Response:
+    with patch.object(rate_limits, "SIGN_INS", RateLimitItemPerMinute(3, namespace="sign-ins")):
+        for _ in range(3):
+            await scene.get("/sign-in")
+        return await scene.get("/sign-in")
+
+
+async def fail_to_sign_in(scene: Scene) -> httpx.Response:
+    scene.site.http.cookies.clear()
     for _ in range(30):
-        await scene.get("/sign-in")
-    return await scene.get("/sign-in")
+        await return_without_a_start(scene)
+    return await return_without_a_start(scene)
 
 
 async def reach_the_limit(scene: Scene) -> httpx.Response:

@@ -107,8 +107,6 @@ SECOND_20 = 1_800_000_020.0
         ("POST", "/requests", 120),
         ("POST", "/api/v1/requests", 600),
         ("GET", "/activate/unknown", 30),
-        ("GET", "/sign-in", 30),
-        ("GET", "/sign-in/callback", 30),
     ],
 )
 async def test_limits_per_minute(
@@ -136,14 +134,14 @@ async def test_each_client_address_is_counted_separately(
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: SECOND_20)
 
-    async def sign_in_from(address: str) -> int:
+    async def guess_from(address: str) -> int:
         transport = httpx.ASGITransport(site.app, client=(address, 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-            return (await http.get("/sign-in")).status_code
+            return (await http.get("/activate/unknown")).status_code
 
-    statuses = {await sign_in_from(first) for _ in range(31)}
-    assert statuses == {501, 429}  # 501, because there is no identity provider
-    assert (await sign_in_from(second) == 429) is count_together
+    statuses = {await guess_from(first) for _ in range(31)}
+    assert statuses == {404, 429}
+    assert (await guess_from(second) == 429) is count_together
 
 
 async def test_other_loopback_name_redirects_to_the_public_url(open_site: OpenSite) -> None:

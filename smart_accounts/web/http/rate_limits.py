@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from smart_accounts.web.auth.provider import CALLBACK
 from smart_accounts.web.http.client_address import client_address
 from smart_accounts.web.http.problem import problem
 from smart_accounts.web.rendering import Pages
@@ -19,12 +20,18 @@ from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 # Each has a namespace, because two limits of the same size would share one count.
 FORMS = RateLimitItemPerMinute(120, namespace="forms")
 API_CALLS = RateLimitItemPerMinute(600, namespace="api-calls")  # new requests have other limits too
-SIGN_INS = RateLimitItemPerMinute(30, namespace="sign-ins")
+# A sign-in takes two to five requests, and a whole office may share one address. Most of these
+# requests cause others to the identity provider.
+SIGN_INS = RateLimitItemPerMinute(1200, namespace="sign-ins")
+FAILED_SIGN_INS = RateLimitItemPerMinute(30, namespace="failed-sign-ins")
 UNKNOWN_LINKS = RateLimitItemPerMinute(30, namespace="unknown-links")
 
 
 class RateLimits:
-    """Counts per client address, in this process. Opening a valid link is not limited."""
+    """Counts per client address, in this process.
+
+    Opening a valid link is not limited. A sign-in that succeeds is not limited because others fail.
+    """
 
     def __init__(self, app: ASGIApp, pages: Pages, security_log: SecurityLog) -> None:
         self._app = app
@@ -40,19 +47,16 @@ class RateLimits:
         if item and not self._limiter.hit(item, _client(scope)):
             await self._too_many(item, scope)(scope, receive, send)
             return
-        if not scope["path"].startswith("/activate/"):
-            await self._app(scope, receive, send)
-            return
         response: Response | None = None
 
         async def send_unless_limited(message: Message) -> None:
             nonlocal response
             if message["type"] == "http.response.start":
-                is_unknown = message["status"] == 404
-                if is_unknown:
+                failure = _limit_of_failures(scope, message["status"])
+                if failure is UNKNOWN_LINKS:
                     self._security_log.write(HTTPConnection(scope), Event.LINK, Outcome.FAILURE)
-                if is_unknown and not self._limiter.hit(UNKNOWN_LINKS, _client(scope)):
-                    response = self._too_many(UNKNOWN_LINKS, scope)
+                if failure and not self._limiter.hit(failure, _client(scope)):
+                    response = self._too_many(failure, scope)
             if response is None:
                 await send(message)
 
@@ -72,11 +76,17 @@ class RateLimits:
 
 
 def _limit_of(scope: Scope) -> RateLimitItem | None:
-    if scope["path"].startswith("/sign-in"):
-        return SIGN_INS
     if scope["method"] != "POST":
-        return None
+        return SIGN_INS if scope["path"].startswith("/sign-in") else None
     return API_CALLS if scope["path"].startswith("/api/") else FORMS
+
+
+def _limit_of_failures(scope: Scope, status: int) -> RateLimitItem | None:
+    if scope["path"].startswith("/activate/") and status == 404:
+        return UNKNOWN_LINKS
+    if scope["path"] == CALLBACK and 400 <= status < 500:
+        return FAILED_SIGN_INS
+    return None
 
 
 def _client(scope: Scope) -> str:

@@ -102,6 +102,16 @@ async def test_sign_in_never_redirects_to_another_site(visitor: Visitor, next_pa
     assert (response.status_code, response.headers["location"]) == (303, "/")
 
 
+async def test_failed_sign_ins_do_not_lock_out_an_office(visitor: Visitor) -> None:
+    failed = [await visitor.open_callback(state="unknown") for _ in range(32)]
+    assert [response.status_code for response in failed] == [400] * 30 + [429] * 2
+    assert "Too many requests" in failed[-1].text
+    assert failed[-1].headers["retry-after"]
+    for _ in range(16):  # 32 requests
+        visitor.http.cookies.clear()
+        assert (await visitor.sign_in()).status_code == 303
+
+
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
     [

@@ -91,6 +91,7 @@ EVENTS: list[tuple[Cause, Event, Outcome, str | None, str | None, str]] = [
     (causes.answer_from_another_site, Event.CROSS_SITE, FAILURE, "origin", NOBODY, ""),
     (causes.try_many_links, Event.RATE_LIMIT, FAILURE, "unknown-links", NOBODY, ""),
     (causes.sign_in_often, Event.RATE_LIMIT, FAILURE, "sign-ins", NOBODY, ""),
+    (causes.fail_to_sign_in, Event.RATE_LIMIT, FAILURE, "failed-sign-ins", NOBODY, ""),
     (causes.reach_the_limit, Event.REQUEST_LIMIT, FAILURE, None, REQUESTER, "other"),
     (start(), Event.START, SUCCESS, None, REQUESTER, "other"),
     (start(REJECTED), Event.START, FAILURE, None, REQUESTER, "other"),
