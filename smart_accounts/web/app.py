@@ -68,6 +68,7 @@ def create_app(
     """
     allow_free_mail(settings.free_mail_exceptions)
     pages, url, issuer = Pages(settings), settings.base_url, settings.oidc_issuer
+    keys = settings.cookie_keys
     services = Services(
         settings=settings,
         store=store,
@@ -75,7 +76,7 @@ def create_app(
         tokens=tokens,
         pages=pages,
         sessions=Sessions(Cookies(url), store.sessions, issuer),
-        login_attempts=LoginAttempts(SignedCookies(settings.cookie_keys, url, issuer)),
+        login_attempts=LoginAttempts(SignedCookies(keys, url, issuer), keys, issuer),
         submission=Submission(store, client, Limits.of(settings)),
         provider=provider,
         security_log=SecurityLog(settings.signing_keys),

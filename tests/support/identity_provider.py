@@ -119,8 +119,14 @@ class Visitor:
     async def start_sign_in(self, next_page: str = "/") -> dict[str, str]:
         """Go to the provider. Return the query with which the provider sends the browser back."""
         response = await self.http.get("/sign-in", params={"next": next_page})
+        return self.sign_in_at_provider(response)
+
+    def sign_in_at_provider(self, response: httpx.Response) -> dict[str, str]:
+        """Follow the redirect to the provider. Return the query with which it sends us back."""
         assert response.status_code == 303, response.text
-        self.provider.authorization_query = query_of(response.headers["location"])
+        url = response.headers["location"]
+        assert url.startswith(f"{self.provider.url}/authorization?")
+        self.provider.authorization_query = query_of(url)
         return {"code": "good", "state": self.provider.authorization_query["state"]}
 
     async def open_callback(self, **query: str) -> httpx.Response:
@@ -138,7 +144,7 @@ class Visitor:
         """Check that nobody is signed in, and that the page says why and what to do."""
         assert response.status_code == status, response.text
         assert reason in response.text
-        assert 'href="/sign-in"' in response.text
+        assert 'href="/sign-in' in response.text
         assert await self.session() is None
         assert "session" not in self.http.cookies
 

@@ -3,15 +3,17 @@
 import base64
 import hashlib
 import hmac
+import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
 
 from fastapi import Request, Response
 
 from smart_accounts.errors import Rejected
 from smart_accounts.web.auth.cookies import SignedCookies
+from smart_accounts.web.auth.sealing import seal, unseal
 
 LIFETIME = timedelta(minutes=10)  # from leaving our page to the return
 MAX_AT_ONCE = 5  # in one browser, for example in tabs that were reopened together
@@ -28,18 +30,23 @@ class SignInFailed(Rejected):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where a sign-in leads. ``next`` is the page that the person asked for.
+
+    ``is_second_try`` is True if the sign-in began again by itself.
+    """
+
+    next: str
+    is_second_try: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoginAttempt:
-    """One attempt. ``next`` is the page that the person asked for."""
+    """The secrets of one attempt."""
 
     state: str
     nonce: str
     verifier: str
-    next: str
-
-    @classmethod
-    def begin(cls, next_page: str) -> Self:
-        state, nonce, verifier = (secrets.token_urlsafe() for _ in range(3))
-        return cls(state=state, nonce=nonce, verifier=verifier, next=next_page)
 
     @property
     def challenge(self) -> str:
@@ -49,28 +56,55 @@ class LoginAttempt:
 
 
 class LoginAttempts:
-    """Keeps each attempt in its own cookie, so that two tabs do not interfere with each other."""
+    """Keeps each attempt in its own cookie, so that two tabs do not interfere with each other.
 
-    def __init__(self, cookies: SignedCookies) -> None:
+    The state is a random id, which must match the cookie, and the encrypted destination, which can
+    be read without the cookie too. The newest key encrypts.
+    """
+
+    def __init__(self, cookies: SignedCookies, keys: Sequence[str], issuer: str | None) -> None:
         self._cookies = cookies
+        self._keys = keys
+        self._purpose = f"state:{issuer}"
+
+    def begin(self, destination: Destination) -> LoginAttempt:
+        id_, nonce, verifier = (secrets.token_urlsafe() for _ in range(3))
+        sealed = seal(json.dumps(asdict(destination)), self._keys[0], self._purpose)
+        return LoginAttempt(state=f"{id_}.{sealed}", nonce=nonce, verifier=verifier)
 
     def keep(self, request: Request, response: Response, attempt: LoginAttempt) -> None:
         open_attempts = self._cookies.names(request, PREFIX)
         if len(open_attempts) >= MAX_AT_ONCE:
             for name in open_attempts:
                 self._cookies.delete(response, name)
+        # Without the destination, because proxies limit the size of response headers.
+        content = asdict(attempt) | {"state": _id(attempt.state)}
         expires = datetime.now(UTC) + LIFETIME
-        self._cookies.set(response, _cookie(attempt.state), asdict(attempt), expires)
+        self._cookies.set(response, _cookie(attempt.state), content, expires)
 
     def find(self, request: Request, state: str) -> LoginAttempt | None:
         """Return the attempt that this browser began with this state."""
         content = self._cookies.read(request, _cookie(state))
-        if content is None or not hmac.compare_digest(content["state"].encode(), state.encode()):
+        if content is None or not hmac.compare_digest(
+            content["state"].encode(), _id(state).encode()
+        ):
             return None
-        return LoginAttempt(**{name: content[name] for name in LoginAttempt.__dataclass_fields__})
+        return LoginAttempt(state=state, nonce=content["nonce"], verifier=content["verifier"])
+
+    def destination(self, state: str) -> Destination | None:
+        """Return the destination in a state that we made, for this browser or another one."""
+        sealed = state.partition(".")[2]
+        for key in self._keys:
+            if (content := unseal(sealed, key, self._purpose)) is not None:
+                return Destination(**json.loads(content))
+        return None
 
     def end(self, response: Response, attempt: LoginAttempt) -> None:
         self._cookies.delete(response, _cookie(attempt.state))
+
+
+def _id(state: str) -> str:
+    return state.partition(".")[0]
 
 
 def _cookie(state: str) -> str:

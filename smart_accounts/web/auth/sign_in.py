@@ -15,10 +15,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import QueryParams
 
-from smart_accounts.store.sessions import Partner
+from smart_accounts.store.sessions import Partner, Session
 from smart_accounts.web.auth.claims import partner_from, wanted_claims
 from smart_accounts.web.auth.issuer import ProviderDown
-from smart_accounts.web.auth.login_attempt import LoginAttempt, SignInFailed
+from smart_accounts.web.auth.login_attempt import Destination, LoginAttempt, SignInFailed
 from smart_accounts.web.auth.provider import Provider
 from smart_accounts.web.dependencies import OpenSession, Services, SessionForm, Web
 from smart_accounts.web.http.origins import company_path, local_path
@@ -44,7 +44,14 @@ ProviderInUse = Annotated[Provider, Depends(_provider)]
 
 @router.api_route("/sign-in", methods=["GET", "HEAD"])
 async def sign_in(request: Request, provider: ProviderInUse, web: Web) -> Response:
-    attempt = LoginAttempt.begin(local_path(request.query_params.get("next", "/")))
+    path = local_path(request.query_params.get("next", "/"))
+    return await _redirect_to_provider(request, provider, web, Destination(next=path))
+
+
+async def _redirect_to_provider(
+    request: Request, provider: Provider, web: Services, destination: Destination
+) -> Response:
+    attempt = web.login_attempts.begin(destination)
     response = RedirectResponse(await provider.sign_in_url(attempt), 303)
     web.login_attempts.keep(request, response, attempt)
     return response
@@ -53,11 +60,11 @@ async def sign_in(request: Request, provider: ProviderInUse, web: Web) -> Respon
 @router.get("/sign-in/callback")
 async def return_from_provider(request: Request, provider: ProviderInUse, web: Web) -> Response:
     query = request.query_params
+    session = await web.sessions.find(request)
+    destination = web.login_attempts.destination(query.get("state", ""))
     attempt = web.login_attempts.find(request, query.get("state", ""))
-    if attempt is None:
-        failed = SignInFailed("state", "not started in this browser, or more than ten minutes ago")
-        web.security_log.write(request, Event.SIGN_IN, Outcome.FAILURE, failed.problem)
-        return _failed(web, failed)
+    if attempt is None or destination is None:
+        return await _continue_without_attempt(request, provider, web, session, destination)
     try:
         with web.security_log.outcome_of(request, Event.SIGN_IN):
             partner = await _signed_in_partner(web, provider, query, attempt)
@@ -65,13 +72,42 @@ async def return_from_provider(request: Request, provider: ProviderInUse, web: W
             if partner.email_verified:
                 now = datetime.now(UTC)
                 await web.store.adoption.claim_address(partner.email, partner.identity, now)
-            path = attempt.next if partner.company else company_path(attempt.next)
+            path = destination.next if partner.company else company_path(destination.next)
             response: Response = RedirectResponse(web.pages.root + path, 303)
             await web.sessions.begin(request, response, partner)
     except SignInFailed as failed:
-        response = _failed(web, failed)
+        response = _failed(web, failed, session, destination)
     web.login_attempts.end(response, attempt)
     return response
+
+
+async def _continue_without_attempt(
+    request: Request,
+    provider: Provider,
+    web: Services,
+    session: Session | None,
+    destination: Destination | None,
+) -> Response:
+    """Respond to a browser that did not begin this sign-in, or began it too long ago.
+
+    Office programs follow redirects themselves, so that a sign-in begins there and ends in the
+    browser. Another site could also send the browser here with its own code. Therefore the code is
+    never used, and the person signs in again once. The second try is marked in the state, because
+    a browser that blocks cookies would be redirected forever.
+    """
+    query = request.query_params
+    failed = SignInFailed("state", "not started in this browser, or more than ten minutes ago")
+    web.security_log.write(request, Event.SIGN_IN, Outcome.FAILURE, failed.problem)
+    if session:
+        return RedirectResponse(web.pages.root + (destination.next if destination else "/"), 303)
+    if "error" in query:
+        failed = _provider_error(query["error"])
+    elif destination and not destination.is_second_try:
+        again = replace(destination, is_second_try=True)
+        return await _redirect_to_provider(request, provider, web, again)
+    elif destination:
+        failed = SignInFailed("cookies", "the browser sent no cookie for the second time")
+    return _failed(web, failed, session, destination)
 
 
 @router.post("/sign-out")
@@ -112,10 +148,19 @@ async def _signed_in_partner(
     return replace(partner, company=stored or "")
 
 
-def _failed(web: Services, failed: SignInFailed) -> Response:
+def _failed(
+    web: Services, failed: SignInFailed, session: Session | None, destination: Destination | None
+) -> Response:
     _log.warning("sign-in failed: %s", failed)
-    status = 400 if failed.problem in ("state", "token", "provider") else 403
-    return web.pages("sign-in-failed", status, problem=failed.problem, details=failed.details)
+    return web.pages(
+        "sign-in-failed",
+        400 if failed.problem in ("state", "cookies", "token", "provider") else 403,
+        problem=failed.problem,
+        details=failed.details,
+        next=destination.next if destination else "/",
+        partner=session.partner if session else None,
+        csrf=session.csrf if session else "",
+    )
 
 
 def _provider_error(error: str) -> SignInFailed:

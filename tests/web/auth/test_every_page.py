@@ -38,6 +38,19 @@ def sign_in(**claims: Any) -> Open:
     return opened
 
 
+async def sign_in_without_cookies(visitor: Visitor) -> httpx.Response:
+    back = await visitor.start_sign_in("/requests/new")
+    visitor.http.cookies.clear()
+    back = visitor.sign_in_at_provider(await visitor.open_callback(**back))
+    visitor.http.cookies.clear()
+    return await visitor.open_callback(**back)
+
+
+async def denied_while_signed_in(visitor: Visitor) -> httpx.Response:
+    await visitor.sign_in()
+    return await callback(error="access_denied")(visitor)
+
+
 async def company(visitor: Visitor) -> httpx.Response:
     await sign_in(sub="new-person", company=None)(visitor)
     return await visitor.http.get("/sign-in/company?next=/requests/new")
@@ -115,6 +128,8 @@ PAGES: dict[str, tuple[int, str, Open]] = {
     "invalid-token": (400, NOT_SIGNED_IN, sign_in(nonce="another")),
     "unverified-email": (403, NOT_SIGNED_IN, sign_in(email_verified=False)),
     "unstated-email": (403, NOT_SIGNED_IN, sign_in(email_verified=None)),
+    "no-cookies": (400, NOT_SIGNED_IN, sign_in_without_cookies),
+    "denied-while-signed-in": (403, "The sign-in failed", denied_while_signed_in),
     "invalid-claims": (403, NOT_SIGNED_IN, sign_in(name="", email="a@b.example, c@d.example")),
     "company": (200, "Which company are you with?", company),
     "company-with-error": (422, "Which company are you with?", company_with_error),

@@ -168,6 +168,27 @@ async def test_certified_provider_signs_in_and_out(
         assert str(await sign_in_at_provider(person, url, "pat")) == f"{CERTIFIED_SITE}/"
 
 
+async def test_link_in_an_office_document_opens_its_page(
+    open_site: OpenSite, certified_provider: str, person: httpx.AsyncClient
+) -> None:
+    """Office follows the redirects, and the browser opens the page where they end."""
+    settings = {"oidc_issuer": certified_provider, "oidc_client_id": "public"}
+    async with open_site(public_url=CERTIFIED_SITE, **settings) as site:
+        office = httpx.AsyncClient(transport=httpx.ASGITransport(site.app))
+        response = await office.get(f"{CERTIFIED_SITE}/requests?search=acme")
+        while response.headers["location"].startswith("/"):
+            response = await office.get(CERTIFIED_SITE + response.headers["location"])
+        back = await sign_in_at_provider(person, response.headers["location"], "pat")
+        again = await site.http.get("/sign-in/callback", params=back.params)
+        # The provider knows the person now, so it shows no page.
+        back = await sign_in_at_provider(person, again.headers["location"], "nobody")
+        done = await site.http.get("/sign-in/callback", params=back.params)
+        assert (done.status_code, done.headers["location"]) == (303, "/requests?search=acme")
+        session = await session_at(site)
+        assert session
+        assert session[0] == "Pat Lee"
+
+
 async def test_certified_provider_with_an_unverified_address(
     open_site: OpenSite, certified_provider: str, person: httpx.AsyncClient
 ) -> None:
