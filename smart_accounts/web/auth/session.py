@@ -38,14 +38,24 @@ class Sessions:
         self._stored = stored
         self._issuer = issuer or ""
 
-    async def begin(self, request: Request, response: Response, partner: Partner) -> None:
-        """Begin a session at this browser. It ends the session that the browser had before."""
+    async def begin(
+        self,
+        request: Request,
+        response: Response,
+        partner: Partner,
+        before: Session | None = None,
+    ) -> None:
+        """Begin a session at this browser. It ends the session that the browser had before.
+
+        If the session ``before`` is the same person's, the forms in its tabs still work.
+        """
         secret, now = secrets.token_urlsafe(), datetime.now(UTC)
+        is_same_person = before and before.partner.identity == partner.identity
         client = request.client.host if request.client else ""
         session = Session(
             id=_id(secret),
             partner=partner,
-            csrf=secrets.token_urlsafe(),
+            csrf=before.csrf if before and is_same_person else secrets.token_urlsafe(),
             began_at=now,
             last_used_at=now,
             client_address=one_line(client)[:MAX_ADDRESS],

@@ -74,7 +74,7 @@ async def return_from_provider(request: Request, provider: ProviderInUse, web: W
                 await web.store.adoption.claim_address(partner.email, partner.identity, now)
             path = destination.next if partner.company else company_path(destination.next)
             response: Response = RedirectResponse(web.pages.root + path, 303)
-            await web.sessions.begin(request, response, partner)
+            await web.sessions.begin(request, response, partner, session)
     except SignInFailed as failed:
         response = _failed(web, failed, session, destination)
     web.login_attempts.end(response, attempt)

@@ -56,6 +56,17 @@ async def test_seven_tabs_are_opened_in_turn(visitor: Visitor, order: int) -> No
         assert (await visitor.http.get(path)).status_code == 200
 
 
+async def test_forms_in_other_tabs_still_work(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    csrf = (await visitor.open_session()).csrf
+    await visitor.sign_in()
+    unknown = f"/sessions/{'0' * 64}/end"
+    assert (await visitor.http.post(unknown, data={"csrf": csrf})).status_code == 404
+    visitor.provider.token_changes["sub"] = "kim"
+    await visitor.sign_in()
+    assert (await visitor.http.post(unknown, data={"csrf": csrf})).status_code == 403
+
+
 async def test_browser_without_cookies_is_told_once(visitor: Visitor) -> None:
     responses: list[int] = []
     async with another_client(visitor.site) as browser:
