@@ -21,6 +21,8 @@ PURGED_AT_ONCE = 10
 LISTED_AT_MOST = 100
 
 _sessions = tables.sessions.c
+# Only the sign-out reads the ID token.
+_columns_of_a_session = [each for each in _sessions if each is not _sessions.sealed_id_token]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +83,10 @@ class StoredSessions:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def begin(self, session: Session, replaced: str) -> None:
+    async def begin(self, session: Session, replaced: str, sealed_id_token: str | None) -> None:
         """Store a new session in place of the session ``replaced``. Purge some expired ones."""
         row = {name: value for name, value in vars(session).items() if name != "partner"}
+        row |= {**asdict(session.partner), "sealed_id_token": sealed_id_token}
         began_before = session.began_at - LIFETIME - EXPIRED_KEPT
         old = select(_sessions.id).where(_sessions.began_at < began_before)
         # Without SKIP LOCKED, two transactions could wait for each other's rows.
@@ -91,7 +94,7 @@ class StoredSessions:
         ended = or_(_sessions.id == replaced, _sessions.id.in_(purged))
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(delete(tables.sessions).where(ended))
-            await connection.execute(insert(tables.sessions).values(row | asdict(session.partner)))
+            await connection.execute(insert(tables.sessions).values(row))
 
     async def find(self, id_: str, issuer: str) -> Session | None:
         found = await self._open(issuer, _sessions.id == id_)
@@ -109,6 +112,12 @@ class StoredSessions:
     async def of_email(self, issuer: str, email: str) -> list[Session]:
         """Return the open sessions of everyone with this email address, last used first."""
         return await self._open(issuer, _has_email(email))
+
+    async def sealed_id_token(self, id_: str) -> str | None:
+        statement = select(_sessions.sealed_id_token).where(_sessions.id == id_)
+        async with transaction(self._engine, writes=False) as connection:
+            found: str | None = await connection.scalar(statement)
+            return found
 
     async def note_use(self, id_: str, at: datetime) -> None:
         statement = update(tables.sessions).where(_sessions.id == id_).values(last_used_at=at)
@@ -144,7 +153,7 @@ class StoredSessions:
 
     async def _find(self, *conditions: ColumnElement[bool]) -> list[Session]:
         statement = (
-            select(tables.sessions)
+            select(*_columns_of_a_session)
             .where(*conditions)
             .order_by(_sessions.last_used_at.desc(), _sessions.id)
             .limit(LISTED_AT_MOST)

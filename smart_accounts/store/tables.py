@@ -185,6 +185,7 @@ sessions = Table(
     Column("last_used_at", UtcDateTime, nullable=False),
     Column("client_address", String(64), nullable=False),
     Column("user_agent", String(200), nullable=False),
+    Column("sealed_id_token", Text),  # encrypted with the secret in the cookie
     Index(None, "issuer", "subject"),
 )
 

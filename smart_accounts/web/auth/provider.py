@@ -80,8 +80,11 @@ class Provider:
             code_challenge_method="S256",
         )
 
-    async def sign_out_url(self) -> str | None:
-        """Return the URL where the person ends the session at the provider, if it has one."""
+    async def sign_out_url(self, id_token: str | None) -> str | None:
+        """Return the URL where the person ends the session at the provider, if it has one.
+
+        With the ID token of the sign-in, the provider knows which session to end.
+        """
         async with responding_within(TIMEOUT_SECONDS):
             configuration = await self.issuer.configuration()
         if configuration.end_session_endpoint is None:
@@ -90,10 +93,13 @@ class Provider:
             configuration.end_session_endpoint,
             client_id=self._client_id,
             post_logout_redirect_uri=self._public_url + "/",
+            **{"id_token_hint": id_token} if id_token else {},
         )
 
-    async def claims(self, code: str, attempt: LoginAttempt, wanted: set[str]) -> dict[str, Any]:
-        """Return the claims about the person for whom the provider issued ``code``.
+    async def claims(
+        self, code: str, attempt: LoginAttempt, wanted: set[str]
+    ) -> tuple[dict[str, Any], str]:
+        """Return the claims about the person for whom ``code`` was issued, and the ID token.
 
         Claims in ``wanted`` that the ID token lacks are taken from the userinfo endpoint.
 
@@ -105,11 +111,11 @@ class Provider:
             tokens = await self._tokens(configuration, code, attempt.verifier)
             claims = await self._id_token_claims(configuration, tokens.get("id_token"), attempt)
             if wanted <= set(claims) or not configuration.userinfo_endpoint:
-                return claims
+                return claims, tokens["id_token"]
             more = await self._userinfo(configuration.userinfo_endpoint, tokens)
             if more and more.get("sub") != claims["sub"]:  # OpenID Connect Core 1.0 §5.3.2
                 raise SignInFailed("token", "userinfo is about another person, or names none")
-            return more | claims
+            return more | claims, tokens["id_token"]
 
     async def _id_token_claims(
         self, configuration: Configuration, token: object, attempt: LoginAttempt

@@ -15,11 +15,17 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.store.sessions import LIFETIME, Partner, Session, StoredSessions
 from smart_accounts.text import one_line
 from smart_accounts.web.auth.cookies import Cookies
+from smart_accounts.web.auth.sealing import seal, unseal
 
 COOKIE = "session"
 LAST_USE_INTERVAL = timedelta(minutes=5)  # more often, each page would write to the database
 MAX_ADDRESS = 64  # characters
 MAX_USER_AGENT = 200  # characters
+# A longer ID token is not kept. At the sign-out it is part of a URL in a header, and nginx accepts
+# only 4 KB of headers by default.
+MAX_ID_TOKEN = 2560  # characters
+
+_PURPOSE = "id-token"
 
 
 class NotSignedIn(Exception):
@@ -44,6 +50,7 @@ class Sessions:
         response: Response,
         partner: Partner,
         before: Session | None = None,
+        id_token: str = "",
     ) -> None:
         """Begin a session at this browser. It ends the session that the browser had before.
 
@@ -61,7 +68,10 @@ class Sessions:
             client_address=one_line(client)[:MAX_ADDRESS],
             user_agent=one_line(request.headers.get("user-agent", ""))[:MAX_USER_AGENT],
         )
-        await self._stored.begin(session, replaced=_id(self._cookies.value(request, COOKIE)))
+        # Without the cookie, nobody who reads the database can read the token.
+        sealed = seal(id_token, secret, _PURPOSE) if 0 < len(id_token) <= MAX_ID_TOKEN else None
+        replaced = _id(self._cookies.value(request, COOKIE))
+        await self._stored.begin(session, replaced, sealed)
         self._cookies.set_value(response, COOKIE, secret, int(LIFETIME.total_seconds()))
 
     async def find(self, request: Request) -> Session | None:
@@ -82,6 +92,11 @@ class Sessions:
         """Return the session of this browser that may have expired. It lets nobody in."""
         secret = self._cookies.value(request, COOKIE)
         return await self._stored.find_expired(_id(secret), self._issuer) if secret else None
+
+    async def id_token(self, request: Request, session: Session) -> str | None:
+        """Return the ID token of the sign-in, unless it is too long."""
+        sealed = await self._stored.sealed_id_token(session.id)
+        return unseal(sealed, self._cookies.value(request, COOKIE), _PURPOSE) if sealed else None
 
     async def is_open(self, session: Session) -> bool:
         """Return True until the session ends or expires. This does not count as a use."""

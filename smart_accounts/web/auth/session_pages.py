@@ -42,7 +42,7 @@ async def end_all(
         for person in await web.sessions.end_of_email(email):
             _log_end(web, request, "all-sessions", person)
         return _redirect_to_list(web, email)
-    response = await signed_out_page(provider, web)
+    response = await signed_out_page(request, provider, session, web)
     await web.sessions.sign_out_everywhere(response, session)
     _log_end(web, request, "all-sessions", session.partner.identity)
     return response

@@ -67,14 +67,14 @@ async def return_from_provider(request: Request, provider: ProviderInUse, web: W
         return await _continue_without_attempt(request, provider, web, session, destination)
     try:
         with web.security_log.outcome_of(request, Event.SIGN_IN):
-            partner = await _signed_in_partner(web, provider, query, attempt)
+            partner, id_token = await _signed_in_partner(web, provider, query, attempt)
             request.state.partner = partner
             if partner.email_verified:
                 now = datetime.now(UTC)
                 await web.store.adoption.claim_address(partner.email, partner.identity, now)
             path = destination.next if partner.company else company_path(destination.next)
             response: Response = RedirectResponse(web.pages.root + path, 303)
-            await web.sessions.begin(request, response, partner, session)
+            await web.sessions.begin(request, response, partner, session, id_token)
     except SignInFailed as failed:
         response = _failed(web, failed, session, destination)
     web.login_attempts.end(response, attempt)
@@ -114,16 +114,19 @@ async def _continue_without_attempt(
 async def sign_out(
     request: Request, provider: ProviderInUse, session: OpenSession, _: SessionForm, web: Web
 ) -> Response:
-    response = await signed_out_page(provider, web)
+    response = await signed_out_page(request, provider, session, web)
     await web.sessions.sign_out(response, session)
     web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS)
     return response
 
 
-async def signed_out_page(provider: Provider, web: Services) -> Response:
+async def signed_out_page(
+    request: Request, provider: Provider, session: Session, web: Services
+) -> Response:
     """Return the page that continues to the sign-out at the identity provider."""
+    id_token = await web.sessions.id_token(request, session)
     try:
-        url = await provider.sign_out_url()
+        url = await provider.sign_out_url(id_token)
     except ProviderDown as down:
         _log.warning("signed out here, but not at the identity provider: %s", down)
         url = None
@@ -134,18 +137,20 @@ async def signed_out_page(provider: Provider, web: Services) -> Response:
 
 async def _signed_in_partner(
     web: Services, provider: Provider, query: QueryParams, attempt: LoginAttempt
-) -> Partner:
+) -> tuple[Partner, str]:
+    """Return the partner and the ID token."""
     if "error" in query:
         raise _provider_error(query["error"])
     issuer = provider.issuer.url
     if query.get("iss", issuer) != issuer:  # RFC 9207
         raise SignInFailed("token", "another issuer sent the browser back")
-    claims = await provider.claims(query.get("code", ""), attempt, wanted_claims(web.settings))
+    wanted = wanted_claims(web.settings)
+    claims, id_token = await provider.claims(query.get("code", ""), attempt, wanted)
     partner = partner_from(claims, web.settings)
     if partner.company:
-        return partner
+        return partner, id_token
     stored = await web.store.partners.company_of(issuer, partner.subject)
-    return replace(partner, company=stored or "")
+    return replace(partner, company=stored or ""), id_token
 
 
 def _failed(

@@ -165,6 +165,9 @@ async def test_certified_provider_signs_in_and_out(
         out = await site.http.post("/sign-out", data={"csrf": csrf})
         assert await session_at(site) is None
         url = out.headers["refresh"].partition("url=")[2]
+        assert "&id_token_hint=" in url
+        forged = await person.get(url.replace("id_token_hint=ey", "id_token_hint=e"))
+        assert forged.status_code == 400  # so the provider does look at the hint
         assert str(await sign_in_at_provider(person, url, "pat")) == f"{CERTIFIED_SITE}/"
 
 

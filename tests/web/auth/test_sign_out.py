@@ -2,15 +2,21 @@
 
 import httpx
 import pytest
+from joserfc import jwt
 from starlette.responses import JSONResponse
 
 from smart_accounts.web.auth import provider
-from tests.support.identity_provider import Visitor
+from smart_accounts.web.auth.session import MAX_ID_TOKEN
+from tests.support.identity_provider import Visitor, query_of
 
 
 async def sign_out(visitor: Visitor) -> httpx.Response:
     form = {"csrf": (await visitor.open_session()).csrf}
     return await visitor.http.post("/sign-out", data=form)
+
+
+def hint_of(response: httpx.Response) -> str | None:
+    return query_of(response.headers["refresh"].removeprefix("0; url=")).get("id_token_hint")
 
 
 async def test_sign_out_ends_the_session_and_continues_at_the_provider(visitor: Visitor) -> None:
@@ -22,9 +28,48 @@ async def test_sign_out_ends_the_session_and_continues_at_the_provider(visitor: 
     assert await visitor.session() is None
     assert "session" not in visitor.http.cookies
     site = visitor.site.url.replace(":", "%3A").replace("/", "%2F")
-    url = f"{visitor.provider.url}/end_session?client_id=us&post_logout_redirect_uri={site}%2F"
-    assert response.headers["refresh"] == f"0; url={url}"
+    url = response.headers["refresh"].removeprefix("0; url=")
+    own = f"client_id=us&post_logout_redirect_uri={site}%2F"
+    assert url.startswith(f"{visitor.provider.url}/end_session?{own}&id_token_hint=")
     assert f'href="{url.replace("&", "&amp;")}"' in response.text
+    token = jwt.decode(query_of(url)["id_token_hint"], visitor.provider.key)
+    assert (token.claims["sub"], token.claims["aud"]) == ("pat", "us")
+
+
+async def test_database_does_not_show_the_id_token(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    stored = repr(await visitor.site.all_rows())
+    session_id = (await visitor.open_session()).id
+    token = hint_of(await sign_out(visitor))
+    assert token
+    assert not any(part in stored for part in token.split("."))
+    assert session_id in stored
+    assert session_id not in repr(await visitor.site.all_rows())  # and the token neither
+
+
+async def test_long_id_token_is_left_out(visitor: Visitor) -> None:
+    async def signed_out(padding: int) -> httpx.Response:
+        visitor.provider.token_changes["groups"] = "x" * padding
+        await visitor.sign_in()
+        return await sign_out(visitor)
+
+    shortest = len(hint_of(await signed_out(0)) or "")
+    padding = (
+        (MAX_ID_TOKEN - shortest) * 3 // 4
+    )  # three characters of a claim are four of the token
+    longest = await signed_out(padding)
+    assert MAX_ID_TOKEN - 4 < len(hint_of(longest) or "") <= MAX_ID_TOKEN
+    head = [len(name) + len(value) + len(": \r\n") for name, value in longest.headers.raw]
+    assert sum(head) < 4000  # nginx accepts 4 KB
+    for more in (4, 9000):
+        assert hint_of(await signed_out(padding + more)) is None
+
+
+async def test_session_without_an_id_token(visitor: Visitor) -> None:
+    await visitor.site.start_session()  # as from an older release
+    response = await sign_out(visitor)
+    assert hint_of(response) is None
+    assert "/end_session?" in response.headers["refresh"]
 
 
 async def test_provider_without_sign_out(visitor: Visitor) -> None:
