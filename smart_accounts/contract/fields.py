@@ -89,7 +89,7 @@ def _one_line(value: str) -> str:
     if "<" in value or ">" in value:
         raise _error("markup", "must not contain < or >")
     value = " ".join(_normalised(value).split())
-    if not value.translate(_WITHOUT_MARKS).strip():
+    if not value.translate(_WITHOUT_MARKS).strip(" \u200c\u200d" if is_new() else " "):
         raise _error("empty", "must not be empty")
     if len(value) > MAX_NAME:
         raise _error("text_too_long", f"must have at most {MAX_NAME} characters")

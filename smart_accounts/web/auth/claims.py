@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from smart_accounts.contract.characters import HIDDEN
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.fields import (
-    HIDDEN,
     MAX_EXCESS,
     MAX_MARKS,
     MAX_NAME,
