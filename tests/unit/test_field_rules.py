@@ -51,6 +51,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("account_name", "see evil.example/login", "must not contain a web address"),
     ("account_name", "", "must not be empty"),
     ("account_name", " \u00a0 ", "must not be empty"),
+    ("account_name", "\u200c \u200d", "must not be empty"),
     ("account_name", "x" * 121, "at most 120 characters"),
     ("account_name", "Acme" + " " * 480, "at most 120 characters"),
     ("account_name", "Acme" + "\u0301" * 31, "at most 30 combining marks in a row"),

@@ -150,7 +150,7 @@ async def test_error_of_the_provider_shows_a_plain_page(
     )
     await visitor.check_rejected(response, reason, status)
     assert "call this number" not in response.text
-    assert "<script" not in response.text
+    assert "<script>" not in response.text
 
 
 async def test_response_from_another_issuer_is_rejected(visitor: Visitor) -> None:

@@ -47,7 +47,7 @@ async def test_review_shows_normalised_values(partner_site: PartnerSite) -> None
         "Account name Acme Networks",
         "xn--bcher-kva.example",
         "<b>one</b> two",
-        f"To be accepted by {until} , 90 days from now",
+        f"To be accepted by {until}, 90 days from now",
         "Pat Lee Partner Ltd",
     ):
         assert words in shown

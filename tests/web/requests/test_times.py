@@ -69,5 +69,5 @@ async def test_name_that_looks_like_a_time_stops_no_script(
 async def test_limit_on_the_form_says_when_to_try_again(partner_site: PartnerSite) -> None:
     partner_site.temporal.error = Rejected(f"That is the limit. Try again at {IN_UTC}.")
     form = {"account_name": "Acme", "customer_email": "ada@acme.example"}
-    response = await partner_site.post("/requests", **form)
+    response = await partner_site.submit("/requests", **form)
     assert f'Try again at <time datetime="2026-12-09T20:05Z">{IN_UTC}</time>.' in response.text
