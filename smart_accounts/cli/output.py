@@ -18,6 +18,7 @@ from rich.text import Text
 from smart_accounts.cli.csv_import import Outcome, Report, Result
 from smart_accounts.cli.exit_codes import ERROR_KINDS, ExitCode, Failure
 from smart_accounts.contract.actions import ActionResult
+from smart_accounts.contract.characters import MARKS
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.messages import RequestStatus
 from smart_accounts.temporal.records import Listed
@@ -78,7 +79,7 @@ def progress_bar(total: int, *, hidden: bool) -> Iterator[Callable[[], None]]:
 
 def text(value: str | None, style: str = "") -> Text:
     """Return text from outside as a table cell. Characters that control a terminal are replaced."""
-    return Text(printable(value or _NO_VALUE, keep="\n"), style=style, overflow="fold")
+    return Text(printable(value or _NO_VALUE, keep="\n" + MARKS), style=style, overflow="fold")
 
 
 def status_panel(status: RequestStatus) -> RenderableType:

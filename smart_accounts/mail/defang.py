@@ -14,7 +14,7 @@ _SLASHES = r"/\uff0f\\"
 
 _DOMAIN_CHARACTER = r"(?:[\w-]|[^\x00-\x7f\s])"  # emoji and combining marks are allowed too
 _LATIN = r"[0-9a-z-]"
-_JOINERS = r"[\u200c\u200d]*"  # invisible
+_INVISIBLE = r"[\u200c-\u200f]*"  # joiners and direction marks
 _SCHEMES = ("mailto", "tel", "sms", "callto", "skype", "news")
 _AFTER_SCHEME = "|".join(rf"(?<=\b{scheme})" for scheme in _SCHEMES)
 
@@ -41,7 +41,7 @@ RULES = (
     Rule(
         "dot in a domain",
         rf"(?<={_DOMAIN_CHARACTER})(?!{_LEGAL_FORM})"
-        rf"[{_DOTS}](?={_JOINERS}(?:(?P<label>[a-z][a-z0-9-]+)|[^\W\d_]{_DOMAIN_CHARACTER}))",
+        rf"[{_DOTS}](?={_INVISIBLE}(?:(?P<label>[a-z][a-z0-9-]+)|[^\W\d_]{_DOMAIN_CHARACTER}))",
     ),
     # Japanese and Chinese sentences end with an ideographic dot, so a Latin letter or a digit has
     # to stand on one side of it.

@@ -25,6 +25,7 @@ CASES = [
     ("dot in a domain", "evil\u2024example", "evil[\u2024]example"),
     ("dot in a domain", "evil\ufe52example", "evil[\ufe52]example"),
     ("dot in a domain", "evil.\u200dexample", "evil[.]\u200dexample"),
+    ("dot in a domain", "evil.\u200f\u200eexample", "evil[.]\u200f\u200eexample"),
     ("ideographic dot after Latin", "evil。example", "evil[。]example"),
     ("ideographic dot after Latin", "evil｡example", "evil[｡]example"),
     ("ideographic dot after Latin", "evil\uff0eexample/x", "evil[\uff0e]example/x"),
