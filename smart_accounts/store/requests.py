@@ -71,17 +71,15 @@ class Requests:
             if known := await find_request(connection, new.request_id):
                 return _checked(known)
             owner = identity_of(new.requester_issuer, new.requester_subject)
-            requester = new.request.requester
+            request, requester = new.request, new.request.requester
             await lock_requester(connection, owner, requester.email)
             await withdraw_terminated(connection, new)
-            rejection = await reason_to_reject(
-                connection, new.request, owner, new.requested_at, limits
-            )
+            rejection = await reason_to_reject(connection, request, owner, new.requested_at, limits)
             if await _was_reported(connection, owner, requester.email):
                 odd += (REPORTED,)
             record = StoredRequest.new(
                 new.request_id,
-                new.request,
+                request,
                 new.requested_at,
                 status=_first_status(rejection, odd),
                 owner=owner,
@@ -94,7 +92,7 @@ class Requests:
                 insert(tables.requests).values(
                     **asdict(record),
                     idempotency_key=new.idempotency_key,
-                    search_text=search_text_of(new.request),
+                    search_text=search_text_of(request),
                 )
             )
             if not rejection:

@@ -59,17 +59,16 @@ from smart_accounts.temporal.memo import memo, memo_value
 from smart_accounts.temporal.records import Listed, RunningRequest, Started
 
 UPDATE_TIMEOUT = timedelta(seconds=10)  # includes a worker and the database
+_NO_RESULT = "No response yet. The change may still be made: look at it before you try again."
 
 Result = TypeVar("Result")
-
-_NO_RESULT = "No response yet. The change may still be made: look at it before you try again."
 
 
 class RequestClient:
     """Start requests, read them and act on them.
 
     Every method raises ``Unavailable`` if Temporal does not respond in time. Signals and updates
-    raise ``NotFound`` if no request is open under that id. An update may repeat what was decided.
+    raise ``NotFound`` if no request is open under that id, unless they repeat what was decided.
     """
 
     def __init__(self, client: Client) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +12,6 @@ from sqlalchemy.exc import IntegrityError
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 
-from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import (
     EmailKind,
     EmailState,
@@ -36,15 +33,12 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.mail.bounces import read_bounce, return_path
 from smart_accounts.store import database
 from smart_accounts.store.database import create_engine, migrate, transaction
-from smart_accounts.store.drafts import KEPT_AT_MOST, Draft
-from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from tests.e2e.test_bounces import REPORT
 from tests.support.keys import KEY
 from tests.support.limits import new_limits
 from tests.support.partner_site import CLOSING
-from tests.support.partners import PAT
 from tests.support.postgres import Postgres
 from tests.support.service import Service
 from tests.support.store import QueryDatabase
@@ -165,27 +159,6 @@ async def test_account_is_closed_once(
         free = await requests.open(opened("third", NOW, example), (), LIMITS)
     assert taken.refused == "The domain already has an active Smart Account."
     assert (users, free) == ([], Checked())
-
-
-async def test_drafts_of_many_tabs_at_once(any_database_url: str) -> None:
-    await migrate(any_database_url)
-    fields = {"account_name": "\x00 \\u0000 \U0001f680 '; --", "user_emails": "\ufffd" * 9000}
-    long_ago, other = NOW - timedelta(days=2), replace(PAT, subject="other")
-
-    def save(number: int, owner: Partner = PAT, at: datetime = NOW) -> Awaitable[None]:
-        draft = Draft(id=f"{number % 15}", fields=fields, rejection="No.", is_late=True)
-        return store.drafts.save(owner, draft, at)
-
-    async with AccountStore.open(any_database_url) as store:
-        await asyncio.gather(*(save(number, other, long_ago) for number in range(15)))
-        await asyncio.gather(*(save(number) for number in range(40)))
-        await save(0)
-        found = [await store.drafts.find(PAT.identity, f"{n}", NOW) for n in range(15)]
-        kept = [each for each in found if each]
-        assert len(kept) == KEPT_AT_MOST
-        assert kept[0] == Draft(id="0", fields=fields, rejection="No.", is_late=True)
-        assert not await store.drafts.find(other.identity, "0", NOW)
-        assert not await store.drafts.find(Identity("x", PAT.subject), "0", NOW)
 
 
 async def test_migration_has_no_time_limit(

@@ -17,10 +17,12 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS = {
     "upgrade": "migration 0001 lists all tables, and migrations are never changed",
+    "create_app": "names each part of the web application once",
     "request": "starter.py declares one option per field",
     "test_request_until_withdrawn_and_the_next_one": "the story of one request over the API",
     "test_fifty_acceptances_at_once": "one story: set-up, crowd and what everybody sees",
     "test_database_down": "the story of one outage, from before it until after it",
+    "test_switchover": "the story of one switchover, from before it until after it",
     "test_another_workflow_sends_emails_left_after_an_hour": "the story of one mail outage",
 }
 

@@ -65,7 +65,7 @@ async def test_review_shows_pasted_values(partner_site: PartnerSite) -> None:
         "user_emails": "Bell, Bo <bo@acme.example>; cy@acme.example<mailto:cy@acme.example>",
         "note_to_customer": "\u2022\tone\u00ad\v\uf0b7\ttwo",
     }
-    sent = hidden_fields(await partner_site.post("/requests/review", **form))
+    sent = hidden_fields(await partner_site.submit("/requests/review", **form))
     assert sent["customer_email"] == "ada@acme.example"
     assert sent["user_emails"] == "bo@acme.example\ncy@acme.example"
     assert sent["note_to_customer"] == "\u2022 one\n\u2022 two"
