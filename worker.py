@@ -21,8 +21,8 @@ from smart_accounts.errors import BadSetting, Unavailable
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import Settings, load_settings
-from smart_accounts.store.database import migrate
 from smart_accounts.store.limits import Limits
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.connection import connect, require_search_attributes
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter

@@ -28,8 +28,8 @@ from smart_accounts.contract.steps import Addressee, Checked, Email, EmailOutcom
 from smart_accounts.local.configuration import StackConfiguration, configure, free_ports
 from smart_accounts.local.stack import supervise
 from smart_accounts.settings import PREFIX
-from smart_accounts.store.database import migrate
 from smart_accounts.store.limits import Limits
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore

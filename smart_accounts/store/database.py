@@ -1,19 +1,12 @@
-"""The connection to SQLite or PostgreSQL, and the migrations that run at start."""
+"""The connection to SQLite or PostgreSQL."""
 
 import asyncio
-import functools
-import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Table, event, text
+from sqlalchemy import Connection, Table, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DataError,
     IntegrityError,
@@ -28,7 +21,6 @@ from smart_accounts.store.primary import CONNECT_SECONDS, follow_primary
 
 SQLITE_BUSY_SECONDS = 10
 COMMAND_SECONDS = 10
-MIGRATION_LOCK = 0x536D4163  # any number that no other program locks in this database
 
 
 def create_engine(url: str, *, may_take_long: bool = False) -> AsyncEngine:
@@ -133,56 +125,7 @@ def _is_fault(error: Exception) -> bool:
     return isinstance(error, OperationalError) and "no such" in str(cause)  # SQLite's
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
-
-
-@functools.cache
-def older_revisions() -> frozenset[str]:
-    """Return the revisions before the one that this code needs.
-
-    An unknown revision belongs to a newer release.
-    """
-    _, *older = ScriptDirectory.from_config(_config()).walk_revisions()
-    return frozenset(each.revision for each in older)
-
-
-def _create_private_file(url: str) -> None:
-    """Create SQLite's file so that other users of the machine cannot read it."""
-    parts = make_url(url)
-    if parts.drivername.startswith("sqlite") and parts.database:
-        with suppress(OSError):  # the connection reports what is wrong
-            os.close(os.open(parts.database, os.O_CREAT, 0o600))
-
-
-def _upgrade(connection: Connection) -> None:
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
 def insert_on_conflict(connection: AsyncConnection, table: Table) -> Any:
     """Return an INSERT that can get an ON CONFLICT clause. SQLAlchemy has one per database."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
-
-
-async def migrate(url: str) -> None:
-    """Migrate the database to the newest revision. Several programs may call this at once.
-
-    Raises:
-        Unavailable: the database does not respond.
-    """
-    _create_private_file(url)
-    engine = create_engine(url, may_take_long=True)
-    try:
-        async with transaction(engine, writes=True) as connection:
-            if connection.dialect.name == "postgresql":
-                await connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK}
-                )
-            await connection.run_sync(_upgrade)
-    finally:
-        await asyncio.shield(engine.dispose())

@@ -4,19 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.adoption import Adoption
 from smart_accounts.store.audit import AuditTrail
-from smart_accounts.store.database import create_engine, older_revisions, transaction
+from smart_accounts.store.database import create_engine
 from smart_accounts.store.drafts import Drafts
 from smart_accounts.store.emails import EmailLedger
 from smart_accounts.store.idempotency import IdempotencyKeys
 from smart_accounts.store.links import ActivationLinks
 from smart_accounts.store.listing import RequestListing
+from smart_accounts.store.migrate import find_revision, revisions
 from smart_accounts.store.partners import Partners
 from smart_accounts.store.requests import Requests
 from smart_accounts.store.reviews import Reviews
@@ -56,10 +55,7 @@ class AccountStore:
         Raises:
             Unavailable: the database does not respond, or is not migrated yet.
         """
-        try:
-            async with transaction(self.engine, writes=False) as connection:
-                found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-        except DBAPIError:  # the database responds, but has no such table
-            found = None
-        if found is None or found in older_revisions():
+        found = await find_revision(self.engine)
+        # An unknown revision belongs to a newer release.
+        if found is None or found in revisions()[:-1]:
             raise Unavailable("The database is not migrated yet. The worker migrates it.")

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from smart_accounts.contract.messages import Status
-from smart_accounts.store.database import migrate
+from smart_accounts.store.migrate import migrate
 from tests.support.issuer import Issuer
 from tests.support.service import Service
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from smart_accounts.contract.identity import Identity
-from smart_accounts.store.database import migrate
 from smart_accounts.store.drafts import KEPT_AT_MOST, Draft
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
 from tests.support.partners import PAT

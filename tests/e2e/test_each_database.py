@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from alembic import command
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
@@ -32,7 +31,8 @@ from smart_accounts.contract.steps import (
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.bounces import read_bounce, return_path
 from smart_accounts.store import database
-from smart_accounts.store.database import create_engine, migrate, transaction
+from smart_accounts.store.database import create_engine, transaction
+from smart_accounts.store.migrate import LOCK, migrate, upgrade
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from tests.e2e.test_bounces import REPORT
@@ -168,7 +168,7 @@ async def test_migration_has_no_time_limit(
     url = postgres.new_database()
     engine = create_engine(url)
     async with engine.connect() as other:
-        await other.execute(text(f"SELECT pg_advisory_lock({database.MIGRATION_LOCK})"))
+        await other.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
         migrating = asyncio.create_task(migrate(url))
         await asyncio.wait([migrating], timeout=4)
         assert not migrating.done()
@@ -186,14 +186,9 @@ TOKEN = LinkTokens([KEY]).return_token(MESSAGE_ID)
 
 
 async def migrate_to(url: str, revision: str) -> None:
-    def upgrade(connection: Connection) -> None:
-        config = database._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
     engine = create_engine(url)
     async with transaction(engine, writes=True) as connection:
-        await connection.run_sync(upgrade)
+        await connection.run_sync(upgrade, revision)
     await engine.dispose()
 
 

@@ -92,5 +92,7 @@ async def test_generated_client_creates_lists_reads_and_withdraws(
         assert withdrawn.status == models.Status.WITHDRAWN
 
         again = await operation("withdraw_request").asyncio(id_, client=client)
-        assert isinstance(again, models.Problem)
-        assert again.status == 409
+        assert isinstance(again, models.ActionResult)
+        late = await operation("resend_activation_email").asyncio(id_, client=client)
+        assert isinstance(late, models.Problem)
+        assert late.status == 409

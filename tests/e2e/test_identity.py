@@ -6,15 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from alembic import command
-from sqlalchemy import Connection
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.steps import Checked, OpenRequest
-from smart_accounts.store import database
 from smart_accounts.store.audit import Action, Actor, Agreement, Origin, Role
-from smart_accounts.store.database import create_engine, migrate, transaction
+from smart_accounts.store.database import create_engine, transaction
+from smart_accounts.store.migrate import migrate, upgrade
 from smart_accounts.store.store import AccountStore
 from tests.support.limits import new_limits
 from tests.support.store import QueryDatabase
@@ -180,14 +178,9 @@ OLD_REQUEST = """
 async def test_request_from_before_gets_an_owner(
     any_database_url: str, query_database: QueryDatabase
 ) -> None:
-    def upgrade(connection: Connection) -> None:
-        config = database._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0006")
-
     engine = create_engine(any_database_url)
     async with transaction(engine, writes=True) as connection:
-        await connection.run_sync(upgrade)
+        await connection.run_sync(upgrade, "0006")
     await engine.dispose()
     await query_database(any_database_url, OLD_REQUEST)
     await migrate(any_database_url)

@@ -9,8 +9,9 @@ from sqlalchemy import text, update
 from smart_accounts.contract.messages import EmailState
 from smart_accounts.contract.steps import Checked, IssueLink
 from smart_accounts.store import tables
-from smart_accounts.store.database import migrate, transaction
+from smart_accounts.store.database import transaction
 from smart_accounts.store.limits import lock_requester
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from tests.e2e.test_each_database import ACTIVATION, LIMITS, MESSAGE_ID, NOW, TOKEN, opened
 from tests.support.limits import new_limits

@@ -17,8 +17,8 @@ from smart_accounts.contract.steps import (
     OpenRequest,
     RecordDecision,
 )
-from smart_accounts.store.database import migrate
 from smart_accounts.store.listing import Page, RequestListing
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from tests.support.ledger import add_email
 from tests.support.limits import new_limits

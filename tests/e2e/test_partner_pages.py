@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from smart_accounts.store.database import migrate
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
@@ -87,6 +87,8 @@ async def test_from_the_form_to_the_withdrawal(
     page = await wait_for_text(pat, url, "Notice of the withdrawal sent", "Wrong company.")
     assert "By Pat Lee, Partner Ltd." in page
     assert "<details" not in page
-    late = await pat.post(action.format("withdraw"), data=reason)
+    again = await pat.post(action.format("withdraw"), data=reason)
+    assert (again.status_code, "already withdrawn" in again.text) == (200, True)
+    late = await pat.post(action.format("resend"), data=token)
     assert (late.status_code, "There is a problem" in late.text) == (409, True)
     assert "Withdrawn" in (await pat.get("/requests")).text

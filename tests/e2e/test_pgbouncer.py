@@ -6,7 +6,7 @@ from typing import Any
 
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.steps import Checked, Decision, OpenRequest, RecordDecision
-from smart_accounts.store.database import migrate
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from tests.support.limits import new_limits
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from smart_accounts.errors import Unavailable
 from smart_accounts.store import database
-from smart_accounts.store.database import migrate
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from tests.support.postgres import Postgres
 from tests.support.store import QueryDatabase

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from sqlalchemy import update
 
 from smart_accounts.store import tables
-from smart_accounts.store.database import migrate
-from smart_accounts.store.sessions import PURGED_AT_ONCE, Partner
+from smart_accounts.store.migrate import migrate
+from smart_accounts.store.sessions import EXPIRED_KEPT, LIFETIME, PURGED_AT_ONCE, Partner
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
@@ -37,8 +37,8 @@ async def test_sessions_begin_and_end_at_once(any_database_url: str) -> None:
         app = create_app(store, FakeTemporal(), LinkTokens([KEY]), settings)
         old = [await session_cookie(app, PAT) for _ in range(3 * PURGED_AT_ONCE)]
         async with store.engine.begin() as connection:
-            nine_hours_ago = datetime.now(UTC) - timedelta(hours=9)
-            await connection.execute(update(tables.sessions).values(began_at=nine_hours_ago))
+            long_ago = datetime.now(UTC) - LIFETIME - EXPIRED_KEPT - timedelta(hours=1)
+            await connection.execute(update(tables.sessions).values(began_at=long_ago))
         # Each removes expired sessions.
         new = await asyncio.gather(*(session_cookie(app, PAT) for _ in range(4)))
         operator = await session_cookie(app, OPERATOR)

@@ -34,7 +34,8 @@ WEIGHTS = """Object.fromEntries(
         .map((entry) => [entry.name, entry.encodedBodySize]))"""
 
 # A name that begins in Hebrew or Arabic is laid out by itself: its first character is to the right
-# of its last one, whatever stands beside the name.
+# of its last one, whatever stands beside the name. The subject of an email is only text, so a name
+# in one is laid out with the words beside it. Only the mailbox shows subjects.
 NAMES = [
     RIGHT_TO_LEFT.account_name,
     RIGHT_TO_LEFT.requester.name,
@@ -45,6 +46,7 @@ REORDERED_NAMES = """names => {
     const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (nodes.nextNode()) {
         const node = nodes.currentNode;
+        if (node.parentElement.closest(".emails, article h2")) continue;
         const place = (offset) => {
             const range = document.createRange();
             range.setStart(node, offset);

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from smart_accounts.store.database import create_engine, migrate, transaction
+from smart_accounts.store.database import create_engine, transaction
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 
 Rows = list[dict[str, Any]]

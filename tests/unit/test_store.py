@@ -24,7 +24,8 @@ from smart_accounts.contract.steps import (
 )
 from smart_accounts.errors import Unavailable
 from smart_accounts.store import database
-from smart_accounts.store.database import migrate, transaction
+from smart_accounts.store.database import transaction
+from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from tests.support.ledger import outcome_of
 from tests.support.limits import new_limits

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from limits.storage import memory
 
-from smart_accounts.store.database import migrate
+from smart_accounts.store.migrate import migrate
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
 from smart_accounts.web.auth.provider import open_provider
