@@ -117,5 +117,5 @@ class ActionResult(OwnMessage):
 
     @property
     def is_repeat(self) -> bool:
-        """Whether the same was done before, so that this changed nothing."""
+        """Return True if the same was done before, so that nothing was changed."""
         return self.message in (ActionMessage.SAME_APPROVER, ActionMessage.WITHDRAWN_BEFORE)

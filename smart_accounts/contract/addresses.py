@@ -3,16 +3,15 @@
 import re
 from collections.abc import Iterator
 
-from smart_accounts.contract.characters import LAYOUT, MARKS
+from smart_accounts.contract.characters import JOINERS, LAYOUT, MARKS
 
 _INVISIBLE = re.compile(f"[{LAYOUT}{MARKS}]")
-_JOINERS = "\u200c\u200d"  # removed only around an address, because some domains have them
 _WRAPPINGS = ("<>", "''", '""')
 _LINES = re.compile("[;\n\r\v\f\x85\u2028\u2029]+")
 _BRACKETED = re.compile("<[^<>]*>")
 _QUOTED = re.compile(r"""("[^"]*"|'[^']*')\s*$""")
 _WORD_END = re.compile(r"[\s,]|$")
-# These begin with a condition for the start of a word. Without it, a long word takes seconds.
+# These match only at the beginning of a word. Without this condition, a long word takes seconds.
 _WORD = re.compile(r"(?<![^\s,])[^\w\s,@]*[\w@][^\s,]*")  # not the bullets of a list
 _LINK = re.compile(  # as Outlook copies it: bo@acme.example<mailto:bo@acme.example>
     r"(?<![^\s,;<>])([^\s,;<>]+) ?<(?:mailto:)?\1>", re.IGNORECASE
@@ -22,7 +21,8 @@ _OLD_LINK = re.compile(r"\[(mailto:[^\s<>\[\]]*)\]", re.IGNORECASE)
 
 def bare_address(pasted: str) -> str:
     """Return an address without invisible characters, brackets, quotes and ``mailto:``."""
-    address = _INVISIBLE.sub("", pasted).strip().strip(_JOINERS)
+    # Joiners are removed only at the ends, because some domains have them inside.
+    address = _INVISIBLE.sub("", pasted).strip().strip(JOINERS)
     if address[:1] + address[-1:] in _WRAPPINGS:
         address = address[1:-1].strip()
     if address[:7].lower() == "mailto:":

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from smart_accounts.contract.addresses import bare_address, split_addresses
-from smart_accounts.contract.characters import HIDDEN, MARKS, plain_text
+from smart_accounts.contract.characters import HIDDEN, JOINERS, MARKS, plain_text
 from smart_accounts.contract.domains import is_free_mail, is_public_suffix
 from smart_accounts.text import printable
 
@@ -89,7 +89,7 @@ def _one_line(value: str) -> str:
     if "<" in value or ">" in value:
         raise _error("markup", "must not contain < or >")
     value = " ".join(_normalised(value).split())
-    if not value.translate(_WITHOUT_MARKS).strip(" \u200c\u200d" if is_new() else " "):
+    if not value.translate(_WITHOUT_MARKS).strip(f" {JOINERS}" if is_new() else " "):
         raise _error("empty", "must not be empty")
     if len(value) > MAX_NAME:
         raise _error("text_too_long", f"must have at most {MAX_NAME} characters")

@@ -114,7 +114,10 @@ def _at_most(limit: int, entries: str) -> BeforeValidator:
 
 
 def user_entries(pasted: str) -> list[str]:
-    """Return the entries of a pasted list of users, at most one more than permitted."""
+    """Return the entries of a pasted list of users, at most one more than permitted.
+
+    Text that is too long is not read, and counts as too many entries.
+    """
     if len(pasted) > MAX_USERS * MAX_EMAIL:
         return [""] * (MAX_USERS + 1)
     return list(islice(split_addresses(pasted), MAX_USERS + 1))

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from publicsuffixlist import PublicSuffixList
 
+from smart_accounts.contract.characters import JOINERS, MARKS
+
 # Mail clients treat these look-alikes as the ASCII character.
 _DOTS = r".\u2024\ufe52"  # one dot leader, small full stop
 _IDEOGRAPHIC_DOTS = r"\u3002\uff0e\uff61"  # ideographic, fullwidth and halfwidth full stop
@@ -14,14 +16,14 @@ _SLASHES = r"/\uff0f\\"
 
 _DOMAIN_CHARACTER = r"(?:[\w-]|[^\x00-\x7f\s])"  # emoji and combining marks are allowed too
 _LATIN = r"[0-9a-z-]"
-_INVISIBLE = r"[\u200c-\u200f]*"  # joiners and direction marks
+_INVISIBLE = f"[{JOINERS}{MARKS}]*"
 _SCHEMES = ("mailto", "tel", "sms", "callto", "skype", "news")
 _AFTER_SCHEME = "|".join(rf"(?<=\b{scheme})" for scheme in _SCHEMES)
 
 
-# "GmbH & Co.KG" is the legal form of many companies. No mail client makes a link of it.
+# "GmbH & Co.KG" is the legal form of many companies. No mail client turns it into a link.
 _LEGAL_FORM = r"(?-i:(?<=(?<![\w.@/-])Co)[.]KG)(?![\w:@/-]|[.]\w)"
-# Domains for tests and private networks (RFC 2606, RFC 6761). Some mail clients link them.
+# Domains for tests and private networks (RFC 2606, RFC 6761). Mail clients may link them.
 _RESERVED = {"example", "home", "internal", "invalid", "lan", "local", "onion", "test"}
 _top_level_domains = PublicSuffixList(accept_unknown=False)
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
+from smart_accounts.contract.characters import JOINERS, MARKS
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.listing import Listed
 from smart_accounts.web.requests.labels import EMAIL_LABELS, STATUS_LABELS, delivery_of
@@ -20,7 +21,7 @@ BOM = "\ufeff"  # without it, Excel reads the file in the code page of the machi
 # Spreadsheet programs run a cell that begins with one of these characters, or with their
 # full-width forms, as a formula. Where the decimal separator is a comma, Excel splits a CSV file
 # at semicolons, so a formula may also begin after a semicolon.
-_FORMULA = re.compile(r'(^|;)(?=[\s"\u200c-\u200f]*[=+\-@\uff1d\uff0b\uff0d\uff20])')
+_FORMULA = re.compile(rf'(^|;)(?=[\s"{JOINERS}{MARKS}]*[=+\-@\uff1d\uff0b\uff0d\uff20])')
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class CsvFile(StreamingResponse):
         try:
             await super().stream_response(send)
         except Unavailable as error:
-            # The response has begun. It has no end now, so the browser says that it failed.
+            # The response has begun, so it cannot become an error page. Its end is missing now,
+            # so the browser says that the download failed.
             _log.warning("a download of a list was cut off: %s", error)
 
 
@@ -76,7 +78,7 @@ async def csv_text(
     *,
     for_operator: bool,
 ) -> AsyncIterator[str]:
-    """Yield the text of the file, first the head with the batch ``first``, then each other batch.
+    """Yield the text of the file: the header with the batch ``first``, then each other batch.
 
     Operators also see whose requests these are.
     """

@@ -43,34 +43,26 @@ class Tone(StrEnum):
     NEXT = "next"
 
 
-_DELIVERY: dict[Delivery, tuple[str, Tone, tuple[str, ...]]] = {
-    Delivery.SENT: ("sent", Tone.DONE, ()),
+_DELIVERY: dict[Delivery, tuple[Tone, tuple[str, ...]]] = {
+    Delivery.SENT: (Tone.DONE, ()),
     Delivery.WAITING: (
-        "not accepted yet",
         Tone.WAITING,
         ("The mail server asks us to try again later. We keep trying for five days.",),
     ),
     Delivery.DELAYED: (
-        "delayed",
         Tone.WAITING,
         ("Sending is delayed. The address is not the reason. We keep trying.",),
     ),
     Delivery.RETURNED: (
-        "returned",
         Tone.BAD,
         (
-            "It was sent and came back. The address is not known to be wrong.",
+            "It was sent and came back. The address may still be right.",
             "The operators of this service have been told. It is not sent again by itself.",
         ),
     ),
-    Delivery.BOUNCED: (
-        "bounced",
-        Tone.BAD,
-        ("It was sent, but could not be delivered.",),
-    ),
-    Delivery.REFUSED: ("refused", Tone.BAD, ("The mail server did not accept it.",)),
+    Delivery.BOUNCED: (Tone.BAD, ("It was sent, but could not be delivered.",)),
+    Delivery.REFUSED: (Tone.BAD, ("The mail server did not accept it.",)),
     Delivery.NOT_DELIVERED: (
-        "not delivered",
         Tone.BAD,
         ("The mail server did not accept it for five days. The address may still be right.",),
     ),
@@ -189,7 +181,9 @@ def _email_steps(emails: Iterable[EmailStatus]) -> Iterator[Step]:
 
 def _email_step(emails: list[EmailStatus]) -> Step:
     first = emails[0]
-    label, tone, lines = _DELIVERY[delivery_of(first)]
+    delivery = delivery_of(first)
+    tone, lines = _DELIVERY[delivery]
+    label = "not accepted yet" if delivery is Delivery.WAITING else delivery
     return Step(
         title=f"{EMAIL_LABELS[first.kind]} {label}",
         tone=tone,
