@@ -192,7 +192,7 @@ async def migrate_to(url: str, revision: str) -> None:
     await engine.dispose()
 
 
-# Of an older release, whatever columns were added later.
+# A row as an older release stores it, without the columns that were added later.
 OLD_REQUEST = (
     "INSERT INTO requests (id, workflow_id, status, account_name, account_domain, customer_email,"
     " requester_email, requester_name, requester_company, added_users, needs_attention,"

@@ -179,16 +179,8 @@ async def test_batches(
     store, requests = listed
     batches = requests.batches(owner=PAT, status=Status.PENDING, size=2)
     found = ["".join(each.request.id for each in await anext(batches))]
-    # A request that is made meanwhile moves no other one to another batch.
-    new = OpenRequest(
-        request_id="6",
-        request=SmartAccountRequest.model_validate(example | {"account_domain": "new.example"}),
-        requested_at=NOW + timedelta(hours=1),
-        deadline=NOW + timedelta(days=90),
-        requester_issuer=PAT.issuer,
-        requester_subject=PAT.subject,
-    )
-    await store.requests.open(new, (), LIMITS)
+    # A new request moves no other request to another batch.
+    await open_request(store, 6, example | {"account_domain": "new.example"}, PAT)
     found += ["".join(each.request.id for each in batch) async for batch in batches]
     assert found == ["54", "21", ""]
 

@@ -13,12 +13,12 @@ def read(report: str) -> BounceReport | None:
     return read_bounce(report.encode(), DOMAIN)
 
 
-def failed(answer: str) -> BounceReport:
-    return BounceReport(TOKEN, answer, recipient_failed=True)
+def failed(reply: str) -> BounceReport:
+    return BounceReport(TOKEN, reply, recipient_failed=True)
 
 
-def returned(answer: str) -> BounceReport:
-    return BounceReport(TOKEN, answer, recipient_failed=False)
+def returned(reply: str) -> BounceReport:
+    return BounceReport(TOKEN, reply, recipient_failed=False)
 
 
 def report(

@@ -8,9 +8,11 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 from joserfc import jwt
 from joserfc.jwk import Key, RSAKey
+from sqlalchemy import update
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from smart_accounts.store import tables
 from smart_accounts.store.sessions import Partner, Session
 from tests.support.site import Site
 
@@ -158,6 +160,13 @@ class Visitor:
         session = await self.session()
         assert session
         return session
+
+    async def change_session(self, **values: object) -> None:
+        """Change columns of this browser's session, which must be open."""
+        session = await self.open_session()
+        async with self.site.store.engine.begin() as connection:
+            is_this = tables.sessions.c.id == session.id
+            await connection.execute(update(tables.sessions).where(is_this).values(**values))
 
     async def partner(self) -> Partner:
         return (await self.open_session()).partner

@@ -59,7 +59,7 @@ class Postgres:
         return standby
 
     def follow(self, primary: "Postgres") -> None:
-        """Make this server, which does not run, a standby of another one."""
+        """Make this server a standby of another one. It must not be running."""
         (self._data / "standby.signal").touch()
         with (self._data / "postgresql.auto.conf").open("a") as settings:
             settings.write(

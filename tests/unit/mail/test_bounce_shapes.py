@@ -23,9 +23,7 @@ ENCODED_FIELDS = base64.b64encode(FIELDS).decode()
             recipients="",
         ).replace(
             "Reporting-MTA: dns; relay.example\n\n",
-            base64.b64encode(
-                b"Reporting-MTA: dns; x\r\n\r\nAction: failed\r\nStatus: 5.1.1"
-            ).decode(),
+            ENCODED_FIELDS,
         ),
         report(
             kind="message/delivery-status\nContent-Transfer-Encoding: quoted-printable",

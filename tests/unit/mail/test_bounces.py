@@ -115,7 +115,7 @@ POSTFIX_SAID = "Diagnostic-Code: X-Postfix; host mx.example[192.0.2.1] said:"
 
 
 @pytest.mark.parametrize(
-    ("recipients", "answer"),
+    ("recipients", "reply"),
     [
         ("Action: failed\nStatus: 4.4.7", "4.4.7"),
         ("Action: failed\nStatus: 5.1.1\n\nAction: failed\nStatus: 5.2.1", "5.1.1"),
@@ -131,12 +131,12 @@ POSTFIX_SAID = "Diagnostic-Code: X-Postfix; host mx.example[192.0.2.1] said:"
         (f"{ADA_FAILED}\nDiagnostic-Code: smtp; 550 5.4.1 [ada@acme.example] no", ADA_UNKNOWN),
     ],
 )
-def test_email_to_an_address_that_takes_none_bounced(recipients: str, answer: str) -> None:
-    assert read(report(recipients=recipients)) == failed(answer)
+def test_email_to_an_address_that_takes_none_bounced(recipients: str, reply: str) -> None:
+    assert read(report(recipients=recipients)) == failed(reply)
 
 
 @pytest.mark.parametrize(
-    ("recipients", "answer"),
+    ("recipients", "reply"),
     [
         ("Action: failed\nStatus: 5.0.0 (permanent failure)", "5.0.0 (permanent failure)"),
         ("Action: failed\nStatus: 5.7.509", "5.7.509"),
@@ -148,8 +148,8 @@ def test_email_to_an_address_that_takes_none_bounced(recipients: str, answer: st
         ),
     ],
 )
-def test_email_that_is_refused_because_of_us_is_returned(recipients: str, answer: str) -> None:
-    assert read(report(recipients=recipients)) == returned(answer)
+def test_email_that_is_refused_because_of_us_is_returned(recipients: str, reply: str) -> None:
+    assert read(report(recipients=recipients)) == returned(reply)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,8 @@ from typing import Any
 import httpx
 import pytest
 from playwright.async_api import expect
-from sqlalchemy import update
 from starlette.responses import JSONResponse
 
-from smart_accounts.store import tables
 from tests.support.browser import OpenPage
 from tests.support.identity_provider import Visitor
 from tests.support.looks import look, show
@@ -106,10 +104,7 @@ async def late_form(visitor: Visitor) -> httpx.Response:
     visitor.provider.token_changes |= {"sub": "late", "email": "late@partner.example"}
     await visitor.sign_in()
     form = FORM | {"csrf": (await visitor.open_session()).csrf}
-    is_own = tables.sessions.c.subject == "late"
-    began_at = datetime.now(UTC) - timedelta(hours=9)
-    async with visitor.site.store.engine.begin() as connection:
-        await connection.execute(update(tables.sessions).where(is_own).values(began_at=began_at))
+    await visitor.change_session(began_at=datetime.now(UTC) - timedelta(hours=9))
     return await visitor.http.post("/requests/review", data=form)
 
 

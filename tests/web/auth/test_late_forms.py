@@ -22,7 +22,7 @@ REVIEW = "/requests/review"
 
 @pytest.fixture
 async def visitor(new_visitor: NewVisitor, request: pytest.FixtureRequest) -> Visitor:
-    """A signed-in person of whom no other test knows."""
+    """A signed-in person whom no other test uses."""
     visitor = await new_visitor()
     name = re.sub(r"\W", "-", request.node.name)
     visitor.provider.token_changes |= {"sub": name, "email": f"{name[:60]}@partner.example"}
@@ -35,12 +35,8 @@ async def csrf_token(visitor: Visitor) -> str:
 
 
 async def expire(visitor: Visitor, **ages: timedelta) -> None:
-    """Change when the visitor's sessions began and were last used."""
-    sessions = tables.sessions
-    times = {name: datetime.now(UTC) - age for name, age in ages.items()}
-    is_own = sessions.c.subject == visitor.provider.token_changes["sub"]
-    async with visitor.site.store.engine.begin() as connection:
-        await connection.execute(update(sessions).where(is_own).values(**times))
+    """Change when the visitor's session began and was last used."""
+    await visitor.change_session(**{name: datetime.now(UTC) - age for name, age in ages.items()})
 
 
 async def kept_drafts(visitor: Visitor) -> list[Any]:
@@ -96,7 +92,7 @@ async def test_another_person_does_not_see_the_form(visitor: Visitor) -> None:
     ["no cookie", "forged cookie", "csrf", "origin", "referer", "issuer", "ended", "foreign form"],
 )
 async def test_nobody_plants_text_for_a_partner(visitor: Visitor, attack: str) -> None:
-    """Without the cookie and the CSRF token of one session, or from another site."""
+    """Nothing is stored without the cookie and the CSRF token of one session, or cross-site."""
     form = FORM | {"csrf": await csrf_token(visitor)}
     headers: dict[str, str] = {}
     session_id = (await visitor.open_session()).id

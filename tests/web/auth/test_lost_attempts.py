@@ -1,4 +1,4 @@
-"""The provider sends a browser back that has no such login attempt, or has it no longer."""
+"""The provider sends back a browser that did not begin the sign-in, or lost its cookie."""
 
 import base64
 

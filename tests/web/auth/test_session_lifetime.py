@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event
 
 from smart_accounts.errors import Unavailable
-from smart_accounts.store import tables
 from tests.support.identity_provider import Visitor
 
 
@@ -21,17 +20,10 @@ async def raise_unavailable(*_: object) -> None:
     raise Unavailable("no")
 
 
-async def change_session(visitor: Visitor, **values: object) -> None:
-    session = await visitor.open_session()
-    async with visitor.site.store.engine.begin() as connection:
-        is_this = tables.sessions.c.id == session.id
-        await connection.execute(update(tables.sessions).where(is_this).values(**values))
-
-
 async def test_session_ends_after_eight_hours_even_if_used(visitor: Visitor) -> None:
     await visitor.sign_in()
     for hours, is_valid in [(4, True), (7.99, True), (8.01, False)]:
-        await change_session(visitor, began_at=datetime.now(UTC) - timedelta(hours=hours))
+        await visitor.change_session(began_at=datetime.now(UTC) - timedelta(hours=hours))
         response = await visitor.http.get("/requests")
         assert (response.status_code == 200) is is_valid
         assert "set-cookie" not in response.headers
@@ -40,7 +32,7 @@ async def test_session_ends_after_eight_hours_even_if_used(visitor: Visitor) -> 
 async def test_session_ends_after_an_hour_without_use(visitor: Visitor) -> None:
     await visitor.sign_in()
     for minutes, is_valid in [(59, True), (61, False)]:
-        await change_session(visitor, last_used_at=datetime.now(UTC) - timedelta(minutes=minutes))
+        await visitor.change_session(last_used_at=datetime.now(UTC) - timedelta(minutes=minutes))
         assert await is_signed_in(visitor) is is_valid
 
 
@@ -54,7 +46,7 @@ async def test_last_use_is_noted_every_five_minutes(
     await visitor.sign_in()
     issuer, session_id = visitor.provider.url, (await visitor.open_session()).id
     last_used_at = datetime.now(UTC) - timedelta(minutes=minutes)
-    await change_session(visitor, last_used_at=last_used_at)
+    await visitor.change_session(last_used_at=last_used_at)
     assert (await visitor.http.get("/requests", headers={"Accept": accept})).status_code == 200
     session = await visitor.site.store.sessions.find(session_id, issuer)
     assert session
@@ -65,7 +57,7 @@ async def test_use_is_not_noted_in_a_database_that_can_only_be_read(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await visitor.sign_in()
-    await change_session(visitor, last_used_at=datetime.now(UTC) - timedelta(minutes=6))
+    await visitor.change_session(last_used_at=datetime.now(UTC) - timedelta(minutes=6))
     monkeypatch.setattr(visitor.site.store.sessions, "note_use", raise_unavailable)
     assert await is_signed_in(visitor)
 
@@ -73,7 +65,7 @@ async def test_use_is_not_noted_in_a_database_that_can_only_be_read(
 async def test_expired_sessions_are_removed(visitor: Visitor) -> None:
     await visitor.sign_in()
     old = (await visitor.open_session()).id
-    await change_session(visitor, began_at=datetime.now(UTC) - timedelta(hours=33))
+    await visitor.change_session(began_at=datetime.now(UTC) - timedelta(hours=33))
     visitor.http.cookies.clear()
     await visitor.sign_in()
     assert old not in repr(await visitor.site.all_rows())

@@ -140,7 +140,7 @@ async def test_every_cell_is_defused(partner_site: PartnerSite) -> None:
 async def test_batches_hold_each_request_once(
     partner_site: PartnerSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their times are the same. The SQL reads no more than a batch at a time."""
+    """All requests have the same time. Each query reads at most one batch."""
     runs = [await partner_site.add_request(pat_request(f"c{n}.example"), at=AT) for n in range(5)]
     read = store_listing._newest
     sizes: list[int] = []

@@ -1,4 +1,4 @@
-"""Drafts: the request form between its steps, which only its own person sees for a day."""
+"""Drafts: the request form is kept for a day, and only its own person sees it."""
 
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -19,7 +19,7 @@ OWN_ORIGIN = "origin of the site"
 
 
 async def saved_ids(site: PartnerSite) -> list[str]:
-    """Return whose drafts are stored, with their ids, oldest first."""
+    """Return the subject and the id of each stored draft, oldest first."""
     drafts = tables.drafts.c
     async with site.store.engine.connect() as connection:
         rows = await connection.execute(select(drafts.subject, drafts.id).order_by(drafts.saved_at))
