@@ -123,7 +123,10 @@ class EmailActivities:
     async def _outcome_of(
         self, error: MailError, to: str, earlier: EmailOutcome | None, now: datetime
     ) -> EmailOutcome:
-        """Return the outcome of an attempt that failed. ``at`` of a queued one is the first try."""
+        """Return the outcome of a failed attempt.
+
+        For a queued email, ``at`` is the time when its five days of refusals began.
+        """
         if isinstance(error, SenderMisconfigured):
             self._alert(error)
         if isinstance(error, RefusedPermanently):
@@ -142,7 +145,7 @@ class EmailActivities:
         return EmailOutcome(state=EmailState.FAILED, at=now, answer=reply)
 
     def _alert(self, error: SenderMisconfigured) -> None:
-        """Tell operators that the mail server refuses our emails."""
+        """Tell operators that the mail server refuses our emails. Log this once in ten minutes."""
         activity.metric_meter().create_counter(
             "smart_accounts_emails_refused_because_of_sender",
             "Attempts to send an email that the mail server refused because of our settings",
@@ -151,9 +154,9 @@ class EmailActivities:
         if now >= self._next_alert:
             self._next_alert = now + MISCONFIGURED_RETRY.total_seconds()
             _log.error(
-                "the mail server refuses our emails (%s): check the SMTP settings, %s",
+                "the mail server refuses our emails (%s): check the SMTP settings,"
+                " SMART_ACCOUNTS_MAIL_FROM, SPF and our host name",
                 codes_of(error.reply) or "no code",
-                "SMART_ACCOUNTS_MAIL_FROM, SPF and our host name",
             )
 
     def _return_path(self, message: EmailMessage) -> str | None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 REPLACEMENT = "\ufffd"
 UTC_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC", re.ASCII)
-"""Finds the moments that ``utc`` wrote. The groups are the day and the time."""
+"""Matches a moment as ``utc`` writes it. The groups are the day and the time."""
 _ISOLATE, _END_OF_ISOLATE = "\u2068", "\u2069"  # FSI and PDI of Unicode's bidirectional algorithm
 
 
@@ -50,7 +50,7 @@ def visible(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Return the text as a search compares it: the same for each way to type it."""
+    """Return the text as a search compares it, which is the same however a person types it."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     # Turkish has an i with a dot and one without, and I is the capital of the second.
     text = text.replace("i\u0307", "i").replace("\u0131", "i")

@@ -59,7 +59,7 @@ with workflow.unsafe.imports_passed_through():
     )
 
 
-MAX_REPEATS = 100  # Temporal accepts 2000 updates, and the last ones must not all be repeats
+MAX_REPEATS = 100  # Temporal accepts at most 2000 updates of a run, and other actions need some
 
 
 @workflow.defn(name=WORKFLOW_TYPE)

@@ -1,4 +1,4 @@
-"""Send the customer's answer from the command line, and show what became of it."""
+"""Send the customer's answer from the command line, and show the result."""
 
 from collections.abc import Awaitable, Sequence
 
@@ -19,7 +19,9 @@ async def send(
     *,
     as_json: bool,
 ) -> None:
-    """Send an answer that leads to one of the expected statuses. A repeat changes nothing.
+    """Send an answer and show the request's status, which must be one of ``expected``.
+
+    Sending the same answer again succeeds and changes nothing.
 
     Raises:
         Rejected: the answer does not count.

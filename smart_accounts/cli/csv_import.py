@@ -26,7 +26,7 @@ from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.temporal.client import RequestClient
 
 IN_FLIGHT = 8
-PATIENCE = 3.0  # seconds; a worker that runs usually responds within a tenth of this
+WORKER_RESPONDS_WITHIN = 3.0  # seconds; usually a tenth of this
 
 _REQUESTER_PREFIX = "requester_"
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;\t]*[\r\n]', re.IGNORECASE)
@@ -94,7 +94,8 @@ class Report:
 def read_rows(file: Path) -> list[Row]:
     """Read a CSV file in UTF-8, or in UTF-16 as Excel's "Unicode Text".
 
-    Commas, semicolons or tabs separate cells, or what Excel's first line ``sep=`` names.
+    Cells are separated by commas, semicolons or tabs, or by the character that Excel names in a
+    first line such as ``sep=;``.
 
     Raises:
         BadFile: the file as a whole cannot be read; the message is one line.
@@ -172,7 +173,7 @@ def _start_input(values: dict[str, str]) -> dict[str, Any]:
 class Import:
     """Starts the request of each row.
 
-    While a worker responds, each row waits for the outcome of the row before, so that a limit
+    While a worker responds, each row waits for the outcome of the previous row, so that a limit
     rejects only one request. Without a worker there are no outcomes, so the rows do not wait.
     """
 
@@ -192,7 +193,7 @@ class Import:
             for row in rows:
                 while len(running) >= (1 if self._worker_responds else IN_FLIGHT):
                     done, running = await asyncio.wait(
-                        running, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+                        running, timeout=WORKER_RESPONDS_WITHIN, return_when=asyncio.FIRST_COMPLETED
                     )
                     if not done:
                         self._worker_responds = False

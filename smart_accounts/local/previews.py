@@ -43,7 +43,7 @@ RIGHT_TO_LEFT = SmartAccountRequest(
     note_to_customer="דנה, כדאי לדבר מחר.\n\nAs agreed, we speak tomorrow!\n\nتحدث معنا (24)!",
     requester=Requester(email="dana@partner.example", name="דנה Levy", company='כהנא בע"מ Ltd'),
 )
-"""Names and a note in Arabic and Hebrew. Each name begins with such a letter and ends in Latin."""
+"""Names and a note in Arabic and Hebrew. Each name ends in Latin letters."""
 _DECLINED = "We do not know this partner."
 _REFUSED = "550 5.1.1 <ada@harbour.example>: no such user here"
 _ODD = "The customer's address is not at the account's domain."

@@ -1,7 +1,7 @@
 """Bounced emails: the return path that each email gets, and the reports that arrive there.
 
-The return path cannot be guessed, so reports are read liberally: many mail servers depart from
-RFC 3464 (the fields) and RFC 6522 (the parts), and some write only sentences.
+Many mail servers depart from RFC 3464 (the fields) and RFC 6522 (the parts), and some write only
+sentences. All of these reports are read. This is safe, because nobody can guess the return path.
 """
 
 import base64
@@ -40,26 +40,26 @@ _DECODERS: dict[str, Callable[[bytes], bytes]] = {
 _STATUS = re.compile(r"\s*([45]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _SPECIFIC = re.compile(r"[45]\.(?!0\.0)")
 _CODES = re.compile(r"([45]\d\d)?[ -]*#?([45]\.\d{1,3}\.\d{1,3}\b)?")
-_REPLIES_IN_TEXT = (  # the clearest shape first
+_REPLIES_IN_TEXT = (  # the most specific pattern first
     re.compile(r"(?<!\d)[45]\d\d[ -]#?[45]\.\d{1,3}\.\d{1,3}\b.*"),
     re.compile(r"(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.]).*"),
     re.compile(r"(?<!\d)5[05]\d[ -][^\d\s].*"),
 )
 
-logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)  # it logs garbage with a traceback
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)  # for garbage, it logs a traceback
 
 
 @dataclass(frozen=True)
 class BounceReport:
     """A report that one of our emails failed. ``token`` identifies the email.
 
-    ``answer`` is what the mail server said about it, or None if the report could not be read.
+    ``reply`` is what the mail server said about it, or None if the report could not be read.
     ``recipient_failed`` is True if the address takes no emails, or if a mail server gave up after
     it had tried for days. Otherwise the email was returned because of us.
     """
 
     token: str
-    answer: str | None = None
+    reply: str | None = None
     recipient_failed: bool = False
 
 
@@ -78,10 +78,10 @@ def return_path(token: str, domain: str) -> str:
 
 
 def read_bounce(raw: bytes, domain: str) -> BounceReport | None:
-    """Return the report if an email that was sent to a return path says that ours failed.
+    """Read what was sent to the return path of one of our emails.
 
-    Returns None for an email to another address, for one that says that the email may still
-    arrive, and for an automatic response of a person's mailbox.
+    Returns None if it was sent to another address, if it says that our email may still arrive, or
+    if it is the automatic response of a person's mailbox.
     """
     headers, body = _split(raw.replace(b"\r\n", b"\n").decode("ascii", "replace"))
     token = _token(headers, domain)
@@ -222,7 +222,7 @@ def _begins_with_code(reply: str) -> bool:
 
 
 def _quoted_reply(lines: list[str]) -> str | None:
-    """Return the reply of a mail server that a text quotes, from its code on."""
+    """Return the reply of a mail server that a text quotes. The reply begins with its code."""
     for pattern in _REPLIES_IN_TEXT:
         if found := next(filter(None, map(pattern.search, lines)), None):
             return reply_line(found[0])

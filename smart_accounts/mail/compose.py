@@ -40,7 +40,7 @@ def quoted(text: str) -> str:
 
 
 def sentence(text: str) -> Markup:
-    """Return a sentence as HTML. No line breaks within a moment, and names are isolated."""
+    """Return a sentence as HTML. A moment stays on one line, and names are isolated."""
     html = UTC_MOMENT.sub(r'<span class="moment">\g<0></span>', str(escape(text)))
     return Markup(bdi(html))  # noqa: S704 - the text is escaped above
 

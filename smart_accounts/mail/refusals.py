@@ -4,7 +4,7 @@ import re
 from enum import Enum, auto
 
 NOT_ACCEPTED = "Our mail server does not accept emails at the moment."
-"""Stands in place of a reply if the server takes no emails from us, for any recipient."""
+"""Stored instead of a reply if the server takes no emails from us, for any recipient."""
 
 _CODES = re.compile(r"\s*(?P<code>[245]\d\d)?[ -]*#?(?P<status>[245]\.\d{1,3}\.\d{1,3}(?![\d.]))?")
 # Subject and detail of an enhanced status code (RFC 3463 §3).
@@ -38,7 +38,7 @@ def codes_of(reply: str) -> str:
 
 
 def fault_of(reply: str, recipient: str, *, is_about_content: bool = False) -> Fault:
-    """Return whose fault a reply is that begins with an SMTP code, a status code, or both.
+    """Return whose fault a refusal is. Its reply begins with an SMTP code, a status code, or both.
 
     ``is_about_content`` is True for a reply to DATA, which comes after the recipient was accepted.
     """

@@ -62,7 +62,7 @@ class SenderMisconfigured(MailError):
 class SenderRefused(SenderMisconfigured):
     """The mail server refused this email because of us, and may take other emails.
 
-    Examples are its rules about our address, our host name, our network or the content.
+    Its reasons are rules about our address, our host name, our network or the content.
     """
 
 

@@ -30,7 +30,7 @@ def create_engine(url: str, *, may_take_long: bool = False) -> AsyncEngine:
     email addresses.
     """
     if url.startswith("postgresql"):
-        return _postgresql_engine(url, COMMAND_SECONDS if not may_take_long else None)
+        return _postgresql_engine(url, None if may_take_long else COMMAND_SECONDS)
     return _sqlite_engine(url)
 
 
@@ -98,10 +98,10 @@ async def transaction(engine: AsyncEngine, *, writes: bool) -> AsyncIterator[Asy
 
 @asynccontextmanager
 async def _turn(engine: AsyncEngine, *, writes: bool) -> AsyncIterator[None]:
-    """Wait until the earlier writers of this process have finished, if the database is SQLite.
+    """On SQLite, wait until the earlier writers of this process have finished.
 
-    SQLite has one writer at a time and lets the others try again in no order, so that under load
-    a writer may wait for seconds.
+    SQLite itself lets one writer in at a time, and the others try again in no order. Under load, a
+    writer could wait for many seconds.
     """
     queue: asyncio.Lock | None = engine.get_execution_options().get("write_queue")
     if queue is None or not writes:

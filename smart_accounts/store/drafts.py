@@ -1,4 +1,4 @@
-"""Drafts: request forms as a person typed them, which are kept for a day."""
+"""Drafts: request forms as a person typed them. The store keeps them for a day."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -36,7 +36,7 @@ class Draft:
 class Drafts:
     """Each method raises ``Unavailable`` if the database does not respond.
 
-    The browser chooses the id of a draft, so two persons may use the same id for two drafts.
+    The browser sends the id of a draft, so two persons may have different drafts with the same id.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:

@@ -147,9 +147,9 @@ class EmailLedger:
         """Record that an email bounced. The first report is kept."""
         await self._mark(returned, outcome.model_dump(), only_if=true())
 
-    async def mark_returned(self, returned: ReturnedEmail, answer: str) -> None:
-        """Record that an email was returned because of us. It stays ``sent``, with an answer."""
-        values = {"state": EmailState.SENT, "answer": answer}
+    async def mark_returned(self, returned: ReturnedEmail, reply: str) -> None:
+        """Record that an email was returned because of us. It stays ``sent``, with the reply."""
+        values = {"state": EmailState.SENT, "answer": reply}
         is_first = or_(tables.emails.c.state == EmailState.QUEUED, tables.emails.c.answer.is_(None))
         await self._mark(returned, values, only_if=is_first)
 

@@ -51,7 +51,7 @@ class RequestListing:
 
         Without ``owner``, the list has the requests of all partners. ``is_closed`` is
         about the account. ``search`` is a part of the account's name or domain or of the customer's
-        address. Upper and lower case and invisible characters do not matter.
+        address. Case and invisible characters do not matter.
         """
         query = _query(owner, status, search, is_closed)
         async with transaction(self._engine, writes=False) as connection:
@@ -69,8 +69,10 @@ class RequestListing:
         search: str = "",
         size: int,
     ) -> AsyncIterator[tuple[Listed, ...]]:
-        """Yield all requests of the list in batches, at least one. The parameters are as in
-        ``page``. A request that is made meanwhile neither repeats nor hides another one.
+        """Yield all requests of the list in batches of ``size``, at least one batch.
+
+        The other parameters are those of ``page``. If a new request is made meanwhile, no other
+        request is repeated or left out.
         """
         requests = tables.requests.c
         query = rest = _query(owner, status, search, is_closed)
@@ -81,7 +83,7 @@ class RequestListing:
             if len(batch) < size:
                 return
             last = batch[-1].request
-            # The first condition alone lets the database start in the middle of an index.
+            # The first condition lets the database begin in the middle of an index.
             rest = query.where(
                 requests.requested_at <= last.requested_at,
                 or_(requests.requested_at < last.requested_at, requests.id > last.id),

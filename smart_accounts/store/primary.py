@@ -2,7 +2,7 @@
 
 After a switchover, the former primary may keep its connections or accept new ones, but it rejects
 every write. asyncpg's ``target_session_attrs`` is not enough: it looks only at new connections, at
-what the server or pgbouncer reported when they began.
+what the server or pgbouncer reported when the connection began.
 """
 
 import logging
@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-CONNECT_SECONDS = 5  # per server, so that one that is gone leaves time for the others
+CONNECT_SECONDS = 5  # per server, so that a server that is down leaves time for the others
 CHECK_SECONDS = 5
 
 _log = logging.getLogger(__name__)

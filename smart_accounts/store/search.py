@@ -1,7 +1,8 @@
-"""What a search in the list of requests compares, on every database in the same way.
+"""The search in the list of requests, which gives the same result on every database.
 
-The store keeps the text of each request that a search looks in, because SQLite knows no upper case
-outside ASCII, PostgreSQL only that of the database's locale, and neither knows A-labels.
+For each request, the store keeps a text that a search looks in. The databases' own functions are
+not enough: SQLite ignores case only in ASCII, PostgreSQL depends on the database's locale, and
+neither knows A-labels.
 """
 
 import idna
@@ -40,5 +41,5 @@ def _with_unicode_domain(name: str) -> str:
     local, at, domain = name.rpartition("@")
     try:
         return f"{local}{at}{idna.decode(domain)}"
-    except idna.IDNAError:  # an earlier release accepted more
+    except idna.IDNAError:  # earlier releases accepted more domains
         return name

@@ -16,7 +16,7 @@ from smart_accounts.store.database import transaction
 
 LIFETIME = timedelta(hours=8)  # from the sign-in; using the pages does not extend it
 IDLE_LIFETIME = timedelta(hours=1)  # from the last use
-EXPIRED_KEPT = timedelta(hours=24)  # tells whose a form is that is sent too late
+EXPIRED_KEPT = timedelta(hours=24)  # to know who sent a form too late
 PURGED_AT_ONCE = 10
 LISTED_AT_MOST = 100
 
@@ -101,7 +101,7 @@ class StoredSessions:
         return found[0] if found else None
 
     async def find_expired(self, id_: str, issuer: str) -> Session | None:
-        """Return a session that may have expired. It only tells whose a late form is."""
+        """Return a session even if it has expired. Use it only to know who sent a late form."""
         found = await self._find(_sessions.id == id_, _sessions.issuer == issuer)
         return found[0] if found else None
 

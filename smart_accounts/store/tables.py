@@ -144,7 +144,7 @@ emails = Table(
     Column("recipient", String(254), nullable=False),
     Column("mailbox", String(254)),  # of a customer or an added user
     Column("state", String(16), nullable=False),
-    Column("at", UtcDateTime, nullable=False),  # of a queued email: when it was first tried
+    Column("at", UtcDateTime, nullable=False),  # if queued: when its five days of refusals began
     Column("answer", Text),
     # The column keeps its name, because workers of the previous release run during a deploy.
     Column("return_token", String(64), key="return_token_hash"),

@@ -68,7 +68,7 @@ class RequestClient:
     """Start requests, read them and act on them.
 
     Every method raises ``Unavailable`` if Temporal does not respond in time. Signals and updates
-    raise ``NotFound`` if no request is open under that id, unless they repeat what was decided.
+    raise ``NotFound`` if no request is open under that id. A repeated update succeeds.
     """
 
     def __init__(self, client: Client) -> None:

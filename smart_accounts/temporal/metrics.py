@@ -7,13 +7,13 @@ from smart_accounts.errors import BadSetting
 
 
 class Metrics:
-    """Serves metrics at an address, Temporal's own ones among them. Serves none without one."""
+    """Counts events. If an address is given, serves the metrics there, with Temporal's own ones."""
 
     def __init__(self, setting: str = "", address: str | None = None) -> None:
-        """Begin to serve.
+        """Begin to serve the metrics at ``address``. ``setting`` names the address in errors.
 
         Raises:
-            BadSetting: The address is malformed or in use. The message names the setting.
+            BadSetting: The address is malformed or in use.
         """
         self.runtime: Runtime | None = None
         if address is None:

@@ -202,8 +202,9 @@ async def _send(
     try:
         await web.store.requests.note_signalled(request.id, opened.link.ordinal, answer)
     except Unavailable:
-        # Temporal has the answer, so it counts. This process remembers it, because the store would
-        # show the form again. Another process would do so too, so this is not a redirect.
+        # Temporal has the answer, so it counts. This process remembers the answer, because without
+        # it the page would show the form again. Other processes do show the form, so the response
+        # is not a redirect.
         web.answers[request.id, opened.link.ordinal] = answer
         _log.warning(
             "the answer to request %s was received, but not noted in the store", request.id

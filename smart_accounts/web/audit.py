@@ -58,7 +58,7 @@ class Audit:
         role: actions.Role,
         call: Awaitable[ActionResult],
     ) -> ActionResult:
-        """Do an action and record it, also if it got no response and may still be done.
+        """Do an action and record it, even if it got no response, because it may still be done.
 
         A repeat is not recorded, because it changed nothing. If the database is down, the event is
         lost, but the person does not read that the action failed, because it is done. The security

@@ -41,30 +41,30 @@ async def receive_bounce(request: Request, web: Web) -> None:
     if report is None or not (returned := await web.store.emails.find_returned(report.token)):
         return
     name = f"email {returned.email.kind} of request {returned.request_id}"
-    if report.answer is None:
+    if report.reply is None:
         web.metrics.count(UNREADABLE, "Emails to a return path that could not be read")
         _log.error("could not read what was sent to the return path of the %s", name)
     elif report.recipient_failed:
-        await _record_bounce(web, returned, report.answer)
+        await _record_bounce(web, returned, report.reply)
         _log.warning("%s bounced", name)
     else:
-        await web.store.emails.mark_returned(returned, report.answer)
+        await web.store.emails.mark_returned(returned, report.reply)
         web.metrics.count(RETURNED, "Emails that were returned because of us")
         _log.error(
             "%s was returned because of us (%s): send it again once the cause is fixed",
             name,
-            codes_of(report.answer) or "no code",
+            codes_of(report.reply) or "no code",
         )
 
 
-async def _record_bounce(web: Web, returned: ReturnedEmail, answer: str) -> None:
+async def _record_bounce(web: Web, returned: ReturnedEmail, reply: str) -> None:
     # Signal Temporal first. If the signal fails, the mail server delivers the report again, and
     # then the ledger must still find the email.
     with suppress(NotFound):  # the request has ended
         await web.client.report_bounce(
             returned.workflow_id,
             run_id=returned.request_id,
-            bounce=Bounce(email=returned.email, answer=answer),
+            bounce=Bounce(email=returned.email, answer=reply),
         )
-    outcome = EmailOutcome(state=EmailState.BOUNCED, at=datetime.now(UTC), answer=answer)
+    outcome = EmailOutcome(state=EmailState.BOUNCED, at=datetime.now(UTC), answer=reply)
     await web.store.emails.mark_bounced(returned, outcome)

@@ -144,7 +144,7 @@ SessionForm = Annotated[dict[str, str], Depends(_session_form)]
 
 
 class Responded(Exception):
-    """A dependency has the response, so the route does nothing."""
+    """Raised by a dependency to respond in place of the route."""
 
     def __init__(self, response: Response) -> None:
         self.response = response

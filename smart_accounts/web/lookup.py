@@ -69,7 +69,8 @@ def _record(running: RunningRequest) -> StoredRequest:
 
 
 def check_open(request: StoredRequest) -> None:
-    """
+    """Check that the request has not ended.
+
     Raises:
         Rejected: the request has ended. The message says how.
     """

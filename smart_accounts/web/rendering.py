@@ -14,13 +14,12 @@ from smart_accounts.text import UTC_MOMENT, bdi, time_left, utc
 
 RETRY_AFTER_SECONDS = 10  # during an outage, for pages and the API
 
-
 # The script times.js shows each ``<time>`` in the reader's time zone.
 _TIME = r'<time datetime="\1T\2Z">\g<0></time>'
 
 
 def sentence(text: str) -> Markup:
-    """Return a sentence of ours as HTML. Its moments are ``utc``, and its names ``isolated``."""
+    """Return a sentence as HTML. It may contain what ``utc`` and ``isolated`` returned."""
     html = UTC_MOMENT.sub(_TIME, str(escape(text)))
     return Markup(bdi(html))  # noqa: S704 - the text is escaped above
 

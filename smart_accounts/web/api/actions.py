@@ -62,7 +62,7 @@ async def resend_activation_email(lookup: Lookup, web: Web) -> ActionResult:
 async def replace_approver(lookup: Lookup, new: NewApprover, web: Web) -> ActionResult:
     """Ask another person at the customer instead. The deadline does not change.
 
-    The address that is already the approver's changes nothing, and no email is sent.
+    If the address is already the approver's, nothing changes and no email is sent.
     """
     request = await _find_open(lookup)
     given = actions.NewApprover(

@@ -89,7 +89,7 @@ class Sessions:
         return session
 
     async def find_expired(self, request: Request) -> Session | None:
-        """Return the session of this browser that may have expired. It lets nobody in."""
+        """Return the session of this browser even if it has expired. It must let nobody in."""
         secret = self._cookies.value(request, COOKIE)
         return await self._stored.find_expired(_id(secret), self._issuer) if secret else None
 

@@ -90,10 +90,11 @@ async def _continue_without_attempt(
 ) -> Response:
     """Respond to a browser that did not begin this sign-in, or began it too long ago.
 
-    Office programs follow redirects themselves, so that a sign-in begins there and ends in the
-    browser. Another site could also send the browser here with its own code. Therefore the code is
-    never used, and the person signs in again once. The second try is marked in the state, because
-    a browser that blocks cookies would be redirected forever.
+    This happens because Office programs follow redirects themselves: the sign-in begins in the
+    program and ends in the browser. But another site could also send the browser here with a code
+    of its own, so the code is never used, and the person signs in again. This is done only once,
+    because a browser that blocks cookies would be redirected forever. So the state of the second
+    try says that it is the second.
     """
     query = request.query_params
     failed = SignInFailed("state", "not started in this browser, or more than ten minutes ago")
@@ -107,7 +108,7 @@ async def _continue_without_attempt(
         return await _redirect_to_provider(request, provider, web, again)
     elif destination:
         failed = SignInFailed("cookies", "the browser sent no cookie for the second time")
-    return _failed(web, failed, session, destination)
+    return _failed(web, failed, None, destination)
 
 
 @router.post("/sign-out")

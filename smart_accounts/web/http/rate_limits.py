@@ -20,8 +20,8 @@ from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 # Each has a namespace, because two limits of the same size would share one count.
 FORMS = RateLimitItemPerMinute(120, namespace="forms")
 API_CALLS = RateLimitItemPerMinute(600, namespace="api-calls")  # new requests have other limits too
-# A sign-in takes two to five requests, and a whole office may share one address. Most of these
-# requests cause others to the identity provider.
+# High, because a sign-in takes two to five requests and a whole office may share one address. It
+# is limited because these requests make the service call the identity provider.
 SIGN_INS = RateLimitItemPerMinute(1200, namespace="sign-ins")
 FAILED_SIGN_INS = RateLimitItemPerMinute(30, namespace="failed-sign-ins")
 UNKNOWN_LINKS = RateLimitItemPerMinute(30, namespace="unknown-links")
@@ -30,7 +30,7 @@ UNKNOWN_LINKS = RateLimitItemPerMinute(30, namespace="unknown-links")
 class RateLimits:
     """Counts per client address, in this process.
 
-    Opening a valid link is not limited. A sign-in that succeeds is not limited because others fail.
+    Opening a valid link is not limited. Failed sign-ins do not block a sign-in that succeeds.
     """
 
     def __init__(self, app: ASGIApp, pages: Pages, security_log: SecurityLog) -> None:

@@ -171,7 +171,7 @@ async def _act(
 
 
 def _done(detail: DetailPage, request: StoredRequest, done: str) -> Response:
-    """Show the page of the request, with the message that ``DONE`` has."""
+    """Redirect to the page of the request, which shows the message ``DONE[done]``."""
     web = detail.web
     response = RedirectResponse(web.pages.root + request_path(request), 303)
     response.set_cookie(

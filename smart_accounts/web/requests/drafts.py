@@ -1,6 +1,6 @@
 """Drafts of the request form. Each step stores the form and redirects to a page that shows it.
 
-So the browser can go back to each page, and what was typed survives the end of a session.
+This lets the browser go back to each page, and keeps what was typed if the session ends.
 """
 
 from datetime import UTC, datetime
@@ -53,8 +53,8 @@ async def save(
 async def keep_late_form(web: Services, request: Request) -> str | None:
     """Store a request form that was sent after its session had expired.
 
-    Returns the path that shows it after the next sign-in, or None if it was not stored. Only the
-    cookie and the CSRF token of one session show that its person typed the form.
+    Returns the path that shows it after the next sign-in, or None if it was not stored. It is
+    stored only if the cookie and the CSRF token show that the person of that session typed it.
     """
     form: dict[str, str] = request.state.form
     if request.scope["path"] not in PATHS:
