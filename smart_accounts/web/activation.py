@@ -120,7 +120,9 @@ async def _open_link(token: str, request: Request, web: Web) -> OpenedLink:
     request_id, ordinal = (link.request.id, link.ordinal) if link else ("", 0)
     if not web.tokens.is_genuine(token, request_id, ordinal) or link is None:
         raise HTTPException(404)
-    if answer := web.answers.get((request_id, ordinal)):
+    if link.request.answer or link.request.status.is_final:
+        web.answers.pop((request_id, ordinal), None)
+    elif answer := web.answers.get((request_id, ordinal)):
         noted = replace(link.request, signalled=answer, signalled_link=ordinal)
         link = replace(link, request=noted)
     return OpenedLink(token, link, web.pages, is_form=request.method == "POST")

@@ -75,6 +75,7 @@ async def test_page_says_received_while_the_database_is_locked(
             other_program.close()
             await site.update_request(status=Status.ACTIVE, decided_at=NOW)
             assert "is active" in (await site.http.get(f"/activate/{token}")).text
+            assert not site.app.state.services.answers
 
 
 async def test_terminated_run_shows_ended_page(site: Site) -> None:

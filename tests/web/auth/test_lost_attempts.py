@@ -113,7 +113,7 @@ async def test_signed_in_person_is_never_told_otherwise(visitor: Visitor) -> Non
     response = await visitor.open_callback(state=state, error="access_denied")
     assert response.status_code == 403
     assert "You are not signed in" not in response.text
-    assert "You are still signed in as Pat Lee." in response.text
+    assert "You are still signed in as <bdi>Pat Lee</bdi>." in response.text
     assert f'href="{PAGE}"' in response.text
     assert await visitor.open_session() == session
 
