@@ -209,13 +209,17 @@ def _clock() -> Clock:
 async def _gather(
     attempts: Iterable[Coroutine[Any, Any, EmailOutcome]],
 ) -> list[EmailOutcome | BaseException]:
-    """Run all attempts. If the workflow cancels the activity, emails being sent are finished."""
+    """Run all attempts.
+
+    If the workflow cancels the activity, or an operator resets or pauses it, the emails that are
+    being sent are finished. Otherwise they would be sent a second time.
+    """
     work = asyncio.gather(*attempts, return_exceptions=True)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         details = activity.cancellation_details()
-        if details is None or not details.cancel_requested:
+        if not details or not (details.cancel_requested or details.reset or details.paused):
             work.cancel()
             with suppress(asyncio.CancelledError):
                 await work

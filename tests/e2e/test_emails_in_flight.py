@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import PauseActivityRequest, ResetActivityRequest
 
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.errors import Unavailable
@@ -33,6 +35,37 @@ async def test_decision_while_an_email_is_in_flight(
     states = {mail.kind: mail.state for mail in final.emails}
     assert states[EmailKind.ACTIVATION] == EmailState.SENT
     assert service.mail.kinds().count("activation") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [("reset_activity", ResetActivityRequest), ("pause_activity", PauseActivityRequest)],
+)
+async def test_operator_resets_or_pauses_an_email_in_flight(
+    service: Service, new_request: dict[str, Any], method: str, message: Any
+) -> None:
+    service.mail.hold_replies = True
+    await service.start_worker()
+    started = await service.start(new_request)
+    handle = service.handle(started)
+    async with asyncio.timeout(40):
+        while service.mail.held < 2:
+            await asyncio.sleep(0.02)
+    [mailing] = (await handle.describe()).raw_description.pending_activities
+    execution = WorkflowExecution(workflow_id=started.workflow_id)
+    request = message(namespace="default", execution=execution, id=mailing.activity_id)
+    await getattr(service.temporal.workflow_service, method)(request)
+    # The response to a heartbeat tells the worker.
+    beats: set[int] = set()
+    async with asyncio.timeout(40):
+        while len(beats) < 3:
+            for each in (await handle.describe()).raw_description.pending_activities:
+                beats.add(each.last_heartbeat_time.ToNanoseconds())
+            await asyncio.sleep(0.1)
+    service.mail.hold_replies = False
+    await service.wait_for(started, Status.PENDING, sent=2)
+    assert sorted(service.mail.kinds()) == ["activation", "request-received"]
+    assert sum(service.mail.attempts.values()) == 2
 
 
 async def test_temporal_that_accepts_connections_and_does_not_respond(
