@@ -16,6 +16,7 @@ _SLASHES = r"/\uff0f\\"
 
 _DOMAIN_CHARACTER = r"(?:[\w-]|[^\x00-\x7f\s])"  # emoji and combining marks are allowed too
 _LATIN = r"[0-9a-z-]"
+_ASCII_LABEL = r"(?P<label>(?a:[a-z][a-z0-9-]++))(?![^\x00-\x7f\s\u2010-\u2027])"
 _INVISIBLE = f"[{JOINERS}{MARKS}]*"
 _SCHEMES = ("mailto", "tel", "sms", "callto", "skype", "news")
 _AFTER_SCHEME = "|".join(rf"(?<=\b{scheme})" for scheme in _SCHEMES)
@@ -25,6 +26,7 @@ _AFTER_SCHEME = "|".join(rf"(?<=\b{scheme})" for scheme in _SCHEMES)
 _LEGAL_FORM = r"(?-i:(?<=(?<![\w.@/-])Co)[.]KG)(?![\w:@/-]|[.]\w)"
 # Domains for tests and private networks (RFC 2606, RFC 6761). Mail clients may link them.
 _RESERVED = {"example", "home", "internal", "invalid", "lan", "local", "onion", "test"}
+_UNLISTED = {"za"}  # The list has only the domains below it, such as co.za.
 _top_level_domains = PublicSuffixList(accept_unknown=False)
 
 
@@ -39,11 +41,12 @@ RULES = (
     # These prefixes make a link of any text that follows, so this rule comes first.
     Rule("dot after www or ftp", r"(?<=\bwww|\bftp)[.](?=\S)"),
     # A top-level domain starts with a letter and has two or more characters. This leaves "3.5",
-    # "e.g. this" and "end. Next" unchanged. `defang` looks up the label in ASCII.
+    # "e.g. this" and "end. Next" unchanged. `defang` looks up a label that is all in ASCII. Other
+    # characters, except punctuation, may stand for ASCII, or a browser ignores them in a domain.
     Rule(
         "dot in a domain",
         rf"(?<={_DOMAIN_CHARACTER})(?!{_LEGAL_FORM})"
-        rf"[{_DOTS}](?={_INVISIBLE}(?:(?P<label>[a-z][a-z0-9-]+)|[^\W\d_]{_DOMAIN_CHARACTER}))",
+        rf"[{_DOTS}](?={_INVISIBLE}(?:{_ASCII_LABEL}|[^\W\d_]{_DOMAIN_CHARACTER}))",
     ),
     # Japanese and Chinese sentences end with an ideographic dot, so a Latin letter or a digit has
     # to stand on one side of it.
@@ -81,4 +84,4 @@ def _in_brackets(found: re.Match[str]) -> str:
 def _is_top_level_domain(label: str) -> bool:
     """Return True if a mail client may take a name that ends in this label for a domain."""
     label = label if label.startswith("xn--") else label.partition("-")[0]
-    return label in _RESERVED or _top_level_domains.publicsuffix(label) is not None
+    return label in _RESERVED | _UNLISTED or _top_level_domains.publicsuffix(label) is not None
