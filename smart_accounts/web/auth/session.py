@@ -12,7 +12,7 @@ from fastapi import Request, Response
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.errors import Unavailable
-from smart_accounts.store.sessions import LIFETIME, Partner, Session, StoredSessions
+from smart_accounts.store.sessions import EXPIRED_KEPT, LIFETIME, Partner, Session, StoredSessions
 from smart_accounts.text import one_line
 from smart_accounts.web.auth.cookies import Cookies
 from smart_accounts.web.auth.sealing import seal, unseal
@@ -72,7 +72,9 @@ class Sessions:
         sealed = seal(id_token, secret, _PURPOSE) if 0 < len(id_token) <= MAX_ID_TOKEN else None
         replaced = _id(self._cookies.value(request, COOKIE))
         await self._stored.begin(session, replaced, sealed)
-        self._cookies.set_value(response, COOKIE, secret, int(LIFETIME.total_seconds()))
+        # As long as the store keeps the session, to tell whose a late form is.
+        kept = int((LIFETIME + EXPIRED_KEPT).total_seconds())
+        self._cookies.set_value(response, COOKIE, secret, kept)
 
     async def find(self, request: Request) -> Session | None:
         """Return the session of this browser, and note that it is used."""
