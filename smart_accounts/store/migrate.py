@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.store.database import create_engine, transaction
+from smart_accounts.store.search import add_missing_texts
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x536D4163  # any number that no other program locks in this database
@@ -47,14 +48,14 @@ async def migrate(url: str) -> None:
     _create_private_file(url)
     engine = create_engine(url, may_take_long=True)
     try:
-        if await find_revision(engine) == revisions()[-1]:
-            return
-        async with transaction(engine, writes=True) as connection:
-            if connection.dialect.name == "postgresql":
-                await connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK}
-                )
-            await connection.run_sync(upgrade)
+        if await find_revision(engine) != revisions()[-1]:
+            async with transaction(engine, writes=True) as connection:
+                if connection.dialect.name == "postgresql":
+                    await connection.execute(
+                        text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK}
+                    )
+                await connection.run_sync(upgrade)
+        await add_missing_texts(engine)
     finally:
         await asyncio.shield(engine.dispose())
 

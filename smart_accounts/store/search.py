@@ -6,11 +6,15 @@ neither knows A-labels.
 """
 
 import idna
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.store import tables
+from smart_accounts.store.database import transaction
 from smart_accounts.text import folded
+
+ROWS_AT_ONCE = 500
 
 
 def search_text(account_name: str, account_domain: str, customer_email: str) -> str:
@@ -22,6 +26,27 @@ def search_text(account_name: str, account_domain: str, customer_email: str) -> 
 
 def search_text_of(request: SmartAccountRequest) -> str:
     return search_text(request.account_name, request.account_domain, request.customer_email)
+
+
+async def add_missing_texts(engine: AsyncEngine) -> None:
+    """Add the text to requests that an older release stored.
+
+    Each transaction changes few rows, because the service may be reading and writing them.
+    """
+    requests, last = tables.requests.c, ""
+    shown = (requests.account_name, requests.account_domain, requests.customer_email)
+    query = select(requests.id, *shown).where(requests.search_text.is_(None)).order_by(requests.id)
+    change = update(tables.requests).where(
+        requests.id == bindparam("row"), requests.search_text.is_(None)
+    )
+    while True:
+        async with transaction(engine, writes=True) as connection:
+            found = await connection.execute(query.where(requests.id > last).limit(ROWS_AT_ONCE))
+            if not (rows := found.all()):
+                return
+            texts = [{"row": id_, "search_text": search_text(*names)} for id_, *names in rows]
+            await connection.execute(change, texts)
+            last = rows[-1].id
 
 
 def matches(search: str) -> ColumnElement[bool]:

@@ -30,7 +30,7 @@ from smart_accounts.contract.steps import (
 )
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.bounces import read_bounce, return_path
-from smart_accounts.store import database
+from smart_accounts.store import database, search
 from smart_accounts.store.database import create_engine, transaction
 from smart_accounts.store.migrate import LOCK, migrate, upgrade
 from smart_accounts.store.store import AccountStore
@@ -233,8 +233,9 @@ async def test_bounces_of_emails_sent_before_return_tokens_were_hashed_are_recog
 
 
 async def test_requests_of_an_older_release_are_found(
-    any_database_url: str, query_database: QueryDatabase
+    any_database_url: str, query_database: QueryDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(search, "ROWS_AT_ONCE", 2)
     await migrate_to(any_database_url, "0011")
     for name in ("one", "two", "three"):
         await query_database(any_database_url, OLD_REQUEST.replace("'one'", f"'{name}'"))
@@ -245,6 +246,10 @@ async def test_requests_of_an_older_release_are_found(
     async with AccountStore.open(any_database_url) as store:
         assert (await store.listing.page(owner=None, search="ärzte")).total == 3
         assert (await store.listing.page(owner=None, search="ACME")).total == 4
+    await query_database(any_database_url, "UPDATE requests SET account_name = 'Ärzte'")
+    await migrate(any_database_url)  # by the next worker
+    async with AccountStore.open(any_database_url) as store:
+        assert (await store.listing.page(owner=None, search="ärzte")).total == 4
 
 
 async def test_copy_of_the_database_has_no_return_path(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from smart_accounts.contract.characters import HIDDEN
+from smart_accounts.contract.characters import HIDDEN, JOINERS, MARKS
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.fields import (
     MAX_EXCESS,
@@ -119,7 +119,8 @@ def cleaned(name: str) -> str:
         marks = marks + 1 if unicodedata.combining(char) else 0
         if marks <= MAX_MARKS:
             kept += char
-    return " ".join(kept.split())[:MAX_NAME].strip()
+    name = " ".join(kept.split())[:MAX_NAME].strip()
+    return name if name.strip(JOINERS + MARKS + " ") else ""
 
 
 def _has(roles: object, role: str) -> bool:
