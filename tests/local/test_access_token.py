@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from smart_accounts.local.access_token import access_token
-from smart_accounts.local.configuration import ROOT, configure, free_ports
+from smart_accounts.local.configuration import ROOT, configure
 from tests.support.local_stack import STACK_COMMAND, RunningStack, run
+from tests.support.ports import stack_ports
 
 pytestmark = pytest.mark.server
 
@@ -136,7 +137,7 @@ def not_running(port: int) -> str:
 
 
 async def test_missing_provider_is_reported_in_one_line(tmp_path: Path) -> None:
-    port = free_ports()["OIDC_PORT"]
+    port = stack_ports()["OIDC_PORT"]
     assert await token(tmp_path, OIDC_PORT=str(port)) == (3, "", not_running(port))
 
 

@@ -15,11 +15,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from playwright.async_api import Page
 
-from smart_accounts.local.configuration import free_ports
 from smart_accounts.local.mailbox import CAPACITY, MAX_EMAIL_BYTES, Mailbox, ReceivedEmail
 from smart_accounts.local.mailbox_server import serve_mailbox
 from tests.support.browser import OpenPage
 from tests.support.looks import look
+from tests.support.ports import stack_ports
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RunningMailbox:
 
 @pytest.fixture
 async def mailbox() -> AsyncIterator[RunningMailbox]:
-    ports = free_ports()
+    ports = stack_ports()
     url = f"http://127.0.0.1:{ports['MAILBOX_PORT']}"
     async with (
         serve_mailbox(ports["SMTP_PORT"], ports["MAILBOX_PORT"]),

@@ -4,16 +4,16 @@ import httpx
 import pytest
 
 from smart_accounts.contract.messages import EmailKind
-from smart_accounts.local.configuration import free_ports
 from smart_accounts.local.mailbox_server import serve_mailbox
 from smart_accounts.local.previews import previews
 from tests.support.browser import OpenPage
 from tests.support.looks import look, show
+from tests.support.ports import stack_ports
 
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    ports = free_ports()
+    ports = stack_ports()
     async with serve_mailbox(ports["SMTP_PORT"], ports["MAILBOX_PORT"]):
         yield f"http://127.0.0.1:{ports['MAILBOX_PORT']}"
 

@@ -11,7 +11,6 @@ import pytest
 
 from smart_accounts.contract.messages import Requester, SmartAccountRequest, Status
 from smart_accounts.errors import Unavailable
-from smart_accounts.local.configuration import free_ports
 from smart_accounts.temporal.client import RequestClient
 from tests.support.local_stack import (
     STACK_COMMAND,
@@ -21,6 +20,7 @@ from tests.support.local_stack import (
     start_stack,
 )
 from tests.support.patient_client import PatientClient
+from tests.support.ports import stack_ports
 
 pytestmark = pytest.mark.server
 
@@ -37,7 +37,7 @@ PROGRAMS = ("smart_accounts.web", "worker.py", "local.provider", "temporal")
 async def test_stack_keeps_a_request_over_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ports = free_ports()
+    ports = stack_ports()
     monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports['TEMPORAL_PORT']}")
     async with start_stack(tmp_path, ports) as stack:
         announcement = await check_ready_waits_for_web(stack)
@@ -116,7 +116,7 @@ async def check_announced_command_starts_a_request(stack: RunningStack, announce
 
 
 async def check_second_stack_is_rejected(home: Path) -> None:
-    ports = {name: str(port) for name, port in free_ports().items()}
+    ports = {name: str(port) for name, port in stack_ports().items()}
     status, out, err = await run(*STACK_COMMAND, "run", cwd=home, **ports)
     assert (status, out) == (1, "")
     assert err == f"another local stack is using {home}/.local; stop it first\n"

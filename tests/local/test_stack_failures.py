@@ -8,9 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from smart_accounts.local.configuration import configure, free_ports
+from smart_accounts.local.configuration import configure
 from smart_accounts.local.program import Program
 from tests.support.local_stack import STACK_COMMAND, run, start_stack
+from tests.support.ports import stack_ports
 
 pytestmark = pytest.mark.server
 
@@ -26,7 +27,7 @@ async def test_part_that_dies_stops_the_stack_and_is_named(tmp_path: Path) -> No
 
 
 async def test_bad_setting_is_shown_from_the_log(tmp_path: Path) -> None:
-    values = {name: str(port) for name, port in free_ports().items()}
+    values = {name: str(port) for name, port in stack_ports().items()}
     values["SMART_ACCOUNTS_MAIL_FROM"] = "nobody"
     status, out, err = await run(*STACK_COMMAND, "run", cwd=tmp_path, **values)
     assert (status, out) == (1, "")
@@ -35,7 +36,7 @@ async def test_bad_setting_is_shown_from_the_log(tmp_path: Path) -> None:
 
 
 async def test_port_in_use_starts_nothing(tmp_path: Path) -> None:
-    ports = free_ports()
+    ports = stack_ports()
     values = {name: str(port) for name, port in ports.items()}
     with socket.create_server(("127.0.0.1", ports["WEB_PORT"])):
         status, out, err = await run(*STACK_COMMAND, "run", cwd=tmp_path, **values)

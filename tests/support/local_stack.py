@@ -15,8 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from smart_accounts.local.configuration import ROOT, check_ports, free_ports
+from smart_accounts.local.configuration import ROOT, check_ports
 from tests.support.browser import PATIENCE_SECONDS
+from tests.support.ports import stack_ports
 
 STACK_COMMAND = [sys.executable, "-m", "smart_accounts.local"]
 END_OF_ANNOUNCEMENT = b"Press Ctrl-C to stop."
@@ -105,7 +106,7 @@ class RunningStack:
 async def start_stack(
     home: Path, ports: dict[str, int] | None = None
 ) -> AsyncIterator[RunningStack]:
-    ports = ports or free_ports()
+    ports = ports or stack_ports()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

@@ -9,6 +9,8 @@ from random import SystemRandom
 
 import pytest
 
+from smart_accounts.local.configuration import free_ports
+
 FreePort = Callable[[], int]
 """Returns a port that no program uses."""
 
@@ -25,6 +27,14 @@ def find_free_port() -> int:
         port = next(_ports)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
+
+
+def stack_ports() -> dict[str, int]:
+    """Return a free port for each server of a local stack.
+
+    The ports that ``free_ports`` chooses may be chosen by another process at the same time.
+    """
+    return {name: find_free_port() for name in free_ports()}
 
 
 @pytest.fixture(scope="session")
