@@ -16,8 +16,8 @@ def add_api(app: FastAPI, services: Services) -> None:
     api = FastAPI(openapi_url=None, redirect_slashes=False, telemetry={"tracing": False})
     api.state.services = services
     for router in ROUTERS:
-        api.include_router(router)
+        api.router.routes.extend(router.routes)
     add_problems(api, ROUTERS, services.security_log)
     app.mount(PATH, api)
     app.state.openapi = openapi.Document(api, PATH, services.settings)
-    app.include_router(openapi.router)
+    app.router.routes.extend(openapi.router.routes)
