@@ -2,8 +2,11 @@
 
 import gc
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -26,6 +29,14 @@ pytest_plugins = [
 # Workers in the process of the tests have no deadlock detector. It takes a task that waits two
 # seconds for a busy machine's CPU for a deadlock, and interrupts it at any line.
 os.environ["TEMPORAL_DEBUG"] = "1"
+# HTTP clients read all certificate authorities when they are made, which takes 30 ms, and a test
+# makes several clients. One authority is enough, because no test trusts a public one.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    authority, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----")
+    authorities = tempfile.NamedTemporaryFile("w", suffix=".pem")  # noqa: SIM115 - until the end
+    authorities.write(f"{authority}{end}\n")
+    authorities.flush()
+    os.environ["SSL_CERT_FILE"] = authorities.name
 os.umask(0o022)  # PostgreSQL runs as another user, and reads the files that are copied for it
 
 
