@@ -43,8 +43,7 @@ bench: $(READY) ## Measure the response times of the pages with 10,000 requests 
 check: $(READY) ## Check lint rules, format, types and import rules
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
-	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports & imports=$$!; $(BIN)/mypy --no-error-summary && wait $$imports
 
 format: $(READY) ## Fix lint errors where possible, and format the code
 	@$(BIN)/ruff check --fix --quiet
