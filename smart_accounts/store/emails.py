@@ -83,7 +83,7 @@ class EmailLedger:
             )
 
     async def others_were_sent(self, recipient: str, since: datetime) -> bool:
-        """Return True if an email to another domain was sent later than ``since``."""
+        """Return True if another domain took an email later than ``since`` and kept it."""
         emails = tables.emails.c
         domain = recipient.rpartition("@")[2]
         async with transaction(self._engine, writes=False) as connection:
@@ -92,6 +92,7 @@ class EmailLedger:
                 .where(
                     emails.at > since,
                     emails.state == EmailState.SENT,
+                    emails.answer.is_(None),  # otherwise it was returned
                     not_(emails.recipient.iendswith(f"@{domain}", autoescape=True)),
                 )
                 .limit(1)

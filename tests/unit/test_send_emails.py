@@ -218,6 +218,9 @@ async def test_refusal_because_of_us_is_final_only_if_other_domains_accept(
         await send(pending, sender, ACTIVATION, REQUEST_RECEIVED)
     sent = EmailOutcome(state=EmailState.SENT, at=NOW)
     await add_email(pending, "one", REMINDER, sent, recipient="bo@Acme.example")
+    returned = EmailOutcome(state=EmailState.SENT, at=NOW, answer="550 5.7.1 no")
+    second = REMINDER.model_copy(update={"number": 2})
+    await add_email(pending, "one", second, returned, recipient="eve@other.example")
     first = EmailOutcome(state=EmailState.QUEUED, at=NOW - timedelta(days=6), answer=OURS)
     await add_email(pending, "one", ACTIVATION, first)
     if others == "refuse":
