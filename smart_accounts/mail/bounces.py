@@ -17,7 +17,7 @@ from email.utils import getaddresses
 
 from flufl.bounce import all_failures
 
-from smart_accounts.mail.refusals import Fault, fault_of
+from smart_accounts.mail.refusals import Fault, codes_of, fault_of, split_codes
 from smart_accounts.mail.smtp import reply_line
 
 # Limits of what is parsed. The parser's time grows with the square of a header's length, and a
@@ -39,7 +39,6 @@ _DECODERS: dict[str, Callable[[bytes], bytes]] = {
 }
 _STATUS = re.compile(r"\s*([45]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _SPECIFIC = re.compile(r"[45]\.(?!0\.0)")
-_CODES = re.compile(r"([45]\d\d)?[ -]*#?([45]\.\d{1,3}\.\d{1,3}\b)?")
 _REPLIES_IN_TEXT = (  # the most specific pattern first
     re.compile(r"(?<!\d)[45]\d\d[ -]#?[45]\.\d{1,3}\.\d{1,3}\b.*"),
     re.compile(r"(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.]).*"),
@@ -83,16 +82,17 @@ def read_bounce(raw: bytes, domain: str) -> BounceReport | None:
     Returns None if it was sent to another address, if it says that our email may still arrive, or
     if it is the automatic response of a person's mailbox.
     """
-    headers, body = _split(raw.replace(b"\r\n", b"\n").decode("ascii", "replace"))
-    token = _token(headers, domain)
-    if token is None:
-        return None
+    token = None
     try:
+        headers, body = _split(raw.replace(b"\r\n", b"\n").decode("ascii", "replace"))
+        token = _token(headers, domain)
+        if token is None:
+            return None
         failure = _failure_in_fields(headers, body) or _failure_in_text(headers, body)
     except _NotAFailure:
         return None
     except Exception:  # noqa: BLE001 - the libraries do not document what garbage raises
-        return BounceReport(token)
+        return BounceReport(token) if token else None
     if failure is None:
         return None if _is_automatic_response(headers) else BounceReport(token)
     # Postfix names the command that the reply was to.
@@ -193,12 +193,12 @@ def _failure(fields: dict[str, str]) -> _Failure:
     status = _STATUS.match(fields.get("status", ""))
     # Without its type, such as "smtp;".
     said = reply_line(re.sub(r"^[\w-]+\s*;", "", fields.get("diagnostic-code", "")))
-    if not _begins_with_code(said):
+    if not codes_of(said):
         said = _quoted_reply([said]) or said  # Postfix: "host mx.example said: 550 …"
     # A status 4.x.x fails too. The server gave up after trying for days.
     if not re.match(r"(?:failed|failure|error)\b", action):
         raise _NotAFailure
-    if status is None and not _begins_with_code(said):
+    if not (status or codes_of(said)):
         raise ValueError("no status code")
     recipient = fields.get("final-recipient") or fields.get("original-recipient", "")
     address = recipient.rpartition(";")[2].strip().strip("<>")
@@ -209,16 +209,10 @@ def _with_status(said: str, status: str, fields: dict[str, str]) -> str:
     """Return what the server said, with the more specific of the two status codes."""
     if not said:
         return reply_line(fields["status"])
-    codes = _CODES.match(said)
-    code, own_status = codes.groups() if codes else (None, None)
+    code, own_status = split_codes(said)
     if own_status or not _SPECIFIC.match(status):
         return said
-    return reply_line(" ".join(filter(None, (code, status, said[len(code or "") :].strip()))))
-
-
-def _begins_with_code(reply: str) -> bool:
-    codes = _CODES.match(reply)
-    return codes is not None and any(codes.groups())
+    return reply_line(" ".join(filter(None, (code, status, said[len(code) :].strip()))))
 
 
 def _quoted_reply(lines: list[str]) -> str | None:
