@@ -1,6 +1,5 @@
 """The command line: start Smart Account requests, look at them and act on them."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +9,11 @@ from smart_accounts.cli import answers, operators, output
 from smart_accounts.cli.arguments import Json, WorkflowId
 from smart_accounts.cli.asynchronous import asynchronous
 from smart_accounts.cli.csv_import import Import, read_rows
-from smart_accounts.cli.exit_codes import ExitCode, exit_code_of, failure_of
+from smart_accounts.cli.exit_codes import exit_code_of
+from smart_accounts.cli.run import run
 from smart_accounts.contract.actions import NewApprover, Withdrawal
-from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.errors import Rejected
-from smart_accounts.settings import RuleSettings
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.process_exit import exit_process
 
@@ -243,21 +241,5 @@ async def import_file(
     raise typer.Exit(exit_code_of(report))
 
 
-def main() -> int:
-    """Run the command of ``sys.argv`` and return its exit code."""
-    output.replace_unknown_characters()
-    allow_free_mail(RuleSettings().free_mail_exceptions)
-    # Typer reports a usage error before it has parsed the options, so look for --json here.
-    as_json = "--json" in sys.argv[1:]
-    try:
-        return app(standalone_mode=not as_json) or ExitCode.DONE
-    except SystemExit as end:
-        return int(end.code or 0)
-    except Exception as error:  # noqa: BLE001 - people get one line, never a stack trace
-        failure = failure_of(error)
-    output.show_failure(failure, as_json=as_json)
-    return failure.exit_code
-
-
 if __name__ == "__main__":
-    exit_process(main())
+    exit_process(run(app))
