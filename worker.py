@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -71,11 +72,27 @@ async def run_worker(
     """Run a worker. At the end it stops, within ``SHUTDOWN_GRACE``."""
     allow_free_mail(settings.free_mail_exceptions)
     sender = _sender(settings)
+    composer = _composer(settings)
+    emails = EmailActivities(
+        store,
+        composer,
+        sender,
+        LinkTokens(settings.signing_keys),
+        settings.base_url,
+        settings.bounce_domain,
+        Limits.of(settings),
+    )
+    reviews = ReviewActivities(store, composer, sender, settings.review_email)
     worker = Worker(
         client,
         task_queue=TASK_QUEUE,
         workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
-        activities=_activities(settings, store, sender),
+        activities=[
+            *_account_activities(store, settings),
+            emails.try_emails,
+            emails.send_emails,
+            reviews.tell_operators,
+        ],
         interceptors=[GuardInterceptor()],
         # The sandbox would double the worker's CPU time. A test runs the workflows in it instead.
         workflow_runner=UnsandboxedWorkflowRunner(),
@@ -89,6 +106,9 @@ async def run_worker(
     )
     async with worker:
         yield worker
+        stopped_at = time.monotonic()
+    elapsed = timedelta(seconds=time.monotonic() - stopped_at)
+    await emails.finish(within=max(SHUTDOWN_GRACE - elapsed, timedelta()))
     await sender.aclose()
 
 
@@ -122,30 +142,22 @@ def _sender(settings: Settings) -> SmtpSender:
     )
 
 
-def _activities(
-    settings: Settings, store: AccountStore, sender: SmtpSender
+def _composer(settings: Settings) -> Composer:
+    return Composer(
+        Site(
+            base_url=settings.base_url,
+            organisation_name=settings.organisation_name,
+            support_url=str(settings.support_url) if settings.support_url else None,
+            support_email=settings.support_email,
+            mail_from=settings.mail_from,
+        )
+    )
+
+
+def _account_activities(
+    store: AccountStore, settings: Settings
 ) -> list[Callable[..., Awaitable[object]]]:
-    site = Site(
-        base_url=settings.base_url,
-        organisation_name=settings.organisation_name,
-        support_url=str(settings.support_url) if settings.support_url else None,
-        support_email=settings.support_email,
-        mail_from=settings.mail_from,
-    )
-    tokens = LinkTokens(settings.signing_keys)
-    limits = Limits.of(settings)
-    accounts = AccountActivities(store, limits)
-    composer = Composer(site)
-    emails = EmailActivities(
-        store,
-        composer,
-        sender,
-        tokens,
-        settings.base_url,
-        settings.bounce_domain,
-        limits,
-    )
-    reviews = ReviewActivities(store, composer, sender, settings.review_email)
+    accounts = AccountActivities(store, Limits.of(settings))
     return [
         accounts.open_request,
         accounts.approve_request,
@@ -153,8 +165,6 @@ def _activities(
         accounts.activate_account,
         accounts.close_request,
         accounts.close_account,
-        emails.send_emails,
-        reviews.tell_operators,
     ]
 
 

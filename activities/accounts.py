@@ -34,7 +34,9 @@ class AccountActivities:
             SmartAccountRequest.model_validate(new.request.model_dump())
         except ValidationError as error:
             return Checked(invalid=tuple(field_errors(error)))
-        return await self._store.requests.open(new, reasons_for_review(new.request), self._limits)
+        reasons = reasons_for_review(new.request)
+        checked = await self._store.requests.open(new, reasons, self._limits)
+        return checked.model_copy(update={"emails_first_locally": True})
 
     @activity.defn
     async def approve_request(self, approval: Approve) -> None:

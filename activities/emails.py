@@ -6,7 +6,7 @@ A crash before that sends one more copy with the same Message-ID.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -30,12 +30,18 @@ from smart_accounts.mail.smtp import (
     SmtpSender,
     Unreachable,
 )
+from smart_accounts.store.emails import BeingSent
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens, token_hash
 
 HEARTBEAT_EVERY = timedelta(seconds=3)
+LEASE_CHECK = timedelta(seconds=0.5)
+# A local activity keeps decisions and queries waiting, so it must be short.
+LOCAL_TIME = timedelta(seconds=3)
+MAX_LOCAL_EMAILS = 5
+LOCAL_PAUSE = timedelta(minutes=1)  # after the mail server was down or slow
 MISCONFIGURED_RETRY = timedelta(minutes=10)
 GIVE_UP_AFTER = timedelta(days=5)  # mail servers keep trying as long (RFC 5321 §4.5.4.1)
 WITH_LINK = {EmailKind.ACTIVATION, EmailKind.REMINDER}
@@ -64,6 +70,46 @@ class EmailActivities:
         self._bounce_domain = bounce_domain
         self._limits = limits
         self._next_alert = 0.0
+        self._no_local_try_before = 0.0
+        self._unfinished: set[asyncio.Task[EmailOutcome]] = set()
+
+    @activity.defn
+    async def try_emails(self, batch: SendEmails) -> list[EmailOutcome]:
+        """Try to send each email, for three seconds at most. Returns the outcomes in order.
+
+        An email that could not be sent yet has the outcome ``queued``. An email that is still
+        being sent has it too: this process finishes it, and ``send_emails`` waits for that.
+        """
+        clock = _clock(batch.now)
+        attempts: list[asyncio.Task[EmailOutcome]] = []
+        is_paused = time.monotonic() < self._no_local_try_before
+        if not is_paused and len(batch.emails) <= MAX_LOCAL_EMAILS:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOCAL_TIME.total_seconds()):
+                    request = await self._store.requests.find(batch.request_id)
+                    if request:
+                        attempts = [
+                            self._start(self._attempt(request, email, clock))
+                            for email in batch.emails
+                        ]
+                        await asyncio.wait(attempts)
+        if not attempts:
+            return [EmailOutcome(state=EmailState.QUEUED, at=clock())] * len(batch.emails)
+        outcomes, errors = _split([_result_so_far(each) for each in attempts], clock())
+        if any(map(_is_outage, errors)):
+            self._no_local_try_before = time.monotonic() + LOCAL_PAUSE.total_seconds()
+        return outcomes
+
+    def _start(self, attempt: Coroutine[Any, Any, EmailOutcome]) -> asyncio.Task[EmailOutcome]:
+        task = asyncio.create_task(attempt)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return task
+
+    async def finish(self, within: timedelta) -> None:
+        """Wait for the emails that outlive their activity. Call this after the worker's end."""
+        if self._unfinished:
+            await asyncio.wait(self._unfinished, timeout=within.total_seconds())
 
     @activity.defn
     async def send_emails(self, batch: SendEmails) -> list[EmailOutcome]:
@@ -88,15 +134,7 @@ class EmailActivities:
         return outcomes
 
     async def _attempt(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
-        own_id = self._composer.message_id(email, request.id)
-        earlier = await self._store.emails.begin(
-            request,
-            email,
-            own_id,
-            self._tokens.return_token(own_id),
-            now=clock(),
-            limits=self._limits,
-        )
+        earlier = await self._begin(request, email, clock)
         if earlier and earlier.state != EmailState.QUEUED:
             return earlier
         link = await self._link(request) if email.kind in WITH_LINK else None
@@ -108,7 +146,8 @@ class EmailActivities:
             undelivered=await self._undelivered(request, email),
         )
         try:
-            await self._sender.send(message, self._return_path(message))
+            async with self._lease_renewed(request.id, email, clock):
+                await self._sender.send(message, self._return_path(message))
         except MailError as error:
             to = email.address_in(request)
             outcome = await self._outcome_of(error, to, earlier, clock())
@@ -119,6 +158,49 @@ class EmailActivities:
         sent = EmailOutcome(state=EmailState.SENT, at=clock())
         await self._record(request, email, sent)
         return sent
+
+    async def _begin(
+        self, request: StoredRequest, email: Email, clock: Clock
+    ) -> EmailOutcome | None:
+        """Take the lease of an email. Wait while another attempt has it, here or elsewhere.
+
+        Returns the outcome that counts if there is one.
+
+        Raises:
+            asyncio.CancelledError: the activity was cancelled while this waited. What the email
+                says may no longer be true, so it must not be sent.
+        """
+        own_id = self._composer.message_id(email, request.id)
+        has_waited = False
+        while True:
+            try:
+                earlier = await self._store.emails.begin(
+                    request,
+                    email,
+                    own_id,
+                    self._tokens.return_token(own_id),
+                    now=clock(),
+                    limits=self._limits,
+                )
+            except BeingSent:
+                has_waited = True
+                await asyncio.sleep(LEASE_CHECK.total_seconds())
+                continue
+            is_unsent = earlier is None or earlier.state == EmailState.QUEUED
+            if has_waited and is_unsent and activity.is_cancelled():
+                raise asyncio.CancelledError
+            return earlier
+
+    @asynccontextmanager
+    async def _lease_renewed(
+        self, request_id: str, email: Email, clock: Clock
+    ) -> AsyncIterator[None]:
+        async def renew() -> None:
+            with suppress(Unavailable):
+                await self._store.emails.renew(request_id, email, clock())
+
+        async with _repeatedly(renew):
+            yield
 
     async def _outcome_of(
         self, error: MailError, to: str, earlier: EmailOutcome | None, now: datetime
@@ -200,9 +282,9 @@ class EmailActivities:
         return f"{self._base_url}/activate/{token}"
 
 
-def _clock() -> Clock:
+def _clock(now: datetime | None = None) -> Clock:
     """Return Temporal's clock, because its times are shown beside those of the workflow."""
-    started_at, start = activity.info().started_time, time.monotonic()
+    started_at, start = now or activity.info().started_time, time.monotonic()
     return lambda: started_at + timedelta(seconds=time.monotonic() - start)
 
 
@@ -269,17 +351,41 @@ def _retry_later(
     return next(error for error in errors if not isinstance(error, (MailError, Rejected)))
 
 
+def _result_so_far(attempt: asyncio.Task[EmailOutcome]) -> EmailOutcome | BaseException:
+    if not attempt.done():
+        return TimeoutError()
+    return attempt.exception() or attempt.result()
+
+
+def _is_outage(error: BaseException) -> bool:
+    """Return True if other emails would fail in the same way, or take as long."""
+    if isinstance(error, SenderRefused):
+        return False
+    return isinstance(error, Unreachable | SenderMisconfigured | Unavailable | TimeoutError)
+
+
 @asynccontextmanager
 async def _heartbeats() -> AsyncIterator[None]:
     """Send heartbeats, so that another worker takes over within seconds if this one dies."""
 
     async def beat() -> None:
+        activity.heartbeat()
+
+    async with _repeatedly(beat):
+        yield
+
+
+@asynccontextmanager
+async def _repeatedly(step: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Run a step every ``HEARTBEAT_EVERY`` until the end of the block."""
+
+    async def repeat() -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_EVERY.total_seconds())
-            activity.heartbeat()
+            await step()
 
-    beating = asyncio.create_task(beat())
+    repeating = asyncio.create_task(repeat())
     try:
         yield
     finally:
-        beating.cancel()
+        repeating.cancel()

@@ -16,6 +16,11 @@ with workflow.unsafe.imports_passed_through():
 
 FIRST_RETRY = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(minutes=10)
+LOCAL_OPTIONS = workflow.LocalActivityConfig(
+    start_to_close_timeout=timedelta(seconds=30),  # it ends after LOCAL_TIME by itself
+    retry_policy=RetryPolicy(maximum_attempts=1),
+    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+)
 # The run's last try can come one pause later, which is still within CLOSING_TIME.
 HAND_OVER_AFTER = CLOSING_TIME - LONGEST_PAUSE
 
@@ -34,8 +39,12 @@ async def send(
     batch: SendEmails,
     on_outcome: Callable[[Email, EmailOutcome], None],
     is_interrupted: Callable[[], bool] = lambda: False,
+    *,
+    first_locally: bool = False,
 ) -> tuple[Email, ...]:
     """Send a batch of emails, however long it takes. A refused email does not delay the others.
+
+    With ``first_locally``, the first try is a local activity, which adds only one event.
 
     Returns the emails that are still refused temporarily at ``batch.until`` or at an interruption.
     To interrupt, let ``is_interrupted`` return True and cancel. Cancelling alone is not enough: if
@@ -45,7 +54,7 @@ async def send(
         asyncio.CancelledError: The sending was cancelled, and no email is in flight any more.
     """
     while True:
-        outcomes = await _try_each(batch)
+        outcomes = await (_try_locally(batch) if first_locally else _try_each(batch))
         for email, outcome in zip(batch.emails, outcomes, strict=True):
             on_outcome(email, outcome)
         unsent = tuple(
@@ -57,16 +66,34 @@ async def send(
         if not unsent or is_late or is_interrupted():
             return unsent
         batch = batch.model_copy(update={"emails": unsent})
-        await workflow.sleep(FIRST_RETRY)
+        if not first_locally:
+            await workflow.sleep(FIRST_RETRY)
+        first_locally = False
+
+
+async def _try_locally(batch: SendEmails) -> list[EmailOutcome]:
+    try:
+        return await workflow.execute_local_activity_method(
+            EmailActivities.try_emails,
+            batch.model_copy(update={"now": workflow.now()}),
+            **(LOCAL_OPTIONS | {"summary": _summary(batch)}),
+        )
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise asyncio.CancelledError from None
+        return [EmailOutcome(state=EmailState.QUEUED, at=workflow.now())] * len(batch.emails)
+
+
+def _summary(batch: SendEmails) -> str:
+    return "Email: " + ", ".join(dict.fromkeys(email.kind for email in batch.emails))
 
 
 async def _try_each(batch: SendEmails) -> list[EmailOutcome]:
-    kinds = dict.fromkeys(email.kind for email in batch.emails)
     try:
         return await workflow.execute_activity_method(
             EmailActivities.send_emails,
             batch,
-            **(EMAIL_OPTIONS | {"summary": "Email: " + ", ".join(kinds)}),
+            **(EMAIL_OPTIONS | {"summary": _summary(batch)}),
         )
     except ActivityError as error:
         # If the worker is dead, a cancelled activity ends with a timeout.
@@ -82,6 +109,8 @@ class Mailing:
         self._recipient_of = recipient_of
         self._due: tuple[Email, ...] = ()
         self._statuses: dict[Email, EmailStatus] = {}
+        self.first_locally = False
+        """True if each occasion's emails are first tried in a local activity."""
 
     def statuses(self) -> tuple[EmailStatus, ...]:
         return tuple(self._statuses.values())
@@ -133,7 +162,9 @@ class Mailing:
         for email in batch.emails:
             update_status(email, EmailOutcome(state=EmailState.QUEUED, at=workflow.now()))
         try:
-            unsent = await send(batch, update_status, is_interrupted)
+            unsent = await send(
+                batch, update_status, is_interrupted, first_locally=self.first_locally
+            )
         except asyncio.CancelledError:
             unsent = tuple(email for email in batch.emails if self._is_queued(email))
         if is_interrupted():

@@ -250,6 +250,7 @@ class SmartAccountRequestWorkflow:
             raise invalid_request(checked.invalid)
         search_attributes.add_missing(self._request.account_domain, self._deadline)
         self._needs_attention, self._retry_at = checked.needs_attention, checked.retry_at
+        self._mailing.first_locally = checked.emails_first_locally
         if checked.refused:
             self._decision = Decision(
                 status=Status.REJECTED, at=self._requested_at, reason=checked.refused

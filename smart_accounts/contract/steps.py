@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from smart_accounts.contract.actions import Closing
 from smart_accounts.contract.field_errors import FieldError
@@ -16,6 +16,19 @@ from smart_accounts.contract.messages import (
     SmartAccountRequest,
     Status,
 )
+
+
+class StepResult(OwnMessage):
+    """Base of what activities return. Histories keep it for months, so JSON omits the defaults."""
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _omit_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if getattr(self, name) != fields[name].default
+        }
 
 
 class Addressee(StrEnum):
@@ -79,14 +92,15 @@ class OpenRequest(OwnMessage):
     requester_subject: str | None = None
 
 
-class Checked(OwnMessage):
+class Checked(StepResult):
     """The result of the checks of a request.
 
     ``refused`` is the reason if the request or the new link is rejected. A rejected request is
     stored without an account, a rejected link is not stored. ``retry_at`` is set if a limit rejects
     it. ``invalid`` lists errors of rules that are checked only once, because they change between
     releases. ``needs_attention`` lists what an operator should look at. ``in_review`` means that an
-    operator must approve the request first. It is absent in histories of the first release.
+    operator must approve the request first. ``emails_first_locally`` means that the workflow tries
+    its emails in a local activity first. Both are absent in histories of earlier releases.
     """
 
     refused: str | None = None
@@ -94,6 +108,7 @@ class Checked(OwnMessage):
     invalid: tuple[FieldError, ...] = ()
     needs_attention: tuple[str, ...] = ()
     in_review: bool = False
+    emails_first_locally: bool = False
 
 
 class IssueLink(OwnMessage):
@@ -108,7 +123,7 @@ class IssueLink(OwnMessage):
     at: datetime
 
 
-class Decision(OwnMessage):
+class Decision(StepResult):
     """The decision on a request. ``status`` is the final status that it leads to."""
 
     status: Status
@@ -156,15 +171,18 @@ class SendEmails(OwnMessage):
     After ``until``, emails that are still refused temporarily are returned, not tried again.
 
     With ``closing``, close the account first, and send the emails about that.
+
+    ``now`` is Temporal's time. A local activity needs it, because it knows only its worker's clock.
     """
 
     request_id: str
     emails: tuple[Email, ...]
     until: datetime | None = None
     closing: Closing | None = None
+    now: datetime | None = None
 
 
-class EmailOutcome(OwnMessage):
+class EmailOutcome(StepResult):
     """The outcome of one attempt to send an email. ``answer`` is the reply if it was refused."""
 
     state: EmailState

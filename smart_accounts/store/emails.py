@@ -1,7 +1,7 @@
 """The ledger of emails. An email whose outcome is recorded as final is never sent again."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, insert, not_, or_, select, true, update
@@ -17,8 +17,13 @@ from smart_accounts.store.limits import Limits, check_emails, lock_requester
 from smart_accounts.store.records import ReturnedEmail, StoredRequest
 from smart_accounts.tokens import token_hash
 
+LEASE = timedelta(seconds=10)  # after a crash, another worker waits at most this long
 # Emails that may bounce. A queued email may have been sent, because the reply can be lost.
 _MAY_BOUNCE = (EmailState.SENT, EmailState.QUEUED)
+
+
+class BeingSent(Exception):
+    """Another attempt is sending this email. Its lease has not expired."""
 
 
 class EmailLedger:
@@ -39,20 +44,25 @@ class EmailLedger:
     ) -> EmailOutcome | None:
         """Add an email to the ledger before it is sent, so that a bounce finds it at any time.
 
+        The caller gets a lease: no other attempt sends the email until the outcome is recorded or
+        the lease expires. ``renew`` keeps it.
+
         Returns the outcome that counts if the email was tried before or is outdated, otherwise
         None. ``at`` of a ``queued`` email is when it was first tried.
 
         Raises:
+            BeingSent: another attempt has the lease.
             Rejected: the requester's emails within a day have reached a limit.
         """
         row: dict[str, Any] = {
+            "leased_until": now + LEASE,
             "message_id": message_id,
             "return_token_hash": token_hash(return_token),  # of the newest key
         }
         async with transaction(self._engine, writes=True) as connection:
             # Lock before reading, because the approver may be replaced while this waits.
             await lock_requester(connection, request.owner, request.requester_email)
-            earlier = await _outcome(connection, request.id, email)
+            earlier = await _outcome(connection, request.id, email, now)
             if earlier and earlier.state != EmailState.QUEUED:
                 return earlier
             current = await find_request(connection, request.id) or request
@@ -79,7 +89,17 @@ class EmailLedger:
             await connection.execute(
                 update(emails)
                 .where(_is(request_id, email), emails.c.state == EmailState.QUEUED)
-                .values(**outcome.model_dump())
+                .values(**outcome.model_dump(), leased_until=None)
+            )
+
+    async def renew(self, request_id: str, email: Email, now: datetime) -> None:
+        """Renew the lease of an email that is still being sent."""
+        emails = tables.emails
+        async with transaction(self._engine, writes=True) as connection:
+            await connection.execute(
+                update(emails)
+                .where(_is(request_id, email), emails.c.state == EmailState.QUEUED)
+                .values(leased_until=now + LEASE)
             )
 
     async def others_were_sent(self, recipient: str, since: datetime) -> bool:
@@ -180,7 +200,7 @@ def _is(request_id: str, email: Email) -> Any:
 
 
 async def _outcome(
-    connection: AsyncConnection, request_id: str, email: Email
+    connection: AsyncConnection, request_id: str, email: Email, now: datetime
 ) -> EmailOutcome | None:
     found = await connection.execute(
         select(tables.emails).where(_is(request_id, email)).with_for_update()
@@ -188,6 +208,8 @@ async def _outcome(
     row = found.one_or_none()
     if row is None:
         return None
+    if row.state == EmailState.QUEUED and row.leased_until and row.leased_until > now:
+        raise BeingSent
     return EmailOutcome(state=EmailState(row.state), at=row.at, answer=row.answer)
 
 

@@ -146,6 +146,7 @@ emails = Table(
     Column("state", String(16), nullable=False),
     Column("at", UtcDateTime, nullable=False),  # if queued: when its five days of refusals began
     Column("answer", Text),
+    Column("leased_until", UtcDateTime),  # while an attempt sends it
     # The column keeps its name, because workers of the previous release run during a deploy.
     Column("return_token", String(64), key="return_token_hash"),
 )

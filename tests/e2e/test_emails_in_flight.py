@@ -49,9 +49,9 @@ async def test_operator_resets_or_pauses_an_email_in_flight(
     started = await service.start(new_request)
     handle = service.handle(started)
     async with asyncio.timeout(40):
-        while service.mail.held < 2:
+        while not (pending := (await handle.describe()).raw_description.pending_activities):
             await asyncio.sleep(0.02)
-    [mailing] = (await handle.describe()).raw_description.pending_activities
+    [mailing] = pending
     execution = WorkflowExecution(workflow_id=started.workflow_id)
     request = message(namespace="default", execution=execution, id=mailing.activity_id)
     await getattr(service.temporal.workflow_service, method)(request)

@@ -52,8 +52,8 @@ async def test_accept_path_and_its_cost(
     await service.wait_for(started, Status.PENDING, sent=2)
     waiting = await events_of(service, started)
     size = sum(event.ByteSize() for event in waiting)
-    assert len(waiting) <= 14, [EventType.Name(event.event_type)[11:] for event in waiting]
-    assert size <= 3 * 1024
+    assert len(waiting) <= 8, [EventType.Name(event.event_type)[11:] for event in waiting]
+    assert size <= 2.2 * 1024
 
     link = link_in(await service.mail.wait_for("activation"))
     async with httpx.AsyncClient(base_url=address, follow_redirects=True, timeout=30) as http:
@@ -63,10 +63,10 @@ async def test_accept_path_and_its_cost(
         assert "Smart Account is active" in (await http.get(link)).text
     assert active.decided_by == new_request["customer_email"]
 
-    keep("accepted", await service.handle(started).fetch_history())
+    keep("accepted-with-local-emails", await service.handle(started).fetch_history())
     events = await events_of(service, started)
-    assert len(events) <= 30
-    assert actions(events) <= 9
+    assert len(events) <= 16
+    assert actions(events) <= 6
     changes = EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
     assert [event.event_type for event in events].count(changes) == 1
 
@@ -102,7 +102,7 @@ async def test_lapse_path_and_its_cost(
     assert lapsed.decided_at >= lapsed.deadline
     await service.handle(started).result()
     keep("lapsed", await service.handle(started).fetch_history())
-    assert len(await events_of(service, started)) <= 28
+    assert len(await events_of(service, started)) <= 15
 
 
 async def test_decline_path(

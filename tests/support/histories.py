@@ -40,14 +40,20 @@ def _count_actions(events: Sequence[HistoryEvent]) -> int:
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
         EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED,
         EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
-        EventType.EVENT_TYPE_MARKER_RECORDED,  # one for each task with local activities
+    }
+    # All local activities of one workflow task are one Action.
+    tasks_with_local_activities = {
+        event.marker_recorded_event_attributes.workflow_task_completed_event_id
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_MARKER_RECORDED
     }
     retries: int = sum(
         event.activity_task_started_event_attributes.attempt - 1
         for event in events
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
     )
-    return sum(event.event_type in billed for event in events) + retries
+    in_history = sum(event.event_type in billed for event in events)
+    return in_history + len(tasks_with_local_activities) + retries
 
 
 @pytest.fixture

@@ -137,6 +137,11 @@ class Scenario:
         async with asyncio.timeout(40):
             while any(email.state == "queued" for email in (await self.status()).emails):
                 await asyncio.sleep(0.02)
+        await self.until_retried()
+
+    async def until_retried(self) -> None:
+        """Wait, in real time, until the first attempt of each pending activity has ended."""
+        async with asyncio.timeout(40):
             while any(each.attempt <= 1 for each in await self.pending_activities()):
                 await asyncio.sleep(0.02)
 

@@ -35,6 +35,26 @@ def sender_to(
     )
 
 
+def email_activities(
+    store: AccountStore,
+    sender: SmtpSender,
+    keys: tuple[str, ...] = (NEW_KEY,),
+    limits: Limits = LIMITS,
+) -> EmailActivities:
+    """Return the activities of one worker."""
+    return EmailActivities(
+        store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", limits
+    )
+
+
+async def try_locally(
+    worker: EmailActivities, *emails: Email, at: datetime = NOW
+) -> list[EmailOutcome]:
+    """Run the local activity ``try_emails``."""
+    batch = SendEmails(request_id="one", emails=emails, now=at)
+    return await ActivityEnvironment().run(worker.try_emails, batch)
+
+
 async def send(
     store: AccountStore,
     sender: SmtpSender,
@@ -45,12 +65,10 @@ async def send(
     meter: MetricMeter = MetricMeter.noop,
     at: datetime = NOW,
 ) -> list[EmailOutcome]:
-    activities = EmailActivities(
-        store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", limits
-    )
     environment = ActivityEnvironment()
     environment.metric_meter = meter
     environment.info = replace(environment.info, started_time=at)
+    activities = email_activities(store, sender, keys, limits)
     return await environment.run(
         activities.send_emails, SendEmails(request_id="one", emails=emails, until=until)
     )

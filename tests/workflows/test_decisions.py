@@ -117,5 +117,5 @@ async def test_decision_stops_unsent_emails(
                 await asyncio.sleep(0.02)
         await mail_server.start()
         await scenario.handle.result()
-        keep("declined-during-a-mail-outage", await scenario.handle.fetch_history())
+        keep("declined-after-local-emails-failed", await scenario.handle.fetch_history())
     assert mail_server.kinds() == ["declined"]

@@ -39,6 +39,7 @@ async def test_refused_email_does_not_delay_the_others(
             ("activation", CUSTOMER): "sent",
             ("request-received", REQUESTER): "queued",
         }
+        await scenario.until_retried()
         async with asyncio.timeout(40):
             await scenario.accept()
             await scenario.until(Status.ACTIVE)

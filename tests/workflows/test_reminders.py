@@ -39,7 +39,7 @@ async def test_ninety_days_without_an_answer(
     times_left = ["60 days left", "30 days left", "7 days left", "24 hours left"]
     for email, time_left in zip(reminders, times_left, strict=True):
         assert time_left in email["Subject"]
-    keep("lapsed-with-reminders", history)
+    keep("lapsed-with-local-emails", history)
 
 
 async def test_cost_of_ninety_days(scenario: Scenario, actions: Actions) -> None:
@@ -48,18 +48,18 @@ async def test_cost_of_ninety_days(scenario: Scenario, actions: Actions) -> None
         await scenario.env.sleep(91 * DAY)  # without a query, which could split a task
         await scenario.until_closed()
         events = (await scenario.handle.fetch_history()).events
-    assert (len(events), actions(events)) == (69, 15)
+    assert (len(events), actions(events)) == (39, 13)
 
 
-async def test_one_activity_sends_both_emails_of_day_83(scenario: Scenario) -> None:
+async def test_one_step_sends_both_emails_of_day_83(scenario: Scenario) -> None:
     async with scenario.worker():
         await scenario.start()
         pending = await scenario.until(Status.PENDING, sent=2)
         await scenario.sleep_until(pending.requested_at + 84 * DAY)
         await scenario.until(Status.PENDING, sent=6)
         events = (await scenario.handle.fetch_history()).events
-    kind = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
-    assert sum(event.event_type == kind for event in events) == 4
+    kind = EventType.EVENT_TYPE_MARKER_RECORDED
+    assert sum(event.event_type == kind for event in events) == 5, "the checks, and 4 occasions"
 
 
 async def test_reminders_stop_after_a_decision(scenario: Scenario, mail_server: MailServer) -> None:

@@ -102,7 +102,7 @@ async def test_resend_replaces_an_unsent_activation_email(
         await scenario.resend()
         await mail_server.start()
         await scenario.until(Status.PENDING, sent=2)
-        keep("resent", await scenario.handle.fetch_history())
+        keep("resent-with-local-emails", await scenario.handle.fetch_history())
     assert sorted(mail_server.kinds()) == ["activation", "request-received"]
     [activation] = [email for email in mail_server.emails if email["To"] == CUSTOMER]
     assert "activation.customer.2@" in activation["Message-ID"]

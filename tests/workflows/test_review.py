@@ -64,7 +64,7 @@ async def test_approved_request_asks_the_customer(
         assert mail_server.kinds(REQUESTER) == ["request-received"] * 2
         await scenario.accept()
         await scenario.handle.result()
-        keep("approved", await scenario.handle.fetch_history())
+        keep("approved-with-local-emails", await scenario.handle.fetch_history())
 
 
 async def test_rejected_request_never_reaches_the_customer(

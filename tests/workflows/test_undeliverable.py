@@ -44,7 +44,7 @@ async def test_refused_activation_email_ends_the_request(
         text = text_of(await mail_server.wait_for("undeliverable", REQUESTER))
         assert CUSTOMER in text
         assert "no such user" in text
-        keep("undeliverable", await scenario.handle.fetch_history())
+        keep("undeliverable-with-local-emails", await scenario.handle.fetch_history())
         assert await query_store("SELECT state FROM accounts") == [{"state": "closed"}]
         mail_server.refusals = {}
         await scenario.start()

@@ -1,0 +1,11 @@
+"""The lease of an email that is being sent."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0020"
+down_revision = "0015"
+
+
+def upgrade() -> None:
+    op.add_column("emails", sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True))

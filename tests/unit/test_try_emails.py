@@ -1,0 +1,127 @@
+"""The local activity ``try_emails``, and emails that are still being sent when it ends."""
+
+import asyncio
+import contextlib
+import time
+from datetime import timedelta
+
+import pytest
+
+from activities import emails as emails_module
+from smart_accounts.contract.messages import EmailKind, EmailState
+from smart_accounts.contract.steps import Addressee, Email
+from smart_accounts.mail.smtp import SmtpSender
+from smart_accounts.store.emails import LEASE, BeingSent
+from smart_accounts.store.store import AccountStore
+from tests.support.emails import ACTIVATION, REQUEST_RECEIVED
+from tests.support.mail_server import MailServer
+from tests.support.sending import LIMITS, NOW, email_activities, send, sender_to, try_locally
+from tests.support.store import Query
+
+
+async def test_emails_are_sent(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    worker = email_activities(pending, sender)
+    outcomes = await try_locally(worker, ACTIVATION, REQUEST_RECEIVED)
+    assert [each.state for each in outcomes] == [EmailState.SENT, EmailState.SENT]
+    assert sorted(mail_server.kinds()) == ["activation", "request-received"]
+
+
+async def test_refused_email_stays_queued_and_delays_no_other(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    mail_server.refusals["ada@acme.example"] = "451 greylisted"
+    worker = email_activities(pending, sender)
+    outcomes = await try_locally(worker, ACTIVATION, REQUEST_RECEIVED)
+    assert [each.state for each in outcomes] == [EmailState.QUEUED, EmailState.SENT]
+    mail_server.refusals = {}
+    [again] = await try_locally(worker, ACTIVATION)
+    assert again.state == EmailState.SENT, "one recipient's refusal is no outage"
+
+
+async def test_email_at_its_final_dot_is_neither_cut_nor_repeated(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    """The mail server takes 20 seconds. Meanwhile, another worker gets the email too."""
+    mail_server.hold_replies = True
+    other_sender, started = sender_to(mail_server), time.monotonic()
+    [outcome] = await try_locally(email_activities(pending, sender), ACTIVATION)
+    assert outcome.state == EmailState.QUEUED
+    assert 2.9 <= time.monotonic() - started < 20
+    elsewhere = asyncio.create_task(
+        send(pending, other_sender, ACTIVATION, at=NOW + timedelta(seconds=3))
+    )
+    await asyncio.sleep(17)  # longer than the lease, which is therefore renewed
+    assert not elsewhere.done()
+    mail_server.hold_replies = False
+    async with asyncio.timeout(40):
+        [outcome] = await elsewhere
+    assert outcome.state == EmailState.SENT
+    assert mail_server.kinds() == ["activation"]
+    await other_sender.aclose()
+
+
+async def test_unfinished_emails_are_finished_when_the_worker_stops(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer, query_store: Query
+) -> None:
+    mail_server.hold_replies = True
+    worker = email_activities(pending, sender)
+    await try_locally(worker, ACTIVATION)
+    await worker.finish(within=timedelta(seconds=0.1))
+    assert await states(query_store) == ["queued"]
+    mail_server.hold_replies = False
+    await worker.finish(within=timedelta(seconds=40))
+    assert await states(query_store) == ["sent"]
+
+
+async def states(query_store: Query) -> list[str]:
+    return [row["state"] for row in await query_store("SELECT state FROM emails")]
+
+
+async def test_no_local_try_for_a_minute_after_an_outage(
+    pending: AccountStore,
+    sender: SmtpSender,
+    mail_server: MailServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = email_activities(pending, sender)
+    await mail_server.stop()
+    assert [each.state for each in await try_locally(worker, ACTIVATION)] == [EmailState.QUEUED]
+    await mail_server.start()
+    assert [each.state for each in await try_locally(worker, ACTIVATION)] == [EmailState.QUEUED]
+    assert not mail_server.attempts
+    monkeypatch.setattr(worker, "_no_local_try_before", time.monotonic())
+    assert [each.state for each in await try_locally(worker, ACTIVATION)] == [EmailState.SENT]
+
+
+async def test_many_emails_are_left_to_the_regular_activity(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    many = [
+        Email(kind=EmailKind.ACCESS_GRANTED, to=Addressee.ADDED_USER, number=number)
+        for number in range(1, emails_module.MAX_LOCAL_EMAILS + 2)
+    ]
+    outcomes = await try_locally(email_activities(pending, sender), *many)
+    assert {each.state for each in outcomes} == {EmailState.QUEUED}
+    assert not mail_server.attempts
+
+
+async def test_lease_of_a_killed_worker_expires(pending: AccountStore) -> None:
+    request = await pending.requests.find("one")
+    assert request
+
+    async def begin(seconds: float) -> None:
+        now = NOW + timedelta(seconds=seconds)
+        await pending.emails.begin(request, ACTIVATION, "<id>", "token", now=now, limits=LIMITS)
+
+    await begin(0)
+    with pytest.raises(BeingSent):
+        await begin(LEASE.total_seconds() - 1)
+    await pending.emails.renew("one", ACTIVATION, NOW + timedelta(seconds=8))
+    with pytest.raises(BeingSent):
+        await begin(8 + LEASE.total_seconds() - 1)
+    with contextlib.suppress(BeingSent):
+        await begin(8 + LEASE.total_seconds())
+        return
+    pytest.fail("the lease has not expired")
