@@ -107,7 +107,7 @@ class RequestClient:
             async with time_limit(RPC_TIMEOUT):
                 handle: WorkflowHandle[Any, Any] = await self._client.start_workflow(
                     WORKFLOW_TYPE,
-                    request,
+                    request.model_dump(mode="json", exclude_defaults=True),
                     id=workflow_id(domain),
                     task_queue=TASK_QUEUE,
                     search_attributes=TypedSearchAttributes(attributes),
