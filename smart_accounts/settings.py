@@ -1,13 +1,21 @@
 """Settings from environment variables with the prefix ``SMART_ACCOUNTS_`` or a ``.env`` file."""
 
 import re
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -17,6 +25,8 @@ from smart_accounts.errors import BadSetting
 PREFIX = "SMART_ACCOUNTS_"
 MIN_KEY_LENGTH = 32
 MIN_KEY_VARIETY = 10  # different characters
+POOL_SIZE = 15
+"""How many connections to PostgreSQL one process opens at most, by default."""
 EXAMPLE_KEYS = {"for-trying-out-on-one-machine-only"}
 """Keys that documents and example files name."""
 
@@ -36,6 +46,24 @@ class RuleSettings(BaseSettings):
 
     free_mail_exceptions: Annotated[frozenset[str], NoDecode] = frozenset()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read each setting also from the file that the variable ``…_FILE`` names."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        assert isinstance(dotenv_settings, EnvSettingsSource)
+        files = EnvSettingsSource(settings_cls)
+        given = {**dotenv_settings.env_vars, **env_settings.env_vars}
+        files.env_vars = _read_files(settings_cls.model_fields, given)
+        # The files come first, because an empty variable beside one counts as not set.
+        return init_settings, files, env_settings, dotenv_settings
+
     @field_validator("free_mail_exceptions", mode="before")
     @classmethod
     def _split_domains(cls, value: str | frozenset[str]) -> frozenset[str]:
@@ -51,6 +79,7 @@ class Settings(RuleSettings):
     session_keys: Annotated[tuple[SecretStr, ...] | None, NoDecode] = None
     payload_keys: SecretStr | None = None
     database_url: str = "sqlite+aiosqlite:///smart-accounts.db"
+    database_pool_size: Annotated[int, Field(gt=0)] = POOL_SIZE
     smtp_hostname: Annotated[str, Field(min_length=1)]
     smtp_port: Annotated[int, Field(gt=0, lt=65536)] = 587
     smtp_username: str | None = None
@@ -178,6 +207,33 @@ class Settings(RuleSettings):
     def cookie_keys(self) -> list[str]:
         """Return the keys that sign cookies, newest first: ``session_keys`` if they are set."""
         return [key.get_secret_value() for key in self.session_keys or self.secret_keys]
+
+
+def _read_files(fields: Iterable[str], given: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the values in the files of ``…_FILE`` variables. All names are in lower case.
+
+    Raises:
+        BadSetting: a file cannot be read, or its setting has a value of its own too. The message
+            does not quote the path, because somebody may have put the secret itself there.
+    """
+    values: dict[str, str | None] = {}
+    problems = []
+    for field in fields:
+        name = f"{PREFIX}{field}".lower()
+        path = given.get(f"{name}_file")
+        if not path:
+            continue
+        if given.get(name):
+            problems.append(f"{name.upper()}: is also set by {name.upper()}_FILE; keep only one")
+            continue
+        try:
+            values[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            problems.append(f"{name.upper()}_FILE: cannot read the file ({reason})")
+    if problems:
+        raise BadSetting("bad settings: " + "; ".join(problems))
+    return values
 
 
 def _is_local(host: str | None) -> bool:

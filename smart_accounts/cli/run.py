@@ -13,10 +13,10 @@ from smart_accounts.settings import RuleSettings
 def run(app: typer.Typer) -> int:
     """Run the command of ``sys.argv`` and return its exit code."""
     output.replace_unknown_characters()
-    allow_free_mail(RuleSettings().free_mail_exceptions)
     # Typer reports a usage error before it has parsed the options, so look for --json here.
     as_json = "--json" in sys.argv[1:]
     try:
+        allow_free_mail(RuleSettings().free_mail_exceptions)
         return app(standalone_mode=not as_json) or ExitCode.DONE
     except SystemExit as end:
         return int(end.code or 0)

@@ -86,6 +86,7 @@ def configure(home: Path, environ: Mapping[str, str]) -> StackConfiguration:
     # The programs read the .env file too, so its values count as set.
     file = {name: value for name, value in dotenv_values(home / ".env").items() if value}
     given = file | {name: value for name, value in environ.items() if value}
+    given |= {name.removesuffix("_FILE"): path for name, path in given.items()}
     ports = {name: _port(name, environ) for name in _PORTS}
     environment = dict(environ)
     if environ.get("TEMPORAL_ADDRESS"):

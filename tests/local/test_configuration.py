@@ -120,6 +120,17 @@ def test_given_setting_is_kept(tmp_path: Path, name: str, in_file: bool) -> None
     assert stack.environment.get(f"{PREFIX}{name}") == (None if in_file else "mine")
 
 
+@pytest.mark.parametrize("in_file", [False, True])
+def test_settings_in_files_count_as_given(tmp_path: Path, in_file: bool) -> None:
+    names = [f"{PREFIX}{name}_FILE" for name in ("SMTP_HOSTNAME", "DATABASE_URL", "SECRET_KEYS")]
+    if in_file:
+        (tmp_path / ".env").write_text("".join(f"{name}=/run/secrets/x\n" for name in names))
+    stack = configure(tmp_path, {} if in_file else dict.fromkeys(names, "/run/secrets/x"))
+
+    assert not stack.has_mailbox
+    assert not stack.environment.keys() & {name.removesuffix("_FILE") for name in names}
+
+
 @pytest.mark.parametrize("value", ["x", "0", "65536", "-1", "80.5", "²"])
 def test_bad_port_is_named(tmp_path: Path, value: str) -> None:
     with pytest.raises(BadSetting, match=r"^SMTP_PORT: must be a port number"):

@@ -1,11 +1,15 @@
 """Unsafe settings stop a program at its start, with one line that names the setting."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import starter
+from smart_accounts.cli.run import run
 from smart_accounts.errors import BadSetting
-from smart_accounts.settings import PREFIX, Settings, load_settings
+from smart_accounts.settings import PREFIX, RuleSettings, Settings, load_settings
 from tests.support.keys import KEY
 
 NEW_KEY = "another-key-for-tests-that-is-long-enough-too"
@@ -98,3 +102,102 @@ def test_safe_settings(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) 
     settings = load(monkeypatch, **values)
     assert settings.base_url == PUBLIC
     assert settings.cookie_keys == [values.get("SESSION_KEYS") or KEY]
+
+
+# ---- Settings in files ---------------------------------------------------------------------
+
+
+def put_in_files(monkeypatch: pytest.MonkeyPatch, **contents: bytes) -> None:
+    """Write each value to a file, and let its ``…_FILE`` variable name the file."""
+    for name, content in contents.items():
+        Path(name.lower()).write_bytes(content)
+        monkeypatch.setenv(f"{PREFIX}{name}_FILE", name.lower())
+        monkeypatch.delenv(PREFIX + name, raising=False)
+
+
+def test_settings_from_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in_files(
+        monkeypatch,
+        SECRET_KEYS=f"{NEW_KEY},{KEY}\n".encode(),
+        SMTP_PASSWORD=" Grüße ".encode(),
+        SMTP_PORT=b"2525\r\n",
+        OIDC_ISSUER=b"\n",
+        OIDC_TRUST_EMAIL=b"true\n",
+    )
+    monkeypatch.setenv(f"{PREFIX}SECRET_KEYS", "")  # as a copy of .env.example has it
+    settings = load_settings()
+    assert settings.signing_keys == [NEW_KEY, KEY]
+    assert settings.smtp_password
+    assert settings.smtp_password.get_secret_value() == " Grüße "
+    assert settings.smtp_port == 2525
+    assert settings.oidc_issuer is None
+    assert settings.oidc_trust_email is True
+
+
+def test_dotenv_file_names_the_file_of_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("host").write_text("mail.from-a-file.example\n")
+    Path(".env").write_text(f"{PREFIX}SMTP_HOSTNAME_FILE=host\n{PREFIX}SMTP_HOSTNAME=\n")
+    monkeypatch.delenv(f"{PREFIX}SMTP_HOSTNAME")
+    assert load_settings().smtp_hostname == "mail.from-a-file.example"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        ("folder", "Is a directory"),
+        (b"\xff\xfe", "not UTF-8 text"),
+    ],
+)
+def test_file_of_a_setting_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, content: bytes | str | None, reason: str
+) -> None:
+    path = Path("correct-horse-battery")  # somebody mistook the variable for the password's
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        path.mkdir()
+    with pytest.raises(BadSetting) as error:
+        load(monkeypatch, SMTP_PASSWORD_FILE=str(path), SMTP_PORT_FILE=str(path))
+    assert str(error.value) == (
+        f"bad settings: {PREFIX}SMTP_PORT_FILE: cannot read the file ({reason});"
+        f" {PREFIX}SMTP_PASSWORD_FILE: cannot read the file ({reason})"
+    )
+
+
+@pytest.mark.parametrize("in_dotenv", [False, True])
+def test_setting_with_a_value_and_a_file(
+    monkeypatch: pytest.MonkeyPatch, *, in_dotenv: bool
+) -> None:
+    put_in_files(monkeypatch, SMTP_PASSWORD=b"from the file")
+    if in_dotenv:
+        Path(".env").write_text(f"{PREFIX}SMTP_PASSWORD=here\n")
+    else:
+        monkeypatch.setenv(f"{PREFIX}SMTP_PASSWORD", "here")
+    with pytest.raises(BadSetting) as error:
+        load_settings()
+    assert str(error.value) == (
+        f"bad settings: {PREFIX}SMTP_PASSWORD: is also set by {PREFIX}SMTP_PASSWORD_FILE;"
+        " keep only one"
+    )
+
+
+def test_bad_value_in_a_file_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in_files(monkeypatch, SECRET_KEYS=b"too-short\n")
+    with pytest.raises(BadSetting, match=f"^bad settings: {PREFIX}SECRET_KEYS: must be") as error:
+        load_settings()
+    assert "too-short" not in str(error.value)
+
+
+def test_command_line_reads_its_setting_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_in_files(monkeypatch, FREE_MAIL_EXCEPTIONS=b"gmail.com, GMX.net\n")
+    assert RuleSettings().free_mail_exceptions == {"gmail.com", "gmx.net"}
+    Path("free_mail_exceptions").unlink()
+    monkeypatch.setattr(sys, "argv", ["starter.py", "list"])
+    assert run(starter.app) == 2
+    assert capsys.readouterr().err == (
+        f"bad settings: {PREFIX}FREE_MAIL_EXCEPTIONS_FILE: cannot read the file"
+        " (No such file or directory)\n"
+    )
