@@ -54,7 +54,7 @@ async def main(settings: Settings) -> None:
     if client is None:
         return
     async with (
-        AccountStore.open(settings.database_url) as store,
+        AccountStore.open(settings.database_url, settings.database_pool_size) as store,
         run_worker(client, settings, store),
     ):
         log.info("worker ready")

@@ -17,27 +17,34 @@ from sqlalchemy.exc import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from smart_accounts.errors import Unavailable
+from smart_accounts.settings import POOL_SIZE
 from smart_accounts.store.primary import CONNECT_SECONDS, follow_primary
 
 SQLITE_BUSY_SECONDS = 10
 COMMAND_SECONDS = 10
 
 
-def create_engine(url: str, *, may_take_long: bool = False) -> AsyncEngine:
+def create_engine(
+    url: str, *, pool_size: int = POOL_SIZE, may_take_long: bool = False
+) -> AsyncEngine:
     """Return an engine that connects when it is first used. ``url`` is an SQLAlchemy async URL.
+
+    On PostgreSQL it opens at most ``pool_size`` connections.
 
     Errors do not show parameters, because they reach logs and Temporal, and parameters hold
     email addresses.
     """
     if url.startswith("postgresql"):
-        return _postgresql_engine(url, None if may_take_long else COMMAND_SECONDS)
+        return _postgresql_engine(url, pool_size, None if may_take_long else COMMAND_SECONDS)
     return _sqlite_engine(url)
 
 
-def _postgresql_engine(url: str, command_seconds: float | None) -> AsyncEngine:
+def _postgresql_engine(url: str, pool_size: int, command_seconds: float | None) -> AsyncEngine:
     engine = create_async_engine(
         url,
         hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=0,
         connect_args={
             "timeout": CONNECT_SECONDS,
             "command_timeout": command_seconds,

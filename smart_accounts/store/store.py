@@ -7,6 +7,7 @@ from typing import Self
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.errors import Unavailable
+from smart_accounts.settings import POOL_SIZE
 from smart_accounts.store.adoption import Adoption
 from smart_accounts.store.audit import AuditTrail
 from smart_accounts.store.database import create_engine
@@ -41,9 +42,9 @@ class AccountStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str) -> AsyncIterator[Self]:
+    async def open(cls, url: str, pool_size: int = POOL_SIZE) -> AsyncIterator[Self]:
         """Open the store on a database that has been migrated."""
-        engine = create_engine(url)
+        engine = create_engine(url, pool_size=pool_size)
         try:
             yield cls(engine)
         finally:

@@ -21,7 +21,7 @@ from smart_accounts.web.security_log import write_to_standard_output
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Open responses are finished first."""
     async with (
-        AccountStore.open(settings.database_url) as store,
+        AccountStore.open(settings.database_url, settings.database_pool_size) as store,
         open_provider(settings) as provider,
     ):
         metrics = Metrics("SMART_ACCOUNTS_WEB_METRICS_ADDRESS", settings.web_metrics_address)

@@ -178,6 +178,23 @@ async def test_migration_has_no_time_limit(
         await store.ping()
 
 
+async def test_process_opens_no_more_connections_than_its_pool_has(postgres: Postgres) -> None:
+    url = postgres.new_database()
+
+    async def transact() -> int:
+        async with transaction(store.engine, writes=False) as connection:
+            await connection.execute(text("SELECT pg_sleep(0.1)"))
+            return int(
+                await connection.scalar(
+                    text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+                )
+            )
+
+    async with AccountStore.open(url, pool_size=2) as store:
+        counts = await asyncio.gather(*(transact() for _ in range(6)))
+    assert max(counts) == 2
+
+
 ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
 REMINDER = Email(kind=EmailKind.REMINDER, to=Addressee.CUSTOMER)
 BOUNCES = "bounces.accounts.example"
