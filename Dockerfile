@@ -9,7 +9,8 @@ RUN python -m venv /opt/venv \
 FROM python:3.11.15-slim-trixie
 
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
 
 # The user is set by number, because Kubernetes cannot tell from a name that it is not root.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin app
@@ -21,10 +22,15 @@ COPY workflows workflows
 COPY smart_accounts smart_accounts
 USER 10001
 
+# Last, because each build has another id and the layers above stay the same. --version and /healthz
+# show it. It does not make a worker versioned; TEMPORAL_WORKER_BUILD_ID does.
+ARG BUILD_ID=""
+ENV SMART_ACCOUNTS_BUILD_ID=$BUILD_ID
+LABEL org.opencontainers.image.revision=$BUILD_ID
+
 EXPOSE 8000
-# This checks the web server, the default command. A container with another command must replace
-# the check too.
+# This checks the worker if SMART_ACCOUNTS_HEALTH_ADDRESS is set, and otherwise the web server.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
-    CMD ["python", "-c", "from os import environ; from urllib.request import urlopen; urlopen(f\"http://127.0.0.1:{environ.get('SMART_ACCOUNTS_WEB_PORT', 8000)}/healthz\", timeout=4)"]
+    CMD ["python", "-c", "from os import environ; from urllib.request import urlopen; urlopen(f\"http://{environ.get('SMART_ACCOUNTS_HEALTH_ADDRESS') or '127.0.0.1:' + environ.get('SMART_ACCOUNTS_WEB_PORT', '8000')}/healthz\", timeout=4)"]
 
 CMD ["python", "-m", "smart_accounts.web"]

@@ -8,16 +8,16 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --disable-pip-version-check --no-input install -qq --root-user-action=ignore
 PIP := $(BIN)/python -m pip $(PIP_FLAGS)
 READY := $(VENV)/.ready
-CLEANED := .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis test-output
+CLEANED := .local dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis test-output
 # Hashes, but no URLs, so that every package index can serve the pins.
 PIN_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test unit faults bench check format pins clean tools
+.PHONY: help run token demo test unit faults bench check format pins release clean tools
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(READY) ## Run the whole service on this machine until Ctrl-C. Its data stays in .local
 	@exec $(BIN)/python -m smart_accounts.local run
@@ -62,6 +62,21 @@ pins: ## Pin the packages of pyproject.toml in requirements.txt and requirements
 		pyproject.toml "$$folder/build.in" && \
 	"$$folder/bin/uv" pip compile $(PIN_FLAGS) -c requirements.txt -o requirements-runtime.txt \
 		pyproject.toml
+
+# A release is reproducible: the same files give the same wheel and the same bill of materials.
+release: $(READY) ## Build the wheel, its bill of materials and its list of licences in dist
+	@version=$$($(BIN)/python -c 'from smart_accounts.version import VERSION; print(VERSION)') && \
+	{ grep -qE "^## \\[$$version\\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$$" CHANGELOG.md || \
+		{ echo "CHANGELOG.md needs a section with a date: ## [$$version] - YYYY-MM-DD" >&2; exit 1; }; } && \
+	rm -rf dist && $(BIN)/python -m hatchling build --target wheel >/dev/null && \
+	name=dist/smart_account_requests-$$version && \
+	printf '[project]\nname = "smart-account-requests"\nversion = "%s"\n' "$$version" >dist/project.toml && \
+	$(BIN)/python -W ignore -m cyclonedx_py requirements requirements-runtime.txt \
+		--pyproject dist/project.toml --output-reproducible --no-validate -o "$$name.cdx.json" 2>/dev/null && \
+	rm dist/project.toml && \
+	$(BIN)/pip-licenses --format=csv --with-urls --output-file="$$name.licenses.csv" --packages \
+		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements-runtime.txt) >/dev/null && \
+	ls dist/*
 
 clean: ## Remove the data of make run, caches and test output, but keep .venv
 	@rm -rf $(CLEANED)

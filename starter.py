@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from smart_accounts.cli import answers, operators, output
-from smart_accounts.cli.arguments import Json, WorkflowId
+from smart_accounts.cli.arguments import Json, Version, WorkflowId
 from smart_accounts.cli.asynchronous import asynchronous
 from smart_accounts.cli.csv_import import Import, read_rows
 from smart_accounts.cli.exit_codes import exit_code_of
@@ -27,6 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # the only mode that joins the lines of a paragraph
 )
+
+
+@app.callback()
+def main(version: Version = False) -> None:
+    """Take the options that stand before the name of a command."""
 
 
 @app.command()

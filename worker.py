@@ -30,6 +30,7 @@ from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converte
 from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.tokens import LinkTokens
+from smart_accounts.version import describe
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
@@ -169,6 +170,9 @@ def _account_activities(
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--version"]:
+        print(describe())  # noqa: T201 - the output that was asked for
+        sys.exit()
     logging.basicConfig(
         stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )

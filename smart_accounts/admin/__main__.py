@@ -2,6 +2,7 @@
 
 import typer
 
+from smart_accounts.cli.arguments import Version
 from smart_accounts.cli.run import run
 from smart_accounts.temporal.process_exit import exit_process
 
@@ -17,8 +18,8 @@ app = typer.Typer(
 
 
 @app.callback()
-def admin() -> None:
-    """Let Typer expect the name of a command, even while there is only one."""
+def admin(version: Version = False) -> None:
+    """Take the options that stand before the name of a command."""
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.fields import AccountDomain
 from smart_accounts.contract.names import workflow_id
+from smart_accounts.version import describe
 
 
 def parse_domain(text: str) -> str:
@@ -19,6 +20,13 @@ def parse_domain(text: str) -> str:
     return workflow_id(domain)
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and end the program, if that is wanted."""
+    if wanted:
+        typer.echo(describe())
+        raise typer.Exit
+
+
 WorkflowId = Annotated[
     str,
     typer.Argument(
@@ -26,3 +34,7 @@ WorkflowId = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, also for errors.")]
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
+]

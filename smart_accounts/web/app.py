@@ -19,6 +19,7 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.tokens import LinkTokens
+from smart_accounts.version import VERSION, build_id
 from smart_accounts.web import activation, bounces
 from smart_accounts.web.api.app import PATH as API_PATH
 from smart_accounts.web.api.app import add_api
@@ -111,7 +112,7 @@ async def start_page(page: Page, session: CurrentSession, web: Web) -> Response:
 
 @router.api_route("/healthz", methods=["GET", "HEAD"])
 async def alive() -> Response:
-    return JSONResponse({"status": "ok"})
+    return JSONResponse({"status": "ok", "version": VERSION, "build": build_id()})
 
 
 @router.api_route("/readyz", methods=["GET", "HEAD"])

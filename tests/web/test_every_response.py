@@ -7,6 +7,7 @@ import pytest
 from opentelemetry import trace
 
 from smart_accounts.errors import Unavailable
+from smart_accounts.version import VERSION
 from tests.support.site import Site
 
 
@@ -80,11 +81,15 @@ async def test_unexpected_error_shows_plain_page(
     assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
-async def test_healthz_succeeds_while_everything_else_is_down(site: Site) -> None:
+async def test_healthz_succeeds_while_everything_else_is_down(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMART_ACCOUNTS_BUILD_ID", "4f1c2d")
     site.temporal.error = Unavailable("no")
     site.store.fail(Unavailable("no"))
     response = await site.http.get("/healthz")
-    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    expected = {"status": "ok", "version": VERSION, "build": "4f1c2d"}
+    assert (response.status_code, response.json()) == (200, expected)
 
 
 @pytest.mark.parametrize("temporal", ["ok", "down"])
