@@ -211,33 +211,39 @@ async def test_temporal_has_the_search_attributes_and_keeps_requests(
         if not flag.startswith(("--ip=", "--port=", "--ui-port=", "--log-level="))
     ]
     assert len(test_flags) == len(flags) - 4
+    health_check = ["sh", "-c", services["temporal"]["healthcheck"]["test"]]
+    retention = ["temporal", *services["temporal-retention"]["command"]]
+    script = ["sh", str(ROOT / "deploy" / "temporal" / "namespace.sh")]  # for production
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(BIN / "temporal"), dev_server_extra_args=test_flags
     ) as env:
-        listed = await env.client.operator_service.list_search_attributes(
-            ListSearchAttributesRequest(namespace="default")
-        )
-        environment = {
-            "PATH": f"{BIN}:/usr/bin:/bin",
-            "TEMPORAL_ADDRESS": env.client.service_client.config.target_host,
-        }
-        for command in (
-            ["sh", "-c", services["temporal"]["healthcheck"]["test"]],
-            ["temporal", *services["temporal-retention"]["command"]],
-        ):
-            process = await asyncio.create_subprocess_exec(*command, env=environment)
-            assert await process.wait() == 0
-        namespace = await env.client.workflow_service.describe_namespace(
-            DescribeNamespaceRequest(namespace="default")
-        )
-        retention = namespace.config.workflow_execution_retention_ttl.ToTimedelta()
-        assert retention == timedelta(days=90)
-    registered = {
-        name: IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").capitalize()
-        for name, kind in listed.custom_attributes.items()
-        if name.startswith("SmartAccount")
-    }
-    assert registered == SEARCH_ATTRIBUTES
+        for command in (health_check, retention, script, script):  # the script is safe to repeat
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env={
+                    "PATH": f"{BIN}:/usr/bin:/bin",
+                    "TEMPORAL_ADDRESS": env.client.service_client.config.target_host,
+                    "TEMPORAL_NAMESPACE": "smart" if command is script else "default",
+                    "RETENTION": "90d",
+                },
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+            assert await process.wait() == 0, command
+        for namespace in ("default", "smart"):
+            described = await env.client.workflow_service.describe_namespace(
+                DescribeNamespaceRequest(namespace=namespace)
+            )
+            kept = described.config.workflow_execution_retention_ttl.ToTimedelta()
+            assert kept == timedelta(days=90)
+            listed = await env.client.operator_service.list_search_attributes(
+                ListSearchAttributesRequest(namespace=namespace)
+            )
+            registered = {
+                name: IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").capitalize()
+                for name, kind in listed.custom_attributes.items()
+                if name.startswith("SmartAccount")
+            }
+            assert registered == SEARCH_ATTRIBUTES
 
 
 # ---- Dockerfile, .dockerignore and the image's packages ------------------------------------

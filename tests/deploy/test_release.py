@@ -109,7 +109,7 @@ def test_command_lines_show_the_version_and_the_build(
 
 
 def test_worker_shows_the_version_without_any_setting(tmp_path: Path) -> None:
-    worker = [sys.executable, ROOT / "worker.py", "--version"]
+    worker = [sys.executable, str(ROOT / "worker.py"), "--version"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     shown = subprocess.check_output(worker, cwd=tmp_path, env=environment, text=True)
     assert shown == f"smart-account-requests {VERSION}\n"
