@@ -227,7 +227,8 @@ def _read_files(fields: Iterable[str], given: Mapping[str, str | None]) -> dict[
             problems.append(f"{name.upper()}: is also set by {name.upper()}_FILE; keep only one")
             continue
         try:
-            values[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            # Without the mark that editors on Windows put before the text.
+            values[name] = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             problems.append(f"{name.upper()}_FILE: cannot read the file ({reason})")

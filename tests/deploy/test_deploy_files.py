@@ -176,7 +176,8 @@ def test_browser_and_web_server_reach_the_provider_at_the_same_address(
     web, provider = services["web"], services["provider"]
     assert web["network_mode"] == "service:provider"
     assert "ports" not in web, "its network is the provider's, so its ports are published there"
-    assert web["environment"]["SMART_ACCOUNTS_OIDC_ISSUER"] == "http://127.0.0.1:9400"
+    issuer = with_defaults(web["environment"]["SMART_ACCOUNTS_OIDC_ISSUER"])
+    assert issuer == "http://127.0.0.1:9400"
     for port in (8000, 9400, 9463):
         assert f"127.0.0.1:{port}:{port}" in provider["ports"]
     assert web["depends_on"]["provider"] == {"condition": "service_healthy", "restart": True}

@@ -89,10 +89,6 @@ def test_release_needs_a_section_with_a_date_in_the_changelog(checkout: Path, he
     assert not (checkout / "dist").exists()
 
 
-def test_tools_of_the_release_are_not_in_the_image() -> None:
-    assert not {"cyclonedx-bom", "pip-licenses", "hatchling"} & set(runtime_packages())
-
-
 @pytest.mark.parametrize(("build", "shown"), [("", ""), ("4f1c2d", " (build 4f1c2d)")])
 @pytest.mark.parametrize("app", [starter.app, admin.app], ids=["starter", "admin"])
 def test_command_lines_show_the_version_and_the_build(

@@ -1,15 +1,21 @@
 """Unsafe settings stop a program at its start, with one line that names the setting."""
 
+import asyncio
+import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import starter
+import worker
 from smart_accounts.cli.run import run
 from smart_accounts.errors import BadSetting
 from smart_accounts.settings import PREFIX, RuleSettings, Settings, load_settings
+from smart_accounts.store.store import AccountStore
+from smart_accounts.web.__main__ import serve
 from tests.support.keys import KEY
 
 NEW_KEY = "another-key-for-tests-that-is-long-enough-too"
@@ -104,6 +110,30 @@ def test_safe_settings(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) 
     assert settings.cookie_keys == [values.get("SESSION_KEYS") or KEY]
 
 
+@pytest.mark.parametrize("start", [worker.main, serve], ids=["worker", "web"])
+async def test_programs_limit_their_connections(
+    start: Callable[[Settings], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def open_store(_url: str, pool_size: int) -> None:
+        sizes.append(pool_size)
+        raise InterruptedError
+
+    async def no_services(*_: object) -> object:
+        return object()
+
+    monkeypatch.setattr(worker, "wait_for_services", no_services)
+    monkeypatch.setattr(AccountStore, "open", open_store)
+    try:
+        with pytest.raises(InterruptedError):
+            await start(load(monkeypatch, DATABASE_POOL_SIZE="7"))
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # the worker's
+            asyncio.get_running_loop().remove_signal_handler(number)
+    assert sizes == [7]
+
+
 # ---- Settings in files ---------------------------------------------------------------------
 
 
@@ -120,7 +150,7 @@ def test_settings_from_files(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch,
         SECRET_KEYS=f"{NEW_KEY},{KEY}\n".encode(),
         SMTP_PASSWORD=" Grüße ".encode(),
-        SMTP_PORT=b"2525\r\n",
+        SMTP_PORT=b"\xef\xbb\xbf2525\r\n",  # as an editor on Windows writes it
         OIDC_ISSUER=b"\n",
         OIDC_TRUST_EMAIL=b"true\n",
     )
