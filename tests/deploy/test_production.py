@@ -238,6 +238,27 @@ def test_schema_script_sets_up_both_databases(record: Path, tmp_path: Path) -> N
     ]
 
 
+def test_namespace_script_waits_until_the_cluster_knows_the_namespace(tmp_path: Path) -> None:
+    """Right after it was created, a new namespace is "not found"."""
+    temporal = tmp_path / "temporal"
+    temporal.write_text(f"""#!/bin/sh
+cd {tmp_path}
+case "$2 $3" in
+    'namespace describe') exit 1 ;;
+    'search-attribute list') test -e asked || {{ touch asked; exit 1; }} ;;
+    'search-attribute create') test -e asked && touch created ;;
+esac
+""")
+    temporal.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "TEMPORAL_NAMESPACE": "smart",
+        "RETENTION": "90d",
+    }
+    subprocess.run(["sh", DEPLOY / "temporal" / "namespace.sh"], env=environment, check=True)
+    assert (tmp_path / "created").exists()
+
+
 def test_temporal_gets_its_password(record: Path, tmp_path: Path, services: dict[str, Any]) -> None:
     shell, option, command = services["temporal"]["entrypoint"]
     command = command.replace("$$", "$")
