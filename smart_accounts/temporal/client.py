@@ -1,5 +1,6 @@
 """The client of the requests, for starter and web."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
@@ -15,6 +16,7 @@ from temporalio.client import (
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
 
 from smart_accounts.contract.actions import (
     ActionResult,
@@ -260,10 +262,19 @@ class RequestClient:
     ) -> ActionResult:
         async def update(handle: WorkflowHandle[Any, Any]) -> ActionResult:
             async with time_limit(UPDATE_TIMEOUT, _NO_RESULT):
-                result: ActionResult = await handle.execute_update(
-                    name, message, result_type=ActionResult, rpc_timeout=UPDATE_TIMEOUT
-                )
-                return result
+                while True:
+                    try:
+                        result: ActionResult = await handle.execute_update(
+                            name, message, result_type=ActionResult, rpc_timeout=UPDATE_TIMEOUT
+                        )
+                    except RPCError as error:
+                        # The update came while the request's last task ran. Temporal repeats that
+                        # task and did not accept the update.
+                        if error.status != RPCStatusCode.FAILED_PRECONDITION:
+                            raise
+                        await asyncio.sleep(0.1)
+                    else:
+                        return result
 
         try:
             return await self._on_open_run(workflow_id, run_id, update)
