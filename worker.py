@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from temporalio.client import Client
 from temporalio.runtime import Runtime
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
 from activities.accounts import AccountActivities
 from activities.emails import HEARTBEAT_EVERY, EmailActivities
@@ -26,13 +26,12 @@ from smart_accounts.store.limits import Limits
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.connection import connect, require_search_attributes
-from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
+from smart_accounts.temporal.guard import worker_data_converter
 from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.version import describe
-from workflows.remaining_emails import RemainingEmailsWorkflow
-from workflows.smart_account_request import SmartAccountRequestWorkflow
+from workflows.options import workflow_options
 
 RETRY_EVERY = timedelta(seconds=2)
 # How long emails in flight may take at shutdown. Later ones are retried by another worker.
@@ -87,16 +86,13 @@ async def run_worker(
     worker = Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
+        **workflow_options(),
         activities=[
             *_account_activities(store, settings),
             emails.try_emails,
             emails.send_emails,
             reviews.tell_operators,
         ],
-        interceptors=[GuardInterceptor()],
-        # The sandbox would double the worker's CPU time. A test runs the workflows in it instead.
-        workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=max_cached_requests,
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
         # The default sends one heartbeat per 80 % of the timeout. After a short delay the timeout

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
+from temporalio.worker import Replayer, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from smart_accounts.contract import domains, fields
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.names import closing_id, remaining_emails_id, workflow_id
-from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
-from workflows.remaining_emails import RemainingEmailsWorkflow
-from workflows.smart_account_request import SmartAccountRequestWorkflow
+from smart_accounts.temporal.guard import worker_data_converter
+from workflows.options import workflow_options
 
 HISTORY_FOLDER = Path(__file__).parents[1] / "histories"
 HISTORIES = sorted(HISTORY_FOLDER.glob("*.json"))
@@ -129,12 +128,10 @@ async def replay(path: Path, runner: WorkflowRunner | None = None) -> None:
 
 
 async def replay_history(history: dict[str, Any], runner: WorkflowRunner | None = None) -> None:
-    replayer = Replayer(
-        workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
-        interceptors=[GuardInterceptor()],
-        data_converter=worker_data_converter,
-        workflow_runner=runner or UnsandboxedWorkflowRunner(),  # as in production
-    )
+    options = workflow_options()
+    if runner:
+        options["workflow_runner"] = runner
+    replayer = Replayer(**options, data_converter=worker_data_converter)
     started = history["events"][0]["workflowExecutionStartedEventAttributes"]
     start_input = json.loads(b64decode(started["input"]["payloads"][0]["data"]))
     if "request_id" in start_input:
