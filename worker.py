@@ -32,6 +32,7 @@ from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.version import describe
 from workflows.options import workflow_options
+from workflows.patches import is_activated
 
 RETRY_EVERY = timedelta(seconds=2)
 # How long emails in flight may take at shutdown. Later ones are retried by another worker.
@@ -87,6 +88,7 @@ async def run_worker(
         client,
         task_queue=TASK_QUEUE,
         **workflow_options(),
+        patch_activation_callback=is_activated,
         activities=[
             *_account_activities(store, settings),
             emails.try_emails,
