@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.runtime import Runtime
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.accounts import AccountActivities
 from activities.emails import HEARTBEAT_EVERY, EmailActivities
@@ -26,6 +27,7 @@ from smart_accounts.store.limits import Limits
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.connection import connect, require_search_attributes
+from smart_accounts.temporal.deployment import deployment_version, log_missing_tasks
 from smart_accounts.temporal.guard import worker_data_converter
 from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.temporal.process_exit import exit_process
@@ -50,16 +52,19 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
+    version = deployment_version()
     metrics = Metrics("SMART_ACCOUNTS_METRICS_ADDRESS", settings.metrics_address)
     client = await wait_for_services(settings, stop, metrics.runtime)
     if client is None:
         return
     async with (
         AccountStore.open(settings.database_url, settings.database_pool_size) as store,
-        run_worker(client, settings, store),
+        run_worker(client, settings, store, version=version),
     ):
         log.info("worker ready")
+        watching = asyncio.create_task(log_missing_tasks(client, version))
         await stop.wait()
+        watching.cancel()
 
 
 @asynccontextmanager
@@ -68,6 +73,7 @@ async def run_worker(
     settings: Settings,
     store: AccountStore,
     *,
+    version: WorkerDeploymentVersion | None = None,
     max_cached_requests: int = 1000,  # Temporal's default
 ) -> AsyncIterator[Worker]:
     """Run a worker. At the end it stops, within ``SHUTDOWN_GRACE``."""
@@ -89,6 +95,7 @@ async def run_worker(
         task_queue=TASK_QUEUE,
         **workflow_options(),
         patch_activation_callback=is_activated,
+        deployment_config=_deployment_config(version),
         activities=[
             *_account_activities(store, settings),
             emails.try_emails,
@@ -127,6 +134,18 @@ async def wait_for_services(
         else:
             return client
     return None
+
+
+def _deployment_config(version: WorkerDeploymentVersion | None) -> WorkerDeploymentConfig | None:
+    if version is None:
+        return None
+    # A request waits for weeks. AUTO_UPGRADE moves it to each new version. PINNED would need the
+    # workers of each version until the last of its requests has ended.
+    return WorkerDeploymentConfig(
+        version=version,
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+    )
 
 
 def _sender(settings: Settings) -> SmtpSender:

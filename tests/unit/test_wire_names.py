@@ -17,6 +17,7 @@ from smart_accounts.contract import messages, names, steps
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
 from smart_accounts.store import records
+from smart_accounts.temporal import deployment
 from smart_accounts.web import activation, app, bounces, security_log
 from smart_accounts.web.api import openapi
 from smart_accounts.web.api.app import PATH, ROUTERS
@@ -192,6 +193,11 @@ def test_message_values(values: type[StrEnum]) -> None:
 def test_settings() -> None:
     assert PREFIX == "SMART_ACCOUNTS_"
     assert {name.upper() for name in Settings.model_fields} == set(SETTINGS.split())
+
+
+def test_variables_of_temporal() -> None:
+    assert deployment.DEPLOYMENT_NAME == "TEMPORAL_DEPLOYMENT_NAME"
+    assert deployment.BUILD_ID == "TEMPORAL_WORKER_BUILD_ID"
 
 
 def test_routes() -> None:
