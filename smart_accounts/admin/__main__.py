@@ -1,7 +1,11 @@
 """The operator's commands. They need the settings of a worker, and Temporal and the database."""
 
-import typer
+import logging
 
+import typer
+from temporalio.runtime import Runtime, TelemetryConfig
+
+from smart_accounts.admin import deploy
 from smart_accounts.cli.arguments import Version
 from smart_accounts.cli.run import run
 from smart_accounts.temporal.process_exit import exit_process
@@ -22,5 +26,11 @@ def admin(version: Version = False) -> None:
     """Take the options that stand before the name of a command."""
 
 
+app.command()(deploy.deploy)
+
+
 if __name__ == "__main__":
+    # A replay that fails is reported in one line. The SDK would log stack traces and quote inputs.
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL)
     exit_process(run(app))
