@@ -25,12 +25,15 @@ from smart_accounts.settings import Settings, load_settings
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.connection import connect, require_search_attributes
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.temporal.process_exit import exit_process
+from smart_accounts.temporal.readiness import WorkerReadiness
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.version import describe
+from smart_accounts.web.http.health import serve_health
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
@@ -51,15 +54,18 @@ async def main(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     metrics = Metrics("SMART_ACCOUNTS_METRICS_ADDRESS", settings.metrics_address)
-    client = await wait_for_services(settings, stop, metrics.runtime)
-    if client is None:
-        return
-    async with (
-        AccountStore.open(settings.database_url, settings.database_pool_size) as store,
-        run_worker(client, settings, store),
-    ):
-        log.info("worker ready")
-        await stop.wait()
+    readiness = WorkerReadiness(stop)
+    async with serve_health(settings.health_address, readiness.check):
+        client = await wait_for_services(settings, stop, metrics.runtime)
+        if client is None:
+            return
+        async with (
+            AccountStore.open(settings.database_url, settings.database_pool_size) as store,
+            run_worker(client, settings, store) as worker,
+        ):
+            readiness.set_running(worker, RequestClient(client), store)
+            log.info("worker ready")
+            await stop.wait()
 
 
 @asynccontextmanager

@@ -108,6 +108,7 @@ class Settings(RuleSettings):
     temporal_ui_url: AnyHttpUrl | None = None
     metrics_address: str | None = None
     web_metrics_address: str | None = None
+    health_address: str | None = None
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
 
@@ -168,6 +169,7 @@ class Settings(RuleSettings):
         "oidc_client_id",
         "oidc_client_secret",
         "oidc_audience",
+        "health_address",
         "metrics_address",
         "review_email",
         "smtp_local_hostname",
