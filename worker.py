@@ -28,6 +28,7 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.connection import connect, require_search_attributes
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
+from smart_accounts.temporal.logs import LogInterceptor, set_up_logging
 from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.temporal.readiness import WorkerReadiness
@@ -100,7 +101,7 @@ async def run_worker(
             emails.send_emails,
             reviews.tell_operators,
         ],
-        interceptors=[GuardInterceptor()],
+        interceptors=[GuardInterceptor(), LogInterceptor()],
         # The sandbox would double the worker's CPU time. A test runs the workflows in it instead.
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=max_cached_requests,
@@ -179,11 +180,10 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--version"]:
         print(describe())  # noqa: T201 - the output that was asked for
         sys.exit()
-    logging.basicConfig(
-        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
     try:
-        asyncio.run(main(load_settings()))
+        given = load_settings()
+        set_up_logging(given.log_format, sys.stdout, logging.INFO)
+        asyncio.run(main(given))
     except BadSetting as problem:
         print(problem, file=sys.stderr)  # noqa: T201 - one line for the operator, without a log prefix
         exit_process(2)

@@ -37,6 +37,11 @@ class SmtpTls(StrEnum):
     TLS = "tls"
 
 
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
 class RuleSettings(BaseSettings):
     """The settings that field rules depend on, for every program."""
 
@@ -109,6 +114,7 @@ class Settings(RuleSettings):
     metrics_address: str | None = None
     web_metrics_address: str | None = None
     health_address: str | None = None
+    log_format: LogFormat = LogFormat.TEXT
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
 
