@@ -27,9 +27,10 @@ from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.connection import connect, require_search_attributes
+from smart_accounts.temporal.gauges import keep_gauges
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from smart_accounts.temporal.logs import LogInterceptor, set_up_logging
-from smart_accounts.temporal.metrics import Metrics
+from smart_accounts.temporal.metrics import start_runtime, start_worker_counters
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.temporal.readiness import WorkerReadiness
 from smart_accounts.tokens import LinkTokens
@@ -54,17 +55,20 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    metrics = Metrics("SMART_ACCOUNTS_METRICS_ADDRESS", settings.metrics_address)
+    runtime = start_runtime("SMART_ACCOUNTS_METRICS_ADDRESS", settings.metrics_address)
     readiness = WorkerReadiness(stop)
     async with serve_health(settings.health_address, readiness.check):
-        client = await wait_for_services(settings, stop, metrics.runtime)
+        client = await wait_for_services(settings, stop, runtime)
         if client is None:
             return
+        meter, requests = runtime.metric_meter, RequestClient(client)
         async with (
             AccountStore.open(settings.database_url, settings.database_pool_size) as store,
             run_worker(client, settings, store) as worker,
+            keep_gauges(meter, requests, store),
         ):
-            readiness.set_running(worker, RequestClient(client), store)
+            start_worker_counters(meter, client.namespace)
+            readiness.set_running(worker, requests, store)
             log.info("worker ready")
             await stop.wait()
 
@@ -121,7 +125,7 @@ async def run_worker(
 
 
 async def wait_for_services(
-    settings: Settings, stop: asyncio.Event, runtime: Runtime | None
+    settings: Settings, stop: asyncio.Event, runtime: Runtime
 ) -> Client | None:
     """Return the client once the database and Temporal respond, or ``None`` if stopped before."""
     while not stop.is_set():

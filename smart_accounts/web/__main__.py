@@ -9,8 +9,9 @@ from smart_accounts.errors import BadSetting
 from smart_accounts.settings import Settings, load_settings
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.gauges import keep_gauges
 from smart_accounts.temporal.logs import set_up_logging
-from smart_accounts.temporal.metrics import Metrics
+from smart_accounts.temporal.metrics import start_runtime, start_web_counters
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.app import create_app
@@ -23,14 +24,17 @@ _log = logging.getLogger(__name__)
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Open responses are finished first."""
+    runtime = start_runtime("SMART_ACCOUNTS_WEB_METRICS_ADDRESS", settings.web_metrics_address)
+    meter = runtime.metric_meter
+    start_web_counters(meter)
+    client = await RequestClient.connect(lazy=True, runtime=runtime)
     async with (
         AccountStore.open(settings.database_url, settings.database_pool_size) as store,
         open_provider(settings) as provider,
+        keep_gauges(meter, client, store),
     ):
-        metrics = Metrics("SMART_ACCOUNTS_WEB_METRICS_ADDRESS", settings.web_metrics_address)
-        client = await RequestClient.connect(lazy=True, runtime=metrics.runtime)
         tokens = LinkTokens(settings.signing_keys)
-        app = create_app(store, client, tokens, settings, provider, metrics)
+        app = create_app(store, client, tokens, settings, provider, meter)
         config = server_config(
             app, host=settings.web_host, port=settings.web_port, log_level="info"
         )

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from temporalio.common import MetricMeter
 
 from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.errors import NotFound, Unavailable
@@ -15,7 +16,6 @@ from smart_accounts.settings import Settings
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
-from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.temporal.readiness import check_dependencies
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import activation, bounces
@@ -58,7 +58,7 @@ def create_app(
     tokens: LinkTokens,
     settings: Settings,
     provider: Provider | None = None,
-    metrics: Metrics | None = None,
+    meter: MetricMeter = MetricMeter.noop,
 ) -> FastAPI:
     """Return the application. The caller opens and closes the store, the client and the provider.
 
@@ -78,7 +78,7 @@ def create_app(
         submission=Submission(store, client, Limits.of(settings)),
         provider=provider,
         security_log=SecurityLog(settings.signing_keys),
-        metrics=metrics or Metrics(),
+        meter=meter,
     )
     app = FastAPI(
         openapi_url=None,
