@@ -28,7 +28,7 @@ token: $(READY) ## Print an access token for the API of make run. Another person
 demo: $(READY) ## Show one request that is accepted and one that lapses, on free ports
 	@exec $(BIN)/python -m smart_accounts.local demo
 
-test: tools check ## Run the checks and all tests. Needs Chromium, npm, curl and pgbouncer
+test: tools check ## Run the checks and all tests. Needs Chromium, npm, curl, pgbouncer and promtool
 	@exec $(BIN)/python -m pytest --numprocesses=4
 
 unit: $(READY) ## Run only the tests without servers and browsers, in half a minute
@@ -95,7 +95,8 @@ $(READY): requirements.txt pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-# pgbouncer and its libraries are only unpacked, because an installation would start a server.
+# Debian's packages of pgbouncer and promtool are only unpacked, because an installation would start
+# servers.
 tools: $(READY)
 	@missing=; \
 	command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || \
@@ -108,16 +109,22 @@ tools: $(READY)
 		apt-get update -qq && \
 			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	}
-	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || test -e $(VENV)/debian || { \
-		echo 'Downloading pgbouncer for the tests.'; \
+	@PATH="$$PATH:/usr/sbin"; packages=; missing=; \
+	for tool in pgbouncer promtool; do \
+		command -v $$tool >/dev/null && continue; \
+		packages="$$packages $$(test $$tool = promtool && echo prometheus || echo $$tool)"; \
+		test -e $(VENV)/debian/usr/bin/$$tool || test -e $(VENV)/debian/usr/sbin/$$tool || missing=yes; \
+	done; \
+	test -z "$$missing" || { \
+		echo "Downloading$$packages for the tests."; \
 		rm -rf $(VENV)/debian.new && mkdir $(VENV)/debian.new && cd $(VENV)/debian.new && \
 		download() { \
-			libraries=$$(apt-cache depends --important pgbouncer | \
-				sed -n 's/^ *Depends: \(lib.*\)/\1/p' | grep -v '^libc6$$') && \
-			apt-get download -qq -o APT::Sandbox::User=root pgbouncer $$libraries; \
+			libraries=$$(apt-cache depends --important $$packages | \
+				sed -n 's/^ *Depends: \(lib.*\)/\1/p' | grep -vE '^lib(c6$$|js-)'); \
+			apt-get download -qq -o APT::Sandbox::User=root $$packages $$libraries; \
 		}; \
 		{ download || { apt-get update -qq && download; }; } >/dev/null 2>&1 && \
 		for package in *.deb; do dpkg -x "$$package" . && rm "$$package" || exit 1; done && \
-		mv ../debian.new ../debian || \
-		{ echo 'The tests need pgbouncer: apt-get install pgbouncer' >&2; exit 1; }; \
+		rm -rf ../debian && mv ../debian.new ../debian || \
+		{ echo "The tests need these programs: apt-get install$$packages" >&2; exit 1; }; \
 	}

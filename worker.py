@@ -26,13 +26,18 @@ from smart_accounts.settings import Settings, load_settings
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.connection import connect, require_search_attributes
 from smart_accounts.temporal.deployment import deployment_version, log_missing_tasks
+from smart_accounts.temporal.gauges import keep_gauges
 from smart_accounts.temporal.guard import worker_data_converter
-from smart_accounts.temporal.metrics import Metrics
+from smart_accounts.temporal.logs import set_up_logging
+from smart_accounts.temporal.metrics import start_runtime, start_worker_counters
 from smart_accounts.temporal.process_exit import exit_process
+from smart_accounts.temporal.readiness import WorkerReadiness
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.version import describe
+from smart_accounts.web.http.health import serve_health
 from workflows.options import workflow_options
 from workflows.patches import is_activated
 
@@ -53,18 +58,24 @@ async def main(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     version = deployment_version()
-    metrics = Metrics("SMART_ACCOUNTS_METRICS_ADDRESS", settings.metrics_address)
-    client = await wait_for_services(settings, stop, metrics.runtime)
-    if client is None:
-        return
-    async with (
-        AccountStore.open(settings.database_url, settings.database_pool_size) as store,
-        run_worker(client, settings, store, version=version),
-    ):
-        log.info("worker ready")
-        watching = asyncio.create_task(log_missing_tasks(client, version))
-        await stop.wait()
-        watching.cancel()
+    runtime = start_runtime("SMART_ACCOUNTS_METRICS_ADDRESS", settings.metrics_address)
+    readiness = WorkerReadiness(stop)
+    async with serve_health(settings.health_address, readiness.check):
+        client = await wait_for_services(settings, stop, runtime)
+        if client is None:
+            return
+        meter, requests = runtime.metric_meter, RequestClient(client)
+        async with (
+            AccountStore.open(settings.database_url, settings.database_pool_size) as store,
+            run_worker(client, settings, store, version=version) as worker,
+            keep_gauges(meter, requests, store),
+        ):
+            start_worker_counters(meter, client.namespace)
+            readiness.set_running(worker, requests, store)
+            log.info("worker ready")
+            watching = asyncio.create_task(log_missing_tasks(client, version))
+            await stop.wait()
+            watching.cancel()
 
 
 @asynccontextmanager
@@ -119,7 +130,7 @@ async def run_worker(
 
 
 async def wait_for_services(
-    settings: Settings, stop: asyncio.Event, runtime: Runtime | None
+    settings: Settings, stop: asyncio.Event, runtime: Runtime
 ) -> Client | None:
     """Return the client once the database and Temporal respond, or ``None`` if stopped before."""
     while not stop.is_set():
@@ -190,11 +201,10 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--version"]:
         print(describe())  # noqa: T201 - the output that was asked for
         sys.exit()
-    logging.basicConfig(
-        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
     try:
-        asyncio.run(main(load_settings()))
+        given = load_settings()
+        set_up_logging(given.log_format, sys.stdout, logging.INFO)
+        asyncio.run(main(given))
     except BadSetting as problem:
         print(problem, file=sys.stderr)  # noqa: T201 - one line for the operator, without a log prefix
         exit_process(2)

@@ -3,6 +3,7 @@
 from pydantic import ValidationError
 from temporalio import activity
 
+from activities.measurements import account_activated
 from smart_accounts.checks import reasons_for_review
 from smart_accounts.contract.field_errors import field_errors
 from smart_accounts.contract.messages import SmartAccountRequest
@@ -51,7 +52,12 @@ class AccountActivities:
 
     @activity.defn
     async def activate_account(self, record: RecordDecision) -> Decision:
-        return await self._store.requests.activate(record)
+        # The page noted the acceptance, which may be long before a worker sees it.
+        accepted_at = await self._store.audit.accepted_at(record.request_id)
+        decision = await self._store.requests.activate(record)
+        if decision is record.decision:  # otherwise the account was activated before
+            account_activated(accepted_at or decision.at)
+        return decision
 
     @activity.defn
     async def close_request(self, record: RecordDecision) -> Decision:

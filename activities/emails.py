@@ -15,6 +15,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities import measurements
 from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome, SendEmails
 from smart_accounts.errors import Rejected, Unavailable
@@ -34,6 +35,7 @@ from smart_accounts.store.emails import BeingSent
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.metrics import REFUSED_BECAUSE_OF_SENDER
 from smart_accounts.tokens import LinkTokens, token_hash
 
 HEARTBEAT_EVERY = timedelta(seconds=3)
@@ -152,11 +154,13 @@ class EmailActivities:
             to = email.address_in(request)
             outcome = await self._outcome_of(error, to, earlier, clock())
             await self._record(request, email, outcome)
+            measurements.email_not_sent(email.kind, error, outcome)
             if outcome.state == EmailState.QUEUED:
                 raise
             return outcome
         sent = EmailOutcome(state=EmailState.SENT, at=clock())
         await self._record(request, email, sent)
+        measurements.email_sent(email, request, sent.at)
         return sent
 
     async def _begin(
@@ -228,10 +232,7 @@ class EmailActivities:
 
     def _alert(self, error: SenderMisconfigured) -> None:
         """Tell operators that the mail server refuses our emails. Log this once in ten minutes."""
-        activity.metric_meter().create_counter(
-            "smart_accounts_emails_refused_because_of_sender",
-            "Attempts to send an email that the mail server refused because of our settings",
-        ).add(1)
+        REFUSED_BECAUSE_OF_SENDER.add(activity.metric_meter())
         now = time.monotonic()
         if now >= self._next_alert:
             self._next_alert = now + MISCONFIGURED_RETRY.total_seconds()

@@ -3,9 +3,12 @@
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.measurements import count_email, email_not_sent
+from smart_accounts.contract.messages import EmailKind
 from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.smtp import MailError, SmtpSender
 from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.metrics import Attempt
 
 
 class ReviewActivities:
@@ -39,9 +42,11 @@ class ReviewActivities:
         try:
             await self._sender.send(message)
         except MailError as error:
+            email_not_sent(EmailKind.REVIEW_NEEDED, error)
             # Without the mail server's reply, which may name an address.
             raise ApplicationError(
                 "The mail server does not take the email to the operators at the moment.",
                 type=type(error).__name__,
             ) from None
+        count_email(EmailKind.REVIEW_NEEDED, Attempt.SENT)
         await reviews.set_announced(waiting)

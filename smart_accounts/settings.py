@@ -37,6 +37,11 @@ class SmtpTls(StrEnum):
     TLS = "tls"
 
 
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
 class RuleSettings(BaseSettings):
     """The settings that field rules depend on, for every program."""
 
@@ -108,6 +113,8 @@ class Settings(RuleSettings):
     temporal_ui_url: AnyHttpUrl | None = None
     metrics_address: str | None = None
     web_metrics_address: str | None = None
+    health_address: str | None = None
+    log_format: LogFormat = LogFormat.TEXT
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
 
@@ -168,6 +175,7 @@ class Settings(RuleSettings):
         "oidc_client_id",
         "oidc_client_secret",
         "oidc_audience",
+        "health_address",
         "metrics_address",
         "review_email",
         "smtp_local_hostname",

@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.support.histories",
     "tests.support.issuer",
     "tests.support.mail_server",
+    "tests.support.metrics",
     "tests.support.pgbouncer",
     "tests.support.ports",
     "tests.support.postgres",

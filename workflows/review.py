@@ -9,11 +9,11 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from activities.reviews import ReviewActivities
     from smart_accounts.contract.actions import Review, ReviewDecision
+    from smart_accounts.temporal.metrics import REVIEWS_NEEDED
     from workflows.links import action_refused
 
 NOT_REVIEWED = "No operator reviewed the request in time."
 IN_REVIEW = "The request is in review. To change it, withdraw it and make a new one."
-REVIEWS_NEEDED = "smart_accounts_reviews_needed"
 
 
 def check_same_decision(given: Review, review: Review) -> None:
@@ -29,9 +29,7 @@ def check_same_decision(given: Review, review: Review) -> None:
 
 async def tell_operators(request_id: str) -> None:
     """Count the review, and tell the operators by email, until this is cancelled."""
-    workflow.metric_meter().create_counter(
-        REVIEWS_NEEDED, "Requests that an operator must review"
-    ).add(1)
+    REVIEWS_NEEDED.add(workflow.metric_meter())
     try:
         await workflow.execute_activity_method(
             ReviewActivities.tell_operators,

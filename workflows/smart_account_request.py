@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
         SendEmails,
     )
     from smart_accounts.temporal.guard import invalid_request
+    from smart_accounts.temporal.metrics import TIME_TO_DECISION
     from smart_accounts.text import utc
     from workflows import account_steps, search_attributes
     from workflows.current_details import current_details, next_step
@@ -352,6 +353,11 @@ class SmartAccountRequestWorkflow:
                 self._update_details()
             stored = await account_steps.record_decision(recorded)
         self._decision = stored or decision  # the oldest histories hold no result here
+        TIME_TO_DECISION.record(
+            workflow.metric_meter(),
+            self._decision.at - self._requested_at,
+            status=self._decision.status,
+        )
         return self._decision
 
     def _end(self, decision: Decision) -> RequestResult:

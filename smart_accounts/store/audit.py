@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.identity import Identity
@@ -98,6 +98,16 @@ class AuditTrail:
             if action is Action.SEND and await _is_recorded(connection, action, request_id):
                 return
             await record(connection, action, actor, origin, now, request_id, agreement)
+
+    async def accepted_at(self, request_id: str) -> datetime | None:
+        """Return when the customer last accepted on a page, or None if they never did."""
+        events = tables.audit_events.c
+        query = select(func.max(events.at)).where(
+            events.request_id == request_id, events.action == Action.ACCEPT
+        )
+        async with transaction(self._engine, writes=False) as connection:
+            found: datetime | None = await connection.scalar(query)
+            return found
 
     async def of_request(self, request_id: str) -> tuple[AuditEvent, ...]:
         """Return the events about a request, oldest first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -29,6 +30,14 @@ class Page:
 
     items: tuple[Listed, ...]
     total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """How many requests have a status, and when the oldest of them was made."""
+
+    number: int
+    oldest: datetime
 
 
 class RequestListing:
@@ -101,6 +110,16 @@ class RequestListing:
             newest = query.order_by(requests.requested_at.desc()).limit(1)
             row = (await connection.execute(newest)).one_or_none()
             return stored_request(row) if row else None
+
+    async def count_by_status(self) -> dict[Status, Counted]:
+        """Return the number of requests with each status that occurs. An index has all of it."""
+        requests = tables.requests.c
+        query = select(requests.status, func.count(), func.min(requests.requested_at)).group_by(
+            requests.status
+        )
+        async with transaction(self._engine, writes=False) as connection:
+            rows = await connection.execute(query)
+            return {Status(row[0]): Counted(number=row[1], oldest=row[2]) for row in rows}
 
 
 async def _newest(connection: AsyncConnection, query: Select[tuple[object]]) -> tuple[Listed, ...]:

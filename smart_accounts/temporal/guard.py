@@ -23,9 +23,9 @@ from smart_accounts.contract.field_errors import FieldError, field_errors
 from smart_accounts.contract.fields import rules_of_open_requests
 from smart_accounts.contract.messages import Message, OwnMessage
 from smart_accounts.contract.names import INVALID_REQUEST
+from smart_accounts.temporal.metrics import DROPPED_SIGNALS
 
 MAX_PAYLOAD = 256 * 1024  # bytes; the largest valid request has about 50 KB
-DROPPED_SIGNALS = "smart_accounts_dropped_signals"
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,7 @@ class _Guard(WorkflowInboundInterceptor):
         except (AttributeError, TypeError, ValueError, FailureError) as error:
             # Log only the type, because the error's message may quote personal data.
             workflow.logger.warning("Dropped signal %s: %s", input.signal, type(error).__name__)
-            counter = workflow.metric_meter().create_counter(
-                DROPPED_SIGNALS, "Signals dropped because they could not be read"
-            )
-            counter.with_additional_attributes({"signal": input.signal}).add(1)
+            DROPPED_SIGNALS.add(workflow.metric_meter(), signal=input.signal)
 
     def handle_update_validator(self, input: HandleUpdateInput) -> None:  # noqa: A002 - Temporal's name
         _reject_unreadable(input.args)

@@ -209,7 +209,9 @@ async def _send(
         # is not a redirect.
         web.answers[request.id, opened.link.ordinal] = answer
         _log.warning(
-            "the answer to request %s was received, but not noted in the store", request.id
+            "the answer to request %s was received, but not noted in the store",
+            request.id,
+            extra={"request_id": request.id},
         )
         return web.pages(
             "received", 200, opened.refresh, request=request, answer=answer, responds_to_form=True

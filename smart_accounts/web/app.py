@@ -1,15 +1,14 @@
 """The web application: the pages, the API, the health checks and the error pages."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from temporalio.common import MetricMeter
 
 from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.errors import NotFound, Unavailable
@@ -17,9 +16,8 @@ from smart_accounts.settings import Settings
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
-from smart_accounts.temporal.metrics import Metrics
+from smart_accounts.temporal.readiness import check_dependencies
 from smart_accounts.tokens import LinkTokens
-from smart_accounts.version import VERSION, build_id
 from smart_accounts.web import activation, bounces
 from smart_accounts.web.api.app import PATH as API_PATH
 from smart_accounts.web.api.app import add_api
@@ -35,6 +33,7 @@ from smart_accounts.web.auth.session import (
     listens_for_events,
 )
 from smart_accounts.web.dependencies import CurrentSession, Page, Responded, Services, Web
+from smart_accounts.web.http.health import alive_response, ready_response
 from smart_accounts.web.http.origins import company_path, is_cross_origin, sign_in_path
 from smart_accounts.web.http.problem import problem
 from smart_accounts.web.http.rate_limits import RateLimits
@@ -45,8 +44,6 @@ from smart_accounts.web.requests import routes as request_pages
 from smart_accounts.web.requests.drafts import keep_late_form
 from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 from smart_accounts.web.submission import Submission
-
-CHECK_SECONDS = 2
 
 _ERROR_PAGES = {403: "forbidden", 404: "not-found", 413: "too-large"}
 
@@ -61,7 +58,7 @@ def create_app(
     tokens: LinkTokens,
     settings: Settings,
     provider: Provider | None = None,
-    metrics: Metrics | None = None,
+    meter: MetricMeter = MetricMeter.noop,
 ) -> FastAPI:
     """Return the application. The caller opens and closes the store, the client and the provider.
 
@@ -81,7 +78,7 @@ def create_app(
         submission=Submission(store, client, Limits.of(settings)),
         provider=provider,
         security_log=SecurityLog(settings.signing_keys),
-        metrics=metrics or Metrics(),
+        meter=meter,
     )
     app = FastAPI(
         openapi_url=None,
@@ -112,26 +109,12 @@ async def start_page(page: Page, session: CurrentSession, web: Web) -> Response:
 
 @router.api_route("/healthz", methods=["GET", "HEAD"])
 async def alive() -> Response:
-    return JSONResponse({"status": "ok", "version": VERSION, "build": build_id()})
+    return alive_response()
 
 
 @router.api_route("/readyz", methods=["GET", "HEAD"])
 async def ready(web: Web) -> Response:
-    temporal, database = await asyncio.gather(_state(web.client.check), _state(web.store.ping))
-    is_ready = temporal == database == "ok"
-    status = "ok" if is_ready else "unavailable"
-    return JSONResponse(
-        {"status": status, "temporal": temporal, "database": database}, 200 if is_ready else 503
-    )
-
-
-async def _state(check: Callable[[], Awaitable[None]]) -> str:
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await check()
-    except (Unavailable, TimeoutError):
-        return "down"
-    return "ok"
+    return ready_response(await check_dependencies(web.client, web.store))
 
 
 def _add_error_pages(app: FastAPI, services: Services) -> None:

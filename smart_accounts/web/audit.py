@@ -79,7 +79,12 @@ class Audit:
         try:
             await self.record(action, partner, request_id, role)
         except Unavailable:
-            _log.exception("The audit trail lacks the %s of request %s", action, request_id)
+            _log.exception(
+                "The audit trail lacks the %s of request %s",
+                action,
+                request_id,
+                extra={"request_id": request_id},
+            )
 
     async def record_answer(
         self, action: Action, link: ActivationLink, agreed_text: str | None = None

@@ -13,12 +13,11 @@ from smart_accounts.errors import NotFound
 from smart_accounts.mail.bounces import read_bounce
 from smart_accounts.mail.refusals import codes_of
 from smart_accounts.store.records import ReturnedEmail
+from smart_accounts.temporal.metrics import EMAILS, RETURNED, UNREADABLE, Attempt
 from smart_accounts.web.dependencies import Web
 from smart_accounts.web.http.forms import read_body
 
 MAX_REPORT = 256 * 1024  # bytes; some servers return the whole email with the report
-RETURNED = "smart_accounts_returned_emails"
-UNREADABLE = "smart_accounts_unreadable_bounces"
 
 _log = logging.getLogger(__name__)
 
@@ -41,16 +40,18 @@ async def receive_bounce(request: Request, web: Web) -> None:
     if report is None or not (returned := await web.store.emails.find_returned(report.token)):
         return
     name = f"email {returned.email.kind} of request {returned.request_id}"
+    log = logging.LoggerAdapter(_log, {"request_id": returned.request_id})
     if report.reply is None:
-        web.metrics.count(UNREADABLE, "Emails to a return path that could not be read")
-        _log.error("could not read what was sent to the return path of the %s", name)
+        UNREADABLE.add(web.meter)
+        log.error("could not read what was sent to the return path of the %s", name)
     elif report.recipient_failed:
         await _record_bounce(web, returned, report.reply)
-        _log.warning("%s bounced", name)
+        EMAILS.add(web.meter, kind=returned.email.kind, outcome=Attempt.BOUNCED)
+        log.warning("%s bounced", name)
     else:
         await web.store.emails.mark_returned(returned, report.reply)
-        web.metrics.count(RETURNED, "Emails that were returned because of us")
-        _log.error(
+        RETURNED.add(web.meter)
+        log.error(
             "%s was returned because of us (%s): send it again once the cause is fixed",
             name,
             codes_of(report.reply) or "no code",

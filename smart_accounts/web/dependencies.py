@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
+from temporalio.common import MetricMeter
 
 from smart_accounts.contract.actions import Role
 from smart_accounts.contract.messages import Status
@@ -18,7 +19,6 @@ from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sessions import Partner, Session
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
-from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import audit
 from smart_accounts.web.auth.login_attempt import LoginAttempts
@@ -50,7 +50,7 @@ class Services:
     provider: Provider | None
     """Without a provider nobody can sign in or call the API."""
     security_log: SecurityLog
-    metrics: Metrics
+    meter: MetricMeter
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server shuts down, so that event streams end."""
     event_streams: Counter[str] = field(default_factory=Counter)

@@ -289,7 +289,7 @@ async def test_dropped_signals_are_counted_in_metrics(
     started = await service.start(new_request)
     await service.wait_for(started, Status.PENDING)
     await send(service, started, "accepted", BAD_SIGNALS["a number"])
-    counted = r'^smart_accounts_dropped_signals\{[^}]*signal="accepted"[^}]*\} 1$'
+    counted = r'^smart_accounts_dropped_signals_total\{[^}]*signal="accepted"[^}]*\} 1$'
     async with httpx.AsyncClient(base_url=f"http://{address}") as http, asyncio.timeout(40):
         while not re.search(counted, (await http.get("/metrics")).text, re.MULTILINE):
             await asyncio.sleep(0.1)

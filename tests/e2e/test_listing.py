@@ -1,5 +1,6 @@
 """The list of requests on both databases: filters, search, pages and access."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,11 +18,14 @@ from smart_accounts.contract.steps import (
     OpenRequest,
     RecordDecision,
 )
-from smart_accounts.store.listing import Page, RequestListing
+from smart_accounts.store.listing import Counted, Page, RequestListing
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.gauges import keep_gauges
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.ledger import add_email
 from tests.support.limits import new_limits
+from tests.support.metrics import RecordedMetrics
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LIMITS = new_limits(open_per_customer=100)
@@ -70,6 +74,43 @@ async def open_request(
 
 def ids(page: Page) -> str:
     return "".join(each.request.id for each in page.items)
+
+
+async def test_requests_are_counted_in_metrics(
+    listed: tuple[AccountStore, RequestListing], metrics: RecordedMetrics, example: dict[str, Any]
+) -> None:
+    store, requests = listed
+    assert await requests.count_by_status() == {
+        Status.LAPSED: Counted(number=1, oldest=NOW),
+        Status.PENDING: Counted(number=5, oldest=NOW + timedelta(minutes=1)),
+    }
+    waiting = OpenRequest(
+        request_id="waiting",
+        request=SmartAccountRequest(**example),
+        requested_at=datetime.now(UTC) - timedelta(days=2),
+        deadline=NOW + timedelta(days=90),
+    )
+    await store.requests.open(waiting, ("It is odd.",), LIMITS)
+    temporal = FakeTemporal()
+    async with asyncio.timeout(10), keep_gauges(metrics.meter, temporal, store):
+        found: dict[str, float] = {}
+        while "smart_accounts_oldest_review_age_seconds" not in found:
+            await asyncio.sleep(0.01)
+            found |= metrics.read()
+    age = found.pop("smart_accounts_oldest_review_age_seconds")
+    assert age == pytest.approx(2 * 86400, abs=60)
+    assert {name.removeprefix("smart_accounts_"): value for name, value in found.items()} == {
+        "reachable temporal": 1,
+        "reachable database": 1,
+        "requests in_review": 1,
+        "requests pending": 5,
+        "requests active": 0,
+        "requests declined": 0,
+        "requests lapsed": 1,
+        "requests rejected": 0,
+        "requests undeliverable": 0,
+        "requests withdrawn": 0,
+    }
 
 
 async def test_list(listed: tuple[AccountStore, RequestListing]) -> None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.runtime import Runtime
 
 import worker
 from smart_accounts.contract.messages import Status
@@ -248,7 +249,7 @@ async def test_waiting_for_services_does_not_leak_tasks(
         database_url=nowhere,
     )
     before, stop = len(asyncio.all_tasks()), asyncio.Event()
-    waiting = asyncio.create_task(worker.wait_for_services(settings, stop, None))
+    waiting = asyncio.create_task(worker.wait_for_services(settings, stop, Runtime.default()))
     await asyncio.sleep(1)
     assert len(asyncio.all_tasks()) <= before + 3, "the task itself, its pause and its attempt"
     stop.set()

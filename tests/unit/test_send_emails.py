@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
-from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from smart_accounts.contract.messages import EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import (
@@ -27,6 +27,7 @@ from tests.support.emails import ACTIVATION, REMINDER, REQUEST_RECEIVED, SITE
 from tests.support.keys import NEW_KEY, OLD_KEY
 from tests.support.ledger import add_email, outcome_of
 from tests.support.mail_server import LinkIn, MailServer
+from tests.support.metrics import RecordedMetrics
 from tests.support.sending import LIMITS, NOW, send, sender_to
 from tests.support.store import Query
 
@@ -195,16 +196,16 @@ async def test_refusal_because_of_us_is_logged_once_and_counted(
     sender: SmtpSender,
     mail_server: MailServer,
     caplog: pytest.LogCaptureFixture,
+    metrics: RecordedMetrics,
 ) -> None:
     mail_server.refusals = {"ada@acme.example": OURS, "pat@partner.example": OURS}
-    metrics = MetricBuffer(100)
-    meter = Runtime(telemetry=TelemetryConfig(metrics=metrics)).metric_meter
     with pytest.raises(ApplicationError):
-        await send(pending, sender, ACTIVATION, REQUEST_RECEIVED, meter=meter)
+        await send(pending, sender, ACTIVATION, REQUEST_RECEIVED, meter=metrics.meter)
     [line] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     assert line.startswith("the mail server refuses our emails (553 5.7.1): check")
-    counted = [update.metric.name for update in metrics.retrieve_updates()]
-    assert counted == ["smart_accounts_emails_refused_because_of_sender"] * 2
+    counted = Counter(name for name, _ in metrics.read())
+    assert counted["smart_accounts_emails_refused_because_of_sender"] == 2
+    assert counted["smart_accounts_emails activation delayed"] == 1
 
 
 @pytest.mark.parametrize("others", ["accept", "refuse"])

@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from temporalio.common import MetricMeter
 
 from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest
 from smart_accounts.contract.steps import Addressee, Bounce, Email, EmailOutcome, OpenRequest
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.mail.bounces import return_path
 from smart_accounts.store.store import AccountStore
-from smart_accounts.temporal.metrics import Metrics
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import bounces
 from smart_accounts.web.app import create_app
@@ -27,6 +27,7 @@ from tests.support.fake_temporal import FakeTemporal
 from tests.support.keys import KEY
 from tests.support.ledger import add_email, outcome_of
 from tests.support.limits import new_limits
+from tests.support.metrics import RecordedMetrics
 from tests.support.web_settings import web_settings
 
 DOMAIN = "bounces.service.example"
@@ -38,22 +39,11 @@ REPLY = "550 5.1.1 <ada@acme.example> unknown"
 SIGNAL = ("smart-account-acme.example", "run-1", Bounce(email=ACTIVATION, answer=REPLY))
 
 
-class CountedMetrics(Metrics):
-    """Keeps the names of what was counted."""
-
-    def __init__(self) -> None:
-        self.counted: list[str] = []
-
-    def count(self, metric: str, description: str) -> None:
-        assert description
-        self.counted.append(metric)
-
-
 @dataclass
 class BounceHook:
     store: AccountStore
     temporal: FakeTemporal
-    metrics: CountedMetrics
+    metrics: RecordedMetrics
     http: httpx.AsyncClient
 
     async def post(self, report: bytes) -> int:
@@ -75,15 +65,17 @@ def _client(
     store: AccountStore,
     temporal: FakeTemporal,
     domain: str | None,
-    metrics: Metrics | None = None,
+    meter: MetricMeter = MetricMeter.noop,
 ) -> httpx.AsyncClient:
     settings = web_settings("https://accounts.example", bounce_domain=domain)
-    app = create_app(store, temporal, LinkTokens([KEY]), settings, metrics=metrics)
+    app = create_app(store, temporal, LinkTokens([KEY]), settings, meter=meter)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://inside.example")
 
 
 @pytest.fixture
-async def hook(store: AccountStore, example: dict[str, Any]) -> AsyncIterator[BounceHook]:
+async def hook(
+    store: AccountStore, example: dict[str, Any], metrics: RecordedMetrics
+) -> AsyncIterator[BounceHook]:
     """The hook of a service that has sent one activation email."""
     opened = OpenRequest(
         request_id="run-1",
@@ -95,8 +87,8 @@ async def hook(store: AccountStore, example: dict[str, Any]) -> AsyncIterator[Bo
     assert (await store.requests.open(opened, (), limits)).refused is None
     sent = EmailOutcome(state=EmailState.SENT, at=NOW)
     await add_email(store, "run-1", ACTIVATION, sent, token=TOKEN)
-    temporal, metrics = FakeTemporal(), CountedMetrics()
-    async with _client(store, temporal, DOMAIN, metrics) as http:
+    temporal = FakeTemporal()
+    async with _client(store, temporal, DOMAIN, metrics.meter) as http:
         yield BounceHook(store, temporal, metrics, http)
 
 
@@ -124,6 +116,7 @@ async def test_bounce_is_signalled_and_recorded(hook: BounceHook) -> None:
     assert outcome.state == EmailState.BOUNCED
     assert outcome.answer == REPLY
     assert outcome.at >= NOW
+    assert hook.metrics.read() == [("smart_accounts_emails activation bounced", 1)]
 
 
 async def test_refusal_because_of_us_is_noted_and_alerts_operators(
@@ -134,7 +127,7 @@ async def test_refusal_because_of_us_is_noted_and_alerts_operators(
     outcome = await hook.outcome()
     assert (outcome.state, outcome.at) == (EmailState.SENT, NOW)
     assert outcome.answer == "550 5.7.1 <ada@acme.example> unknown"
-    assert hook.metrics.counted == ["smart_accounts_returned_emails"]
+    assert hook.metrics.read() == [("smart_accounts_returned_emails", 1)]
     [line] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     assert "email activation of request run-1 was returned because of us (550 5.7.1)" in line
     assert await hook.post(report()) == 204, "a later report may still end the request"
@@ -146,14 +139,14 @@ async def test_report_that_cannot_be_read_is_logged_and_counted(
 ) -> None:
     assert await hook.post(report(status="unknown", code="no")) == 204
     assert (await hook.outcome()).state == EmailState.SENT
-    assert hook.metrics.counted == ["smart_accounts_unreadable_bounces"]
+    assert hook.metrics.read() == [("smart_accounts_unreadable_bounces", 1)]
     [line] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     assert line.endswith("return path of the email activation of request run-1")
 
 
 async def test_what_comes_to_an_unknown_return_path_is_not_counted(hook: BounceHook) -> None:
     assert await hook.post(report("a" * 32, status="unknown", code="no")) == 204
-    assert not hook.metrics.counted
+    assert not hook.metrics.read()
 
 
 async def test_second_report_changes_nothing(hook: BounceHook) -> None:

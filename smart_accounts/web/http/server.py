@@ -66,6 +66,7 @@ def server_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         access_log=False,  # paths hold the tokens of activation links
+        log_config=None,  # its lines go to our log
         server_header=False,
         ws="none",
         **options,

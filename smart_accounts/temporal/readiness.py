@@ -1,0 +1,46 @@
+"""Whether worker and web can use what they depend on: Temporal and the database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from temporalio.worker import Worker
+
+from smart_accounts.errors import Unavailable
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.client import RequestClient
+
+CHECK_SECONDS = 2
+OK, DOWN = "ok", "down"
+
+
+async def check_dependencies(client: RequestClient, store: AccountStore) -> dict[str, str]:
+    """Return ``ok`` or ``down`` for each. The database must be migrated and writable."""
+    temporal, database = await asyncio.gather(_state(client.check), _state(store.ping))
+    return {"temporal": temporal, "database": database}
+
+
+async def _state(check: Callable[[], Awaitable[None]]) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except (Unavailable, TimeoutError):
+        return DOWN
+    return OK
+
+
+class WorkerReadiness:
+    """Whether the worker is ready: not before it runs, and not once it has been told to stop."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._running: tuple[Worker, RequestClient, AccountStore] | None = None
+
+    def set_running(self, worker: Worker, client: RequestClient, store: AccountStore) -> None:
+        self._running = worker, client, store
+
+    async def check(self) -> dict[str, str]:
+        if self._running is None or self._stop.is_set():
+            return {"worker": DOWN}
+        worker, client, store = self._running
+        states = await check_dependencies(client, store)
+        return states | {"worker": OK if worker.is_running else DOWN}
