@@ -1,14 +1,15 @@
 """The guard between Temporal and the workflow. No message can block or fail a request."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import UnionType
 from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
-from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -82,9 +83,26 @@ def _may_be_none(hint: type | None) -> bool:
     return isinstance(hint, UnionType) or (isinstance(hint, type) and issubclass(hint, OwnMessage))
 
 
-worker_data_converter = replace(
-    pydantic_data_converter, payload_converter_class=TolerantPayloadConverter
-)
+class _WithoutExternalStorage(DataConverter):
+    """Treats a reference to external storage as any other unknown payload.
+
+    Without external storage, the SDK's converter raises an error for it. So one signal with a
+    reference would fail the workflow task again and again. The methods are private to the SDK. If
+    it renames them, ``test_payload_encodings.py`` fails.
+    """
+
+    async def _decode_reference_payload_sequence(
+        self, payloads: Sequence[Payload]
+    ) -> list[Payload]:
+        return list(payloads)
+
+    async def _external_retrieve_payload_sequence(
+        self, payloads: Sequence[Payload]
+    ) -> list[Payload]:
+        return list(payloads)
+
+
+worker_data_converter = _WithoutExternalStorage(payload_converter_class=TolerantPayloadConverter)
 
 
 def invalid_request(errors: Sequence[FieldError]) -> ApplicationError:
