@@ -99,7 +99,7 @@ async def wait_for_services(
     while not stop.is_set():
         try:
             await migrate(settings.database_url)
-            client = await connect(data_converter=worker_data_converter, runtime=runtime)
+            client = await connect(data_converter=worker_data_converter(settings), runtime=runtime)
             await require_search_attributes(client)
         except Unavailable as error:
             log.warning("%s Trying again every %d s.", error, RETRY_EVERY.seconds)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from smart_accounts.errors import BadSetting
-from smart_accounts.settings import PREFIX, Settings, load_settings
+from smart_accounts.settings import PREFIX, Settings, load_client_settings, load_settings
 from tests.support.keys import KEY
 
 NEW_KEY = "another-key-for-tests-that-is-long-enough-too"
@@ -98,3 +98,50 @@ def test_safe_settings(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) 
     settings = load(monkeypatch, **values)
     assert settings.base_url == PUBLIC
     assert settings.cookie_keys == [values.get("SESSION_KEYS") or KEY]
+
+
+@pytest.mark.parametrize("url", [PUBLIC, ON_THIS_MACHINE["PUBLIC_URL"]])
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("PAYLOAD_KEYS", "too-short", "must be keys of at least 32 characters"),
+        ("PAYLOAD_KEYS", f"{KEY},short", "must be keys of at least 32 characters"),
+        ("PAYLOAD_KEYS", "a" * 32, "must be random: make a key with openssl rand -base64 32"),
+        ("PAYLOAD_KEYS", f"{KEY},for-trying-out-on-one-machine-only", "must be random: make a key"),
+        ("PAYLOAD_PLAINTEXT", "yes", "must be 'allowed'"),
+    ],
+)
+def test_wrong_payload_settings(
+    monkeypatch: pytest.MonkeyPatch, url: str, name: str, value: str, problem: str
+) -> None:
+    """Encryption with a guessable key protects nothing, so it is rejected on every machine."""
+    monkeypatch.setenv(PREFIX + name, value)
+    monkeypatch.setenv(f"{PREFIX}PUBLIC_URL", url)
+    for read in (load_settings, load_client_settings):
+        with pytest.raises(BadSetting) as error:
+            read()
+        assert str(error.value).startswith(f"bad settings: {PREFIX}{name}: {problem}")
+        assert KEY not in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "keys", "allows_plaintext"),
+    [
+        ({}, [], True),
+        ({"PAYLOAD_KEYS": "", "PAYLOAD_PLAINTEXT": ""}, [], True),
+        ({"PAYLOAD_KEYS": f" {KEY} ,"}, [KEY], False),
+        ({"PAYLOAD_KEYS": f"{NEW_KEY},{KEY}", "PAYLOAD_PLAINTEXT": ""}, [NEW_KEY, KEY], False),
+        ({"PAYLOAD_KEYS": KEY, "PAYLOAD_PLAINTEXT": "allowed"}, [KEY], True),
+    ],
+    ids=str,
+)
+def test_payload_settings(
+    monkeypatch: pytest.MonkeyPatch,
+    values: dict[str, str],
+    keys: list[str],
+    allows_plaintext: bool,
+) -> None:
+    settings = load(monkeypatch, **values)
+    assert (settings.encryption_keys, settings.allows_plaintext) == (keys, allows_plaintext)
+    assert load_client_settings().encryption_keys == keys

@@ -15,6 +15,7 @@ from smart_accounts.contract import domains, fields
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.names import closing_id, remaining_emails_id, workflow_id
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
+from tests.support.web_settings import client_settings
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
@@ -126,7 +127,7 @@ async def replay_history(history: dict[str, Any], runner: WorkflowRunner | None 
     replayer = Replayer(
         workflows=[SmartAccountRequestWorkflow, RemainingEmailsWorkflow],
         interceptors=[GuardInterceptor()],
-        data_converter=worker_data_converter,
+        data_converter=worker_data_converter(client_settings()),
         workflow_runner=runner or UnsandboxedWorkflowRunner(),  # as in production
     )
     started = history["events"][0]["workflowExecutionStartedEventAttributes"]
