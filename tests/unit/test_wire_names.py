@@ -17,7 +17,7 @@ from smart_accounts.contract import messages, names, steps
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
 from smart_accounts.store import records
-from smart_accounts.web import activation, app, bounces, security_log
+from smart_accounts.web import activation, app, bounces, codec_server, security_log
 from smart_accounts.web.api import openapi
 from smart_accounts.web.api.app import PATH, ROUTERS
 from smart_accounts.web.auth import company, session_pages, sign_in
@@ -111,6 +111,7 @@ ROUTES = [
     "POST /requests/{workflow_id}/approve POST /requests/{workflow_id}/reject",
     "POST /api/v1/requests/{workflow_id}/approve POST /api/v1/requests/{workflow_id}/reject",
     "POST /api/v1/requests/{workflow_id}/close",
+    "POST /codec/encode POST /codec/decode",
 ]
 
 
@@ -210,6 +211,7 @@ def test_routes() -> None:
     ]
     found = [("", route) for part in parts for route in part.router.routes]
     found += [(PATH, route) for router in ROUTERS for route in router.routes]
+    found += [(codec_server.PATH, route) for route in codec_server.router.routes]
     served = {
         f"{method} {prefix}{route.path}"
         for prefix, route in found
