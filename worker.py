@@ -24,6 +24,7 @@ from smart_accounts.settings import Settings, load_settings
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.codec import hide_stack_traces_of_unknown_keys
 from smart_accounts.temporal.connection import connect, require_search_attributes
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from smart_accounts.temporal.metrics import Metrics
@@ -70,6 +71,7 @@ async def run_worker(
 ) -> AsyncIterator[Worker]:
     """Run a worker. At the end it stops, within ``SHUTDOWN_GRACE``."""
     allow_free_mail(settings.free_mail_exceptions)
+    hide_stack_traces_of_unknown_keys()
     sender = _sender(settings)
     worker = Worker(
         client,

@@ -2,6 +2,7 @@
 
 import typer
 
+from smart_accounts.admin.rotate_check import rotate_check
 from smart_accounts.cli.run import run
 from smart_accounts.temporal.process_exit import exit_process
 
@@ -19,6 +20,9 @@ app = typer.Typer(
 @app.callback()
 def admin() -> None:
     """Let Typer expect the name of a command, even while there is only one."""
+
+
+app.command()(rotate_check)
 
 
 if __name__ == "__main__":

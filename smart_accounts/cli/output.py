@@ -67,10 +67,12 @@ def _option(field: str) -> str:
 
 
 @contextmanager
-def progress_bar(total: int, *, hidden: bool) -> Iterator[Callable[[], None]]:
+def progress_bar(
+    total: int, *, hidden: bool, label: str = "Starting"
+) -> Iterator[Callable[[], None]]:
     """Show a progress bar on a terminal. Yields a function that advances the bar by one."""
     console = Console(stderr=True)
-    columns = (TextColumn("Starting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     disable = hidden or not console.is_terminal
     with Progress(*columns, console=console, disable=disable, transient=True) as progress:
         task = progress.add_task("", total=total)

@@ -181,6 +181,16 @@ class EncryptionCodec(PayloadCodec):
             _log.error("%s Requests wait for it. Nothing is lost.", error)
 
 
+def hide_stack_traces_of_unknown_keys() -> None:
+    """Keep the SDK from logging one for each try of each task. The codec logs the key instead."""
+    for name in ("temporalio.worker._workflow", "temporalio.activity"):
+        logging.getLogger(name).addFilter(_is_about_something_else)
+
+
+def _is_about_something_else(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], UnknownKey))
+
+
 class EncryptingFailureConverter(DefaultFailureConverterWithEncodedAttributes):
     """Encrypts messages and stack traces of failures. Operators can read those of our own types."""
 

@@ -9,6 +9,7 @@ from temporalio.api.update.v1 import Input, Meta, Outcome, Request, WaitPolicy
 from temporalio.api.workflowservice.v1 import (
     UpdateWorkflowExecutionRequest,
 )
+from temporalio.client import Client
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.temporal.records import Started
@@ -39,7 +40,7 @@ FOREIGN = {
 UPDATES = ("withdraw", "replace_approver")  # resending has no argument; the SDK drops any
 
 
-async def update_raw(service: Service, started: Started, name: str, payload: Payload) -> Outcome:
+async def update_raw(temporal: Client, started: Started, name: str, payload: Payload) -> Outcome:
     """Send an update that no client library would send, and return its outcome."""
     request = UpdateWorkflowExecutionRequest(
         namespace="default",
@@ -53,7 +54,7 @@ async def update_raw(service: Service, started: Started, name: str, payload: Pay
         ),
     )
     async with asyncio.timeout(40):
-        reply = await service.temporal.workflow_service.update_workflow_execution(request)
+        reply = await temporal.workflow_service.update_workflow_execution(request)
     return reply.outcome
 
 
@@ -67,7 +68,7 @@ async def test_signals_and_updates_of_other_encodings(
         for name in ("accepted", "declined", "bounced"):
             await send(service, started, name, Payloads(payloads=[payload]))
         for name in UPDATES:
-            outcome = await update_raw(service, started, name, payload)
+            outcome = await update_raw(service.temporal, started, name, payload)
             assert outcome.failure.application_failure_info.type == "InvalidRequest", outcome
     still = await service.wait_for(started, Status.PENDING)
     assert still.decided_at is None
