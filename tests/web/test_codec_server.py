@@ -2,16 +2,19 @@
 
 import base64
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from limits import RateLimitItemPerMinute
 from temporalio.api.common.v1 import Payload
 
 from smart_accounts.temporal.codec import PayloadCipher, key_id_of
 from smart_accounts.web.codec_server import MAX_BODY, MAX_PAYLOADS, changed_payloads
+from smart_accounts.web.http import rate_limits
 from tests.support.api import check_problem
 from tests.support.issuer import Issuer
 from tests.support.keys import KEY, NEW_KEY, OLD_KEY
@@ -129,6 +132,28 @@ async def test_web_ui_may_call_it_with_the_session(site: Site, issuer: Issuer) -
         assert each.headers["access-control-allow-origin"] == UI
         assert each.headers["access-control-allow-credentials"] == "true"
     assert response.json() == {"payloads": [as_json(PLAIN)]}
+
+
+async def test_refused_calls_are_in_the_security_log(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "smart_accounts.security")
+    limit = RateLimitItemPerMinute(4, namespace=rate_limits.CODEC_CALLS.namespace)
+    monkeypatch.setattr(rate_limits, "CODEC_CALLS", limit)
+    assert (await site.http.post(DECODE, json=BODY)).status_code == 401
+    await site.start_session()
+    assert (await site.http.post(DECODE, json=BODY)).status_code == 403
+    foreign = {"Origin": "https://evil.service.example"}
+    assert (await post(site, DECODE, BODY, headers=foreign)).status_code == 403
+    assert (await post(site, DECODE, BODY)).status_code == 200
+    check_problem(await post(site, DECODE, BODY), 429)
+    written = [json.loads(line) for line in caplog.messages if line.startswith("{")]
+    assert [(line["event"], line["outcome"], line["reason"]) for line in written] == [
+        ("authentication.token", "failure", "missing"),
+        ("authorization.access", "failure", None),
+        ("bypass.cross-site", "failure", "origin"),
+        ("bypass.rate-limit", "failure", "codec-calls"),
+    ]
 
 
 async def test_without_a_web_ui_no_page_may_call_it(open_site: OpenSite, issuer: Issuer) -> None:
