@@ -27,6 +27,7 @@ from smart_accounts.store.limits import Limits
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.codec import hide_stack_traces_of_unknown_keys
 from smart_accounts.temporal.connection import connect, require_search_attributes
 from smart_accounts.temporal.deployment import deployment_version, log_missing_tasks
 from smart_accounts.temporal.gauges import keep_gauges
@@ -89,6 +90,7 @@ async def run_worker(
 ) -> AsyncIterator[Worker]:
     """Run a worker. At the end it stops, within ``SHUTDOWN_GRACE``."""
     allow_free_mail(settings.free_mail_exceptions)
+    hide_stack_traces_of_unknown_keys()
     sender = _sender(settings)
     composer = _composer(settings)
     emails = EmailActivities(
@@ -136,7 +138,7 @@ async def wait_for_services(
     while not stop.is_set():
         try:
             await migrate(settings.database_url)
-            client = await connect(data_converter=worker_data_converter, runtime=runtime)
+            client = await connect(data_converter=worker_data_converter(settings), runtime=runtime)
             await require_search_attributes(client)
         except Unavailable as error:
             log.warning("%s Trying again every %d s.", error, RETRY_EVERY.seconds)

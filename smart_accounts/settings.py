@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -29,6 +29,9 @@ POOL_SIZE = 15
 """How many connections to PostgreSQL one process opens at most, by default."""
 EXAMPLE_KEYS = {"for-trying-out-on-one-machine-only"}
 """Keys that documents and example files name."""
+NOT_RANDOM = "must be random: make a key with openssl rand -base64 32"
+
+SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
 
 
 class SmtpTls(StrEnum):
@@ -42,14 +45,16 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class RuleSettings(BaseSettings):
-    """The settings that field rules depend on, for every program."""
+class ClientSettings(BaseSettings):
+    """The settings of every program that sends messages to Temporal, also of the command line."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
     free_mail_exceptions: Annotated[frozenset[str], NoDecode] = frozenset()
+    payload_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    payload_plaintext: Literal["allowed"] | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -75,14 +80,44 @@ class RuleSettings(BaseSettings):
         domains = value.split(",") if isinstance(value, str) else value  # or the default
         return frozenset(domain.strip().lower() for domain in domains if domain.strip())
 
+    @field_validator("payload_keys", mode="before")
+    @classmethod
+    def _split_payload_keys(cls, value: str | tuple[str, ...]) -> tuple[str, ...]:
+        return _split(value) if isinstance(value, str) else value  # or the default
 
-class Settings(RuleSettings):
+    @field_validator("payload_keys")
+    @classmethod
+    def _check_payload_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        values = [key.get_secret_value() for key in keys]
+        if any(len(value) < MIN_KEY_LENGTH for value in values):
+            raise ValueError(f"must be keys of at least {MIN_KEY_LENGTH} characters")
+        # On every machine, because the command line does not know the public address.
+        if any(map(_is_guessable, values)):
+            raise ValueError(NOT_RANDOM)
+        return keys
+
+    @field_validator("payload_plaintext", mode="before")
+    @classmethod
+    def _treat_no_plaintext_as_unset(cls, value: str | None) -> str | None:
+        return value or None
+
+    @property
+    def encryption_keys(self) -> list[str]:
+        """Return the values of ``payload_keys``, newest first."""
+        return [key.get_secret_value() for key in self.payload_keys]
+
+    @property
+    def allows_plaintext(self) -> bool:
+        """Return True if payloads of other programs need not be encrypted."""
+        return not self.payload_keys or self.payload_plaintext is not None
+
+
+class Settings(ClientSettings):
     """The settings of worker and web. Temporal has its own variables, ``TEMPORAL_*``."""
 
     public_url: AnyHttpUrl
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode]
     session_keys: Annotated[tuple[SecretStr, ...] | None, NoDecode] = None
-    payload_keys: SecretStr | None = None
     database_url: str = "sqlite+aiosqlite:///smart-accounts.db"
     database_pool_size: Annotated[int, Field(gt=0)] = POOL_SIZE
     smtp_hostname: Annotated[str, Field(min_length=1)]
@@ -128,7 +163,7 @@ class Settings(RuleSettings):
     @field_validator("secret_keys", "session_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: str | None) -> tuple[str, ...]:
-        return tuple(key.strip() for key in (value or "").split(",") if key.strip())
+        return _split(value or "")
 
     @field_validator("secret_keys", "session_keys")
     @classmethod
@@ -140,7 +175,7 @@ class Settings(RuleSettings):
         if is_missing or any(len(value) < MIN_KEY_LENGTH for value in values):
             raise ValueError(f"must be one or more keys of at least {MIN_KEY_LENGTH} characters")
         if _is_public(info) and any(map(_is_guessable, values)):
-            raise ValueError("must be random: make a key with openssl rand -base64 32")
+            raise ValueError(NOT_RANDOM)
         return keys
 
     @field_validator("smtp_tls")
@@ -150,12 +185,6 @@ class Settings(RuleSettings):
         if value is SmtpTls.NONE and password and _is_public(info):
             raise ValueError("must be starttls or tls, because a password is set")
         return value
-
-    @field_validator("payload_keys")
-    @classmethod
-    def _reject_payload_keys(cls, value: SecretStr | None) -> None:
-        if value and value.get_secret_value():  # ignoring it would store data unencrypted
-            raise ValueError("payload encryption is not available in this version")
 
     @field_validator("database_url")
     @classmethod
@@ -245,6 +274,10 @@ def _read_files(fields: Iterable[str], given: Mapping[str, str | None]) -> dict[
     return values
 
 
+def _split(keys: str) -> tuple[str, ...]:
+    return tuple(key.strip() for key in keys.split(",") if key.strip())
+
+
 def _is_local(host: str | None) -> bool:
     return host in ("127.0.0.1", "::1", "[::1]", "localhost")
 
@@ -261,14 +294,27 @@ def _is_guessable(key: str) -> bool:
 
 
 def load_settings() -> Settings:
-    """Read the settings.
+    """Read the settings of worker and web.
 
     Raises:
         BadSetting: a setting is missing or wrong. The message is one line that names each such
             setting and quotes no value.
     """
+    return _load(Settings)
+
+
+def load_client_settings() -> ClientSettings:
+    """Read the settings of a program that only sends messages to Temporal.
+
+    Raises:
+        BadSetting: a setting is wrong.
+    """
+    return _load(ClientSettings)
+
+
+def _load(kind: type[SomeSettings]) -> SomeSettings:
     try:
-        return Settings()  # the values come from the environment
+        return kind()  # the values come from the environment
     except ValidationError as error:
         problems = map(_problem, error.errors(include_url=False, include_input=False))
         raise BadSetting("bad settings: " + "; ".join(problems)) from None

@@ -22,6 +22,7 @@ from smart_accounts.contract.actions import Actor, Closing, Role
 from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, TASK_QUEUE, closing_id
 from smart_accounts.contract.steps import SendEmails
 from smart_accounts.errors import BadSetting, NoResponse, NotFound, Rejected
+from smart_accounts.settings import load_client_settings
 from smart_accounts.temporal.connection import connect
 from smart_accounts.temporal.deployment import (
     BUILD_ID,
@@ -55,7 +56,7 @@ async def deploy(
     version = deployment_version()
     if version is None and not dry_run:
         raise BadSetting(f"bad settings: {DEPLOYMENT_NAME}, {BUILD_ID}: are required for a deploy")
-    client = await connect(data_converter=worker_data_converter)
+    client = await connect(data_converter=worker_data_converter(load_client_settings()))
     waiting = await replay_open_executions(client)
     if version is None or dry_run:
         return

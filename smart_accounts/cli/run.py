@@ -7,7 +7,7 @@ import typer
 from smart_accounts.cli import output
 from smart_accounts.cli.exit_codes import ExitCode, failure_of
 from smart_accounts.contract.domains import allow_free_mail
-from smart_accounts.settings import RuleSettings
+from smart_accounts.settings import load_client_settings
 
 
 def run(app: typer.Typer) -> int:
@@ -16,7 +16,7 @@ def run(app: typer.Typer) -> int:
     # Typer reports a usage error before it has parsed the options, so look for --json here.
     as_json = "--json" in sys.argv[1:]
     try:
-        allow_free_mail(RuleSettings().free_mail_exceptions)
+        allow_free_mail(load_client_settings().free_mail_exceptions)
         return app(standalone_mode=not as_json) or ExitCode.DONE
     except SystemExit as end:
         return int(end.code or 0)

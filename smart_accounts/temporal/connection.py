@@ -2,7 +2,6 @@
 
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
@@ -10,16 +9,20 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from smart_accounts.contract.names import SEARCH_ATTRIBUTES
 from smart_accounts.errors import BadSetting, Unavailable
+from smart_accounts.settings import load_client_settings
+from smart_accounts.temporal.codec import client_data_converter
 from smart_accounts.temporal.errors import translate_errors
 
 
 async def connect(
     *,
     lazy: bool = False,
-    data_converter: DataConverter = pydantic_data_converter,
+    data_converter: DataConverter | None = None,
     runtime: Runtime | None = None,
 ) -> Client:
     """Return a client of the server that the ``TEMPORAL_*`` variables name.
+
+    Only a worker gives a converter. All other programs encrypt and decrypt as the settings say.
 
     Raises:
         BadSetting: A variable cannot be used.
@@ -30,10 +33,9 @@ async def connect(
     except RuntimeError as error:
         raise BadSetting(f"bad TEMPORAL_ settings: {error}") from None
     config.setdefault("target_host", "localhost:7233")
+    converter = data_converter or client_data_converter(load_client_settings())
     with translate_errors():
-        return await Client.connect(
-            **config, data_converter=data_converter, lazy=lazy, runtime=runtime
-        )
+        return await Client.connect(**config, data_converter=converter, lazy=lazy, runtime=runtime)
 
 
 async def require_search_attributes(client: Client) -> None:

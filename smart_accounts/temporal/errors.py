@@ -15,6 +15,7 @@ from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import CLOSING_TIME, Status
 from smart_accounts.contract.names import INVALID_REQUEST
 from smart_accounts.errors import NoResponse, NotFound, Rejected, Unavailable
+from smart_accounts.temporal.codec import UnreadablePayload
 
 RPC_TIMEOUT = timedelta(seconds=2)
 QUERY_TIMEOUT = timedelta(seconds=5)  # includes a worker
@@ -42,6 +43,11 @@ def translate_errors(unavailable: str = _UNAVAILABLE) -> Iterator[None]:
         raise Unavailable(
             f"Temporal rejected the call with {error.status.name}. Try again later. If it fails"
             " again, check Temporal's address, namespace, API key and search attributes."
+        ) from error
+    except UnreadablePayload as error:
+        raise Unavailable(
+            f"Temporal's response cannot be read: {error}. Check the settings"
+            " SMART_ACCOUNTS_PAYLOAD_KEYS and SMART_ACCOUNTS_PAYLOAD_PLAINTEXT."
         ) from error
     except RuntimeError as error:  # a failed connection
         raise Unavailable(unavailable) from error

@@ -1,14 +1,19 @@
 """The guard between Temporal and the workflow. No message can block or fail a request."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import UnionType
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, Self, get_args
 
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
-from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import (
+    ActivitySerializationContext,
+    DataConverter,
+    SerializationContext,
+)
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -23,6 +28,8 @@ from smart_accounts.contract.field_errors import FieldError, field_errors
 from smart_accounts.contract.fields import rules_of_open_requests
 from smart_accounts.contract.messages import Message, OwnMessage
 from smart_accounts.contract.names import INVALID_REQUEST
+from smart_accounts.settings import ClientSettings
+from smart_accounts.temporal.codec import UNREADABLE, with_encryption
 from smart_accounts.temporal.metrics import DROPPED_SIGNALS
 
 MAX_PAYLOAD = 256 * 1024  # bytes; the largest valid request has about 50 KB
@@ -41,34 +48,54 @@ class TolerantPayloadConverter(PydanticPayloadConverter):
     Only the worker uses it. An exception here would fail the workflow task again and again,
     before the workflow or the guard could handle it. Clients need the exception.
 
+    Between the workflow and its activities an exception is right. Nobody else writes there, and a
+    result that cannot be read must not be taken for a result.
+
     It reads without the domain lists, because they change between releases and an open request
     must still be readable after ninety days.
     """
 
+    def __init__(self, *, raises: bool = False) -> None:
+        super().__init__()
+        self._raises = raises
+
+    def with_context(self, context: SerializationContext) -> Self:
+        is_between_workflow_and_activity = isinstance(context, ActivitySerializationContext)
+        return type(self)(raises=True) if is_between_workflow_and_activity else self
+
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None
     ) -> list[Any]:
-        return [
+        values = [
             self._read(payload, type_hints[index] if type_hints else None)
             for index, payload in enumerate(payloads)
         ]
+        if self._raises and any(isinstance(value, Unreadable) for value in values):
+            raise ValueError("the input or the result of an activity cannot be read")
+        return values
 
     def _read(self, payload: Payload, hint: type | None) -> Any:
         if len(payload.data) > MAX_PAYLOAD:
-            return Unreadable((FieldError(field="request", message="is too large"),))
+            return _unreadable("is too large")
+        if problem := UNREADABLE.get(payload.metadata.get("encoding", b"")):
+            return _unreadable(problem)
         try:
             with rules_of_open_requests():
                 value = super().from_payloads([payload], [hint] if hint else None)[0]
         except ValidationError as error:
             return Unreadable(tuple(field_errors(error)))
         except Exception:  # noqa: BLE001 - no payload may block the request
-            return Unreadable((FieldError(field="request", message="cannot be read"),))
+            return _unreadable("cannot be read")
         # Only a model or None may pass. Other encodings than json/plain ignore the hint:
         # binary/plain gives bytes.
         models = _models(hint)
         if models and not isinstance(value, models) and not (value is None and _may_be_none(hint)):
-            return Unreadable((FieldError(field="request", message="must be an object"),))
+            return _unreadable("must be an object")
         return value
+
+
+def _unreadable(problem: str) -> Unreadable:
+    return Unreadable((FieldError(field="request", message=problem),))
 
 
 def _models(hint: type | None) -> tuple[type, ...]:
@@ -82,9 +109,29 @@ def _may_be_none(hint: type | None) -> bool:
     return isinstance(hint, UnionType) or (isinstance(hint, type) and issubclass(hint, OwnMessage))
 
 
-worker_data_converter = replace(
-    pydantic_data_converter, payload_converter_class=TolerantPayloadConverter
-)
+class _WithoutExternalStorage(DataConverter):
+    """Treats a reference to external storage as any other unknown payload.
+
+    Without external storage, the SDK's converter raises an error for it. So one signal with a
+    reference would fail the workflow task again and again. The methods are private to the SDK. If
+    it renames them, ``test_payload_encodings.py`` fails.
+    """
+
+    async def _decode_reference_payload_sequence(
+        self, payloads: Sequence[Payload]
+    ) -> list[Payload]:
+        return list(payloads)
+
+    async def _external_retrieve_payload_sequence(
+        self, payloads: Sequence[Payload]
+    ) -> list[Payload]:
+        return list(payloads)
+
+
+def worker_data_converter(settings: ClientSettings) -> DataConverter:
+    """Return the converter of a worker, and of a replayer of its histories."""
+    converter = _WithoutExternalStorage(payload_converter_class=TolerantPayloadConverter)
+    return with_encryption(converter, settings, for_worker=True)
 
 
 def invalid_request(errors: Sequence[FieldError]) -> ApplicationError:

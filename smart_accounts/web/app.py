@@ -16,6 +16,7 @@ from smart_accounts.settings import Settings
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.codec import PayloadCipher
 from smart_accounts.temporal.readiness import check_dependencies
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import activation, bounces
@@ -32,6 +33,7 @@ from smart_accounts.web.auth.session import (
     Sessions,
     listens_for_events,
 )
+from smart_accounts.web.codec_server import add_codec_server
 from smart_accounts.web.dependencies import CurrentSession, Page, Responded, Services, Web
 from smart_accounts.web.http.health import alive_response, ready_response
 from smart_accounts.web.http.origins import company_path, is_cross_origin, sign_in_path
@@ -72,6 +74,7 @@ def create_app(
         store=store,
         client=client,
         tokens=tokens,
+        payload_cipher=PayloadCipher(settings.encryption_keys),
         pages=pages,
         sessions=Sessions(Cookies(url), store.sessions, issuer),
         login_attempts=LoginAttempts(SignedCookies(keys, url, issuer), keys, issuer),
@@ -96,6 +99,8 @@ def create_app(
     for part in (activation, request_pages, bounces, sign_in, company, session_pages):
         app.router.routes.extend(part.router.routes)
     add_api(app, services)
+    if settings.payload_keys:
+        add_codec_server(app, services)
     _add_error_pages(app, services)
     _add_sign_in_pages(app, services)
     return app

@@ -54,6 +54,7 @@ from tests.support.temporal_server import (
     connect,
     terminate_open_workflows,
 )
+from tests.support.web_settings import client_settings
 from worker import run_worker
 from workflows import options, patches
 from workflows.remaining_emails import RemainingEmailsWorkflow
@@ -111,7 +112,7 @@ class Deploys:
     @asynccontextmanager
     async def worker(self, version: WorkerDeploymentVersion | None = None) -> AsyncIterator[None]:
         config = self.temporal.config()
-        config["data_converter"] = worker_data_converter
+        config["data_converter"] = worker_data_converter(client_settings())
         async with run_worker(Client(**config), self.settings, self.store, version=version):
             yield
 

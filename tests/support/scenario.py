@@ -28,6 +28,7 @@ from smart_accounts.temporal.guard import worker_data_converter
 from smart_accounts.temporal.records import Started
 from tests.support.patient_client import PatientClient
 from tests.support.read_model import status_in
+from tests.support.web_settings import client_settings
 from worker import run_worker
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -63,7 +64,7 @@ class Scenario:
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Worker]:
         config = self.env.client.config()
-        config["data_converter"] = worker_data_converter
+        config["data_converter"] = worker_data_converter(client_settings())
         client = Client(**config)
         # Without a cache, every task replays the history, so that workflow code fails here if it
         # is not deterministic.

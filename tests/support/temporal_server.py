@@ -22,20 +22,20 @@ CLI = Path(sys.executable).with_name("temporal")
 
 
 class DevServer:
-    """One dev server. With ``file`` it keeps its data over a restart.
+    """One dev server. With ``file`` it keeps its data over a restart, with ``ui_port`` it has a UI.
 
     ``cli`` runs a command of the Temporal CLI, as another client would.
     """
 
-    def __init__(self, port: int, file: Path | None = None) -> None:
+    def __init__(self, port: int, file: Path | None = None, ui_port: int | None = None) -> None:
         self.address = f"127.0.0.1:{port}"
         self._command = [
             str(CLI),
             "server",
             "start-dev",
-            "--headless",
             "--log-level=never",
             f"--port={port}",
+            f"--ui-port={ui_port}" if ui_port else "--headless",
         ]
         if file:
             self._command.append(f"--db-filename={file}")
@@ -64,12 +64,12 @@ class DevServer:
 class NewDevServer(Protocol):
     """Returns a dev server on a free port that is not started yet."""
 
-    def __call__(self, file: Path | None = None) -> DevServer: ...
+    def __call__(self, file: Path | None = None, ui_port: int | None = None) -> DevServer: ...
 
 
 @pytest.fixture(scope="session")
 def new_dev_server(free_port: FreePort) -> NewDevServer:
-    return lambda file=None: DevServer(free_port(), file)
+    return lambda file=None, ui_port=None: DevServer(free_port(), file, ui_port)
 
 
 @pytest.fixture(scope="session")

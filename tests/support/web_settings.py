@@ -1,8 +1,8 @@
-"""Settings of the web application in tests."""
+"""Settings in tests."""
 
 from typing import Any
 
-from smart_accounts.settings import Settings
+from smart_accounts.settings import ClientSettings, Settings
 from tests.support.keys import KEY
 
 ORGANISATION = {
@@ -19,3 +19,8 @@ def web_settings(public_url: str, **changes: Any) -> Settings:
         "mail_from": "accounts@service.example",
     }
     return Settings(_env_file=None, **values | changes)
+
+
+def client_settings(**changes: Any) -> ClientSettings:
+    """Return the settings of a client of Temporal. Without changes, it encrypts nothing."""
+    return ClientSettings(_env_file=None, **changes)

@@ -13,7 +13,7 @@ import starter
 import worker
 from smart_accounts.cli.run import run
 from smart_accounts.errors import BadSetting
-from smart_accounts.settings import PREFIX, RuleSettings, Settings, load_settings
+from smart_accounts.settings import PREFIX, Settings, load_client_settings, load_settings
 from smart_accounts.store.store import AccountStore
 from smart_accounts.web.__main__ import serve
 from tests.support.keys import KEY
@@ -223,7 +223,7 @@ def test_command_line_reads_its_setting_from_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_in_files(monkeypatch, FREE_MAIL_EXCEPTIONS=b"gmail.com, GMX.net\n")
-    assert RuleSettings().free_mail_exceptions == {"gmail.com", "gmx.net"}
+    assert load_client_settings().free_mail_exceptions == {"gmail.com", "gmx.net"}
     Path("free_mail_exceptions").unlink()
     monkeypatch.setattr(sys, "argv", ["starter.py", "list"])
     assert run(starter.app) == 2
@@ -231,3 +231,50 @@ def test_command_line_reads_its_setting_from_a_file(
         f"bad settings: {PREFIX}FREE_MAIL_EXCEPTIONS_FILE: cannot read the file"
         " (No such file or directory)\n"
     )
+
+
+@pytest.mark.parametrize("url", [PUBLIC, ON_THIS_MACHINE["PUBLIC_URL"]])
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("PAYLOAD_KEYS", "too-short", "must be keys of at least 32 characters"),
+        ("PAYLOAD_KEYS", f"{KEY},short", "must be keys of at least 32 characters"),
+        ("PAYLOAD_KEYS", "a" * 32, "must be random: make a key with openssl rand -base64 32"),
+        ("PAYLOAD_KEYS", f"{KEY},for-trying-out-on-one-machine-only", "must be random: make a key"),
+        ("PAYLOAD_PLAINTEXT", "yes", "must be 'allowed'"),
+    ],
+)
+def test_wrong_payload_settings(
+    monkeypatch: pytest.MonkeyPatch, url: str, name: str, value: str, problem: str
+) -> None:
+    """Encryption with a guessable key protects nothing, so it is rejected on every machine."""
+    monkeypatch.setenv(PREFIX + name, value)
+    monkeypatch.setenv(f"{PREFIX}PUBLIC_URL", url)
+    for read in (load_settings, load_client_settings):
+        with pytest.raises(BadSetting) as error:
+            read()
+        assert str(error.value).startswith(f"bad settings: {PREFIX}{name}: {problem}")
+        assert KEY not in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "keys", "allows_plaintext"),
+    [
+        ({}, [], True),
+        ({"PAYLOAD_KEYS": "", "PAYLOAD_PLAINTEXT": ""}, [], True),
+        ({"PAYLOAD_KEYS": f" {KEY} ,"}, [KEY], False),
+        ({"PAYLOAD_KEYS": f"{NEW_KEY},{KEY}", "PAYLOAD_PLAINTEXT": ""}, [NEW_KEY, KEY], False),
+        ({"PAYLOAD_KEYS": KEY, "PAYLOAD_PLAINTEXT": "allowed"}, [KEY], True),
+    ],
+    ids=str,
+)
+def test_payload_settings(
+    monkeypatch: pytest.MonkeyPatch,
+    values: dict[str, str],
+    keys: list[str],
+    allows_plaintext: bool,
+) -> None:
+    settings = load(monkeypatch, **values)
+    assert (settings.encryption_keys, settings.allows_plaintext) == (keys, allows_plaintext)
+    assert load_client_settings().encryption_keys == keys

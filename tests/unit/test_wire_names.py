@@ -18,7 +18,7 @@ from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
 from smart_accounts.store import records
 from smart_accounts.temporal import deployment
-from smart_accounts.web import activation, app, bounces, security_log
+from smart_accounts.web import activation, app, bounces, codec_server, security_log
 from smart_accounts.web.api import openapi
 from smart_accounts.web.api.app import PATH, ROUTERS
 from smart_accounts.web.auth import company, session_pages, sign_in
@@ -81,7 +81,7 @@ VALUES: dict[type[StrEnum], str] = {
 
 SETTINGS = (
     "FREE_MAIL_EXCEPTIONS PUBLIC_URL"
-    " SECRET_KEYS SESSION_KEYS PAYLOAD_KEYS DATABASE_URL DATABASE_POOL_SIZE"
+    " SECRET_KEYS SESSION_KEYS PAYLOAD_KEYS PAYLOAD_PLAINTEXT DATABASE_URL DATABASE_POOL_SIZE"
     " SMTP_HOSTNAME SMTP_PORT SMTP_USERNAME SMTP_PASSWORD SMTP_TLS"
     " MAIL_FROM BOUNCE_DOMAIN REVIEW_EMAIL"
     " MAX_OPEN_PER_CUSTOMER MAX_OPEN_PER_REQUESTER MAX_STARTS_PER_REQUESTER_PER_HOUR"
@@ -112,6 +112,7 @@ ROUTES = [
     "POST /requests/{workflow_id}/approve POST /requests/{workflow_id}/reject",
     "POST /api/v1/requests/{workflow_id}/approve POST /api/v1/requests/{workflow_id}/reject",
     "POST /api/v1/requests/{workflow_id}/close",
+    "POST /codec/encode POST /codec/decode",
 ]
 
 
@@ -216,6 +217,7 @@ def test_routes() -> None:
     ]
     found = [("", route) for part in parts for route in part.router.routes]
     found += [(PATH, route) for router in ROUTERS for route in router.routes]
+    found += [(codec_server.PATH, route) for route in codec_server.router.routes]
     served = {
         f"{method} {prefix}{route.path}"
         for prefix, route in found

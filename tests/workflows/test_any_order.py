@@ -29,6 +29,7 @@ from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
 from tests.support.scenario import DAY, MINUTE, Run, Scenario
 from tests.support.store import Query
+from tests.support.web_settings import client_settings
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
 EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "12"))
@@ -176,7 +177,7 @@ class AnyOrder(RuleBasedStateMachine):
         replayer = Replayer(
             workflows=[SmartAccountRequestWorkflow],
             interceptors=[GuardInterceptor()],
-            data_converter=worker_data_converter,
+            data_converter=worker_data_converter(client_settings()),
             workflow_runner=UnsandboxedWorkflowRunner(),
         )
         await replayer.replay_workflow(history)  # raises also if a task had failed

@@ -15,6 +15,7 @@ from smart_accounts.contract import domains, fields
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.names import closing_id, remaining_emails_id, workflow_id
 from smart_accounts.temporal.guard import worker_data_converter
+from tests.support.web_settings import client_settings
 from workflows.options import workflow_options
 
 HISTORY_FOLDER = Path(__file__).parents[1] / "histories"
@@ -131,7 +132,7 @@ async def replay_history(history: dict[str, Any], runner: WorkflowRunner | None 
     options = workflow_options()
     if runner:
         options["workflow_runner"] = runner
-    replayer = Replayer(**options, data_converter=worker_data_converter)
+    replayer = Replayer(**options, data_converter=worker_data_converter(client_settings()))
     started = history["events"][0]["workflowExecutionStartedEventAttributes"]
     start_input = json.loads(b64decode(started["input"]["payloads"][0]["data"]))
     if "request_id" in start_input:

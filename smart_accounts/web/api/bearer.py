@@ -39,7 +39,7 @@ class _Refused(HTTPException):
         self.reason = reason
 
 
-async def _caller(request: Request, credentials: Credentials, web: Web, audit: Audit) -> Partner:
+async def caller(request: Request, credentials: Credentials, web: Web, audit: Audit) -> Partner:
     """Return the partner whose token the call carries.
 
     Raises:
@@ -85,7 +85,7 @@ async def _partner(credentials: HTTPAuthorizationCredentials | None, web: Servic
     return replace(partner, company=company)
 
 
-Caller = Annotated[Partner, Depends(_caller)]
+Caller = Annotated[Partner, Depends(caller)]
 
 
 async def _claims(token: str, issuer: Issuer, audience: str | None) -> dict[str, Any]:

@@ -19,6 +19,11 @@ def _origin(url: str) -> str | None:
     return f"{found.scheme}://{found.host}:{found.port}"
 
 
+def origin_of(url: AnyHttpUrl) -> str:
+    """Return the origin of a URL as browsers send it, without the port if it is the usual one."""
+    return "/".join(str(url).split("/", 3)[:3])
+
+
 def is_cross_origin(headers: Headers, public_url: str) -> bool:
     """Return True if ``Origin`` or ``Referer`` names another site or is null.
 

@@ -20,6 +20,8 @@ from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 # Each has a namespace, because two limits of the same size would share one count.
 FORMS = RateLimitItemPerMinute(120, namespace="forms")
 API_CALLS = RateLimitItemPerMinute(600, namespace="api-calls")  # new requests have other limits too
+# High, because the Web UI sends the payloads of each event of a history separately.
+CODEC_CALLS = RateLimitItemPerMinute(1200, namespace="codec-calls")
 # High, because a sign-in takes two to five requests and a whole office may share one address. It
 # is limited because these requests make the service call the identity provider.
 SIGN_INS = RateLimitItemPerMinute(1200, namespace="sign-ins")
@@ -69,7 +71,7 @@ class RateLimits:
         self._security_log.write(call, Event.RATE_LIMIT, Outcome.FAILURE, item.namespace)
         stats = self._limiter.get_window_stats(item, _client(scope))
         headers = {"Retry-After": str(max(1, math.ceil(stats.reset_time - time.time())))}
-        if scope["path"].startswith("/api/"):
+        if scope["path"].startswith(("/api/", "/codec/")):
             detail = "This address has sent too many requests within a minute."
             return problem(429, detail, None, headers)
         return self._pages("too-many-requests", 429, headers)
@@ -78,6 +80,8 @@ class RateLimits:
 def _limit_of(scope: Scope) -> RateLimitItem | None:
     if scope["method"] != "POST":
         return SIGN_INS if scope["path"].startswith("/sign-in") else None
+    if scope["path"].startswith("/codec/"):
+        return CODEC_CALLS
     return API_CALLS if scope["path"].startswith("/api/") else FORMS
 
 

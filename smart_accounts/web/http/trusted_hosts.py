@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from smart_accounts.web.http.problem import problem
 
 _INTERNAL = ("/healthz", "/readyz", "/hooks/bounces")  # allowed under any host name
-_FOR_PROGRAMS = ("/api/", "/openapi.json", "/static/")
+_FOR_PROGRAMS = ("/api/", "/codec/", "/openapi.json", "/static/")
 
 
 class TrustedHosts:
