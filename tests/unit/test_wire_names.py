@@ -49,14 +49,14 @@ FIELDS = {
     steps.Bounce: "email answer",
     steps.OpenRequest: "request_id request requested_at deadline idempotency_key"
     " requester_issuer requester_subject",
-    steps.Checked: "refused retry_at invalid needs_attention in_review",
+    steps.Checked: "refused retry_at invalid needs_attention in_review emails_first_locally",
     steps.IssueLink: "request_id request ordinal at",
     steps.Decision: "status at by reason is_report",
     steps.Approve: "request_id at",
     steps.RecordDecision: "request_id decision request",
     steps.CloseAccount: "request_id closing at",
     steps.ClosedAccount: "at reason added_users",
-    steps.SendEmails: "request_id emails until closing",
+    steps.SendEmails: "request_id emails until closing now",
     steps.EmailOutcome: "state at answer",
     FieldError: "field message",
 }
@@ -165,6 +165,7 @@ def test_activity_names() -> None:
         "approve_request",
         "close_account",
         "send_emails",
+        "try_emails",
         "tell_operators",
     }
 
@@ -182,7 +183,12 @@ def test_every_message_is_listed() -> None:
         for _, model in inspect.getmembers(module, inspect.isclass)
         if issubclass(model, messages.Message) and model.__module__ == module.__name__
     }
-    bases = {messages.Message, messages.OwnMessage, *messages.SmartAccountRequest.__mro__}
+    bases = {
+        messages.Message,
+        messages.OwnMessage,
+        steps.StepResult,
+        *messages.SmartAccountRequest.__mro__,
+    }
     assert found - bases <= FIELDS.keys()
 
 
