@@ -6,6 +6,7 @@ import typer
 from temporalio.runtime import Runtime, TelemetryConfig
 
 from smart_accounts.admin import deploy
+from smart_accounts.admin.resend import resend
 from smart_accounts.cli.arguments import Version
 from smart_accounts.cli.run import run
 from smart_accounts.temporal.process_exit import exit_process
@@ -27,6 +28,7 @@ def admin(version: Version = False) -> None:
 
 
 app.command()(deploy.deploy)
+app.command()(resend)
 
 
 if __name__ == "__main__":

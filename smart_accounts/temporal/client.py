@@ -1,7 +1,7 @@
 """The client of the requests, for starter and web."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
@@ -179,6 +179,10 @@ class RequestClient:
         with translate_errors():
             async for execution in self._client.list_workflows(query, rpc_timeout=QUERY_TIMEOUT):
                 yield Listed.of(execution)
+
+    async def find_open(self, query: str) -> Sequence[Listed]:
+        """Return the open requests that match a list filter. See ``running.matching``."""
+        return await running.matching(self._client, query)
 
     async def accept(
         self,
