@@ -6,6 +6,7 @@ from typing import TypedDict
 from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, WorkflowRunner
 
 from smart_accounts.temporal.guard import GuardInterceptor
+from smart_accounts.temporal.rate_limit import EmailRateInterceptor
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
@@ -23,7 +24,7 @@ class WorkflowOptions(TypedDict):
 def workflow_options() -> WorkflowOptions:
     return WorkflowOptions(
         workflows=WORKFLOWS,
-        interceptors=[GuardInterceptor()],
+        interceptors=[GuardInterceptor(), EmailRateInterceptor()],
         # The sandbox would double the worker's CPU time. A test runs the workflows in it instead.
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
