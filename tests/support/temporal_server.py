@@ -27,8 +27,9 @@ class DevServer:
     ``cli`` runs a command of the Temporal CLI, as another client would.
     """
 
-    def __init__(self, port: int, file: Path | None = None) -> None:
+    def __init__(self, port: int, http_port: int, file: Path | None = None) -> None:
         self.address = f"127.0.0.1:{port}"
+        self.http_address = f"127.0.0.1:{http_port}"
         self._command = [
             str(CLI),
             "server",
@@ -36,6 +37,7 @@ class DevServer:
             "--headless",
             "--log-level=never",
             f"--port={port}",
+            f"--http-port={http_port}",
         ]
         if file:
             self._command.append(f"--db-filename={file}")
@@ -69,7 +71,7 @@ class NewDevServer(Protocol):
 
 @pytest.fixture(scope="session")
 def new_dev_server(free_port: FreePort) -> NewDevServer:
-    return lambda file=None: DevServer(free_port(), file)
+    return lambda file=None: DevServer(free_port(), free_port(), file)
 
 
 @pytest.fixture(scope="session")
