@@ -84,6 +84,7 @@ TOGETHER = {
     "tests/local/test_whole_story.py": "stack",
     "tests/local/test_access_token.py": "stack",
     "tests/cli/test_requests.py": "starter",
+    "tests/e2e/test_operations_guide.py": "operations guide",
     "tests/cli/test_close.py": "starter",
     "tests/cli/test_import.py": "starter",
     "tests/web/auth/test_real_providers.py": "identity providers",

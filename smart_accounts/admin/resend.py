@@ -195,9 +195,11 @@ def _show(outcomes: Sequence[Outcome], error: Unavailable | None, *, as_json: bo
         output.show_json(_json(outcomes, counts, error))
         return
     totals = ", ".join(f"{counts[each]} {_label(each)}" for each in Result if counts[each])
-    if outcomes:
-        output.show(_table(outcomes))
-    output.show(f"{len(outcomes)} request{'' if len(outcomes) == 1 else 's'}: {totals or 'none'}.")
+    if not outcomes:
+        output.show("No open request matches.")
+        return
+    output.show(_table(outcomes))
+    output.show(f"{len(outcomes)} request{'' if len(outcomes) == 1 else 's'}: {totals}.")
     if error:
         output.show(f"Stopped: {error}\nRun the command again to continue.")
 
