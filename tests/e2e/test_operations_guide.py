@@ -21,7 +21,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from smart_accounts.contract.actions import NewApprover
+from smart_accounts.contract.actions import NewApprover, Withdrawal
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.store.migrate import revisions
 from smart_accounts.temporal.client import RequestClient
@@ -39,6 +39,7 @@ GUIDE = "docs/operations.md"
 NAMESPACE = "smart-accounts"
 DATABASE = "db.example.com:5432"
 PYTHON = ".venv/bin/python"
+RESEND = f"{PYTHON} -m smart_accounts.admin resend --by oda"
 SHORT = "PT5M"  # a request with this window can be resent after three seconds
 
 _numbers = count(1)
@@ -227,10 +228,29 @@ async def test_resend_to_all_that_match(production: Production) -> None:
         assert len(re.findall(rf"corp-\d+\.example +{result} ", shown)) >= 2, shown
         await production.until(lambda: _were_sent_twice(mail, recipients))
     assert [mail.kinds(to).count("activation") for to in recipients] == [2, 2]
-    code, shown = await production.python(dry_run.replace("StartTime", "Start"))
-    assert (code, "is not a list filter of Temporal" in shown) == (2, True), shown
-    code, shown = await production.python(dry_run.replace("--dry-run", "--returned"))
-    assert (code, "Give either --query or --returned." in shown) == (2, True), shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--returned --query x", "Give either --query or --returned."),
+        ("--query ' '", "--query: must not be empty"),
+        ("--query 'Start > 1'", "--query: is not a list filter of Temporal: "),
+    ],
+)
+async def test_bad_options_of_resend(production: Production, words: str, message: str) -> None:
+    code, shown = await production.python(f"{RESEND} {words}")
+    assert (code, message in shown) == (2, True), shown
+
+
+async def test_resend_takes_only_open_requests(production: Production) -> None:
+    started = await production.new_request()
+    await production.client.withdraw(started.workflow_id, Withdrawal())
+    await production.temporal.get_workflow_handle(started.workflow_id).result()
+    _, shown = await production.python(
+        f"{RESEND} --dry-run --query \"SmartAccountStatus IS NOT NULL OR SmartAccountStatus = ''\""
+    )
+    assert started.workflow_id not in shown
 
 
 def _customer(started: Started) -> str:
