@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.support.pgbouncer",
     "tests.support.ports",
     "tests.support.postgres",
+    "tests.support.production",
     "tests.support.service",
     "tests.support.store",
     "tests.support.temporal_server",

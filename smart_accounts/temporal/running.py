@@ -1,25 +1,16 @@
-"""Open requests: one, read from the start of its history, or all that match a list filter."""
+"""Open requests, read from the start of their history."""
 
 from collections.abc import Sequence
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
-from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import SmartAccountRequest
-from smart_accounts.contract.names import WORKFLOW_TYPE
 from smart_accounts.errors import NotFound
-from smart_accounts.temporal.errors import (
-    NOT_OPEN,
-    QUERY_TIMEOUT,
-    RPC_TIMEOUT,
-    time_limit,
-    translate_errors,
-)
+from smart_accounts.temporal.errors import NOT_OPEN, RPC_TIMEOUT, time_limit
 from smart_accounts.temporal.memo import owner_in
-from smart_accounts.temporal.records import Listed, RunningRequest
+from smart_accounts.temporal.records import RunningRequest
 
 
 async def find(
@@ -45,31 +36,6 @@ async def find(
     return RunningRequest(
         handle.id, started.first_execution_run_id, described.start_time, request, owner
     )
-
-
-async def matching(client: Client, query: str) -> list[Listed]:
-    """Return the open requests that match a list filter, newest first.
-
-    Raises:
-        BadInput: The filter is empty, or Temporal cannot read it.
-    """
-    if not query.strip():  # otherwise an unset variable in a script would select every request
-        raise _bad_filter("must not be empty")
-    own = f"({query}) AND WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus = 'Running'"
-    with translate_errors():
-        try:
-            return [
-                Listed.of(each)
-                async for each in client.list_workflows(own, rpc_timeout=QUERY_TIMEOUT)
-            ]
-        except RPCError as error:
-            if error.status != RPCStatusCode.INVALID_ARGUMENT:
-                raise
-            raise _bad_filter(f"is not a list filter of Temporal: {error.message}") from None
-
-
-def _bad_filter(message: str) -> BadInput:
-    return BadInput([FieldError(field="query", message=message)])
 
 
 async def _start_input(client: Client, payloads: Sequence[Payload]) -> SmartAccountRequest | None:
