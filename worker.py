@@ -101,6 +101,7 @@ async def run_worker(
         settings.base_url,
         settings.bounce_domain,
         Limits.of(settings),
+        only_through_queue=settings.emails_through_queue,
     )
     reviews = ReviewActivities(store, composer, sender, settings.review_email)
     worker = Worker(

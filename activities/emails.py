@@ -63,6 +63,8 @@ class EmailActivities:
         base_url: str,
         bounce_domain: str | None,
         limits: Limits,
+        *,
+        only_through_queue: bool = False,
     ) -> None:
         self._store = store
         self._composer = composer
@@ -71,6 +73,7 @@ class EmailActivities:
         self._base_url = base_url
         self._bounce_domain = bounce_domain
         self._limits = limits
+        self._only_through_queue = only_through_queue
         self._next_alert = 0.0
         self._no_local_try_before = 0.0
         self._unfinished: set[asyncio.Task[EmailOutcome]] = set()
@@ -84,8 +87,12 @@ class EmailActivities:
         """
         clock = _clock(batch.now)
         attempts: list[asyncio.Task[EmailOutcome]] = []
-        is_paused = time.monotonic() < self._no_local_try_before
-        if not is_paused and len(batch.emails) <= MAX_LOCAL_EMAILS:
+        is_allowed = (
+            not self._only_through_queue
+            and time.monotonic() >= self._no_local_try_before
+            and len(batch.emails) <= MAX_LOCAL_EMAILS
+        )
+        if is_allowed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOCAL_TIME.total_seconds()):
                     request = await self._store.requests.find(batch.request_id)

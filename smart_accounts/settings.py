@@ -128,6 +128,7 @@ class Settings(ClientSettings):
     smtp_local_hostname: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]{1,255}$")] | None = None
     mail_from: EmailAddress
     bounce_domain: AccountDomain | None = None
+    emails_through_queue: bool = False
     review_email: EmailAddress | None = None
     max_open_per_customer: Annotated[int, Field(gt=0)] = 5
     max_open_per_requester: Annotated[int, Field(gt=0)] = 2000

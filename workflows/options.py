@@ -7,6 +7,7 @@ from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, WorkflowRu
 
 from smart_accounts.temporal.guard import GuardInterceptor
 from smart_accounts.temporal.logs import LogInterceptor
+from smart_accounts.temporal.rate_limit import EmailRateInterceptor
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 
@@ -24,7 +25,7 @@ class WorkflowOptions(TypedDict):
 def workflow_options() -> WorkflowOptions:
     return WorkflowOptions(
         workflows=WORKFLOWS,
-        interceptors=[GuardInterceptor(), LogInterceptor()],
+        interceptors=[GuardInterceptor(), LogInterceptor(), EmailRateInterceptor()],
         # The sandbox would double the worker's CPU time. A test runs the workflows in it instead.
         workflow_runner=UnsandboxedWorkflowRunner(),
     )

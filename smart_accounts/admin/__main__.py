@@ -6,6 +6,7 @@ import typer
 from temporalio.runtime import Runtime, TelemetryConfig
 
 from smart_accounts.admin import deploy
+from smart_accounts.admin.resend import resend
 from smart_accounts.admin.rotate_check import rotate_check
 from smart_accounts.cli.arguments import Version
 from smart_accounts.cli.run import run
@@ -28,8 +29,7 @@ def admin(version: Version = False) -> None:
 
 
 app.command()(deploy.deploy)
-
-
+app.command()(resend)
 app.command()(rotate_check)
 
 

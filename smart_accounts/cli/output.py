@@ -106,7 +106,7 @@ def status_panel(status: RequestStatus) -> RenderableType:
 def _emails(status: RequestStatus) -> Iterable[RenderableType]:
     if not status.emails:
         return
-    table = _table("Email", "To", "State", "At")
+    table = new_table("Email", "To", "State", "At")
     for email in status.emails:
         state = f"{email.state}: {email.answer}" if email.answer else email.state
         table.add_row(text(email.kind), text(email.recipient), text(state), text(utc(email.at)))
@@ -114,7 +114,7 @@ def _emails(status: RequestStatus) -> Iterable[RenderableType]:
 
 
 def requests_table(requests: Sequence[Listed]) -> RenderableType:
-    table = _table("Domain", "Status", "Deadline", "Requested")
+    table = new_table("Domain", "Status", "Deadline", "Requested")
     for each in requests:
         table.add_row(
             text(each.account_domain),
@@ -127,7 +127,7 @@ def requests_table(requests: Sequence[Listed]) -> RenderableType:
 
 def report_table(report: Report) -> RenderableType:
     """Return all rows. Those that need attention come last, next to the totals."""
-    table = _table("Row", "Domain", "Result", "Details")
+    table = new_table("Row", "Domain", "Result", "Details")
     order = list(Result)
     for outcome in sorted(report.outcomes, key=lambda each: order.index(each.result)):
         for detail in _details(outcome):
@@ -163,7 +163,7 @@ def _details(outcome: Outcome) -> Sequence[str]:
     return errors or [outcome.message or ""]
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")

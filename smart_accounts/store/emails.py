@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, and_, insert, not_, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.domains import mailbox
-from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
+from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
@@ -140,6 +140,27 @@ class EmailLedger:
                 _is_being_sent(status) or request.is_outdated(email) or _is_replaced(email, emails)
             )
         )
+
+    async def find_returned_activations(self) -> list[str]:
+        """Return the workflow ids of the pending requests whose newest activation email returned.
+
+        It came back because of us. The oldest request comes first.
+        """
+        emails, requests = tables.emails.c, tables.requests.c
+        async with transaction(self._engine, writes=False) as connection:
+            found = await connection.scalars(
+                select(requests.workflow_id)
+                .join(tables.emails, emails.request_id == requests.id)
+                .where(
+                    requests.status == Status.PENDING,
+                    emails.kind == EmailKind.ACTIVATION,
+                    emails.number == requests.link_ordinal,
+                    emails.state == EmailState.SENT,
+                    emails.answer.is_not(None),
+                )
+                .order_by(requests.requested_at)
+            )
+            return list(found)
 
     async def find_returned(self, return_token: str) -> ReturnedEmail | None:
         """Return the email that was sent with this return path.

@@ -1,7 +1,7 @@
 """The client of the requests, for starter and web."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
@@ -47,14 +47,13 @@ from smart_accounts.contract.names import (
 )
 from smart_accounts.contract.steps import Bounce
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.temporal import closing, ended, running
+from smart_accounts.temporal import closing, ended, listing, running
 from smart_accounts.temporal.connection import connect
 from smart_accounts.temporal.errors import (
     QUERY_TIMEOUT,
     RPC_TIMEOUT,
     domain_taken,
     time_limit,
-    translate_errors,
     update_failed,
 )
 from smart_accounts.temporal.memo import memo, memo_value
@@ -171,14 +170,13 @@ class RequestClient:
         except WorkflowQueryFailedError:
             raise NotFound("There is no request, because its start input broke a rule.") from None
 
-    async def list(self, status: Status | None = None) -> AsyncIterator[Listed]:
+    def list(self, status: Status | None = None) -> AsyncIterator[Listed]:
         """Yield the requests, newest first. Temporal's visibility store is some seconds behind."""
-        query = f"WorkflowType = '{WORKFLOW_TYPE}'"
-        if status:
-            query += f" AND {STATUS.name} = '{status}'"
-        with translate_errors():
-            async for execution in self._client.list_workflows(query, rpc_timeout=QUERY_TIMEOUT):
-                yield Listed.of(execution)
+        return listing.with_status(self._client, status)
+
+    async def find_open(self, query: str) -> Sequence[Listed]:
+        """Return the open requests that match a list filter. See ``listing.open_requests``."""
+        return await listing.open_requests(self._client, query)
 
     async def accept(
         self,

@@ -8,16 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.documents import ROOT, code_block
 from tests.support.service import Service
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-
-
-def block(name: str) -> str:
-    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
-    assert found
-    return found.group(1)
 
 
 def starter_block() -> str:
@@ -50,14 +44,14 @@ async def test_starter_block(service: Service) -> None:
 
 async def test_cli_block(service: Service) -> None:
     await service.start_worker()
-    await run(service, "bash", "-euc", block("cli"))
+    await run(service, "bash", "-euc", code_block("README.md", "cli"))
     result = await service.temporal.get_workflow_handle("smart-account-acme.example").result()
     assert result["status"] == "active"
 
 
 async def test_python_block(service: Service) -> None:
     await service.start_worker()
-    script = block("python").replace("127.0.0.1:7233", service.server.address)
+    script = code_block("README.md", "python").replace("127.0.0.1:7233", service.server.address)
     # The SDK's threads crash one in nine interpreters at exit.
     printed = await run(service, sys.executable, "-c", script, may_crash=True)
     # The query may arrive before the system checks have finished.

@@ -39,7 +39,7 @@ class Postgres:
             shutil.copytree(package / "pginstall", folder / package.name / "pginstall")
             package = folder / package.name
             os.chown(folder, NOBODY, NOBODY)
-        self._programs = package / "pginstall" / "bin"
+        self.programs = package / "pginstall" / "bin"
         self._data = folder / "data"
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,12 +72,12 @@ class Postgres:
         await asyncio.to_thread(self._run, *command)
 
     def _run(self, program: str, *words: str, check: bool = True) -> int:
-        command = [str(self._programs / program), *words]
+        command = [str(self.programs / program), *words]
         done = subprocess.run(command, check=check, stdout=subprocess.DEVNULL, **self._as_user)
         return done.returncode
 
     async def start(self) -> None:
-        program = str(self._programs / "postgres")
+        program = str(self.programs / "postgres")
         self._process = subprocess.Popen(
             [program, "-D", str(self._data), *self._address, "-k", "", "-c", "fsync=off"],
             stderr=subprocess.DEVNULL,

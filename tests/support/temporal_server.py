@@ -27,8 +27,11 @@ class DevServer:
     ``cli`` runs a command of the Temporal CLI, as another client would.
     """
 
-    def __init__(self, port: int, file: Path | None = None, ui_port: int | None = None) -> None:
+    def __init__(
+        self, port: int, http_port: int, file: Path | None = None, ui_port: int | None = None
+    ) -> None:
         self.address = f"127.0.0.1:{port}"
+        self.http_address = f"127.0.0.1:{http_port}"
         self._command = [
             str(CLI),
             "server",
@@ -36,6 +39,7 @@ class DevServer:
             "--log-level=never",
             f"--port={port}",
             f"--ui-port={ui_port}" if ui_port else "--headless",
+            f"--http-port={http_port}",
         ]
         if file:
             self._command.append(f"--db-filename={file}")
@@ -69,7 +73,7 @@ class NewDevServer(Protocol):
 
 @pytest.fixture(scope="session")
 def new_dev_server(free_port: FreePort) -> NewDevServer:
-    return lambda file=None, ui_port=None: DevServer(free_port(), file, ui_port)
+    return lambda file=None, ui_port=None: DevServer(free_port(), free_port(), file, ui_port)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from playwright.async_api import Page, Route, expect
 
 from smart_accounts.local.people import provider_command
 from tests.support.browser import OpenPage
+from tests.support.npm import find_program, link_packages
 from tests.support.ports import FreePort
 from tests.support.site import OpenSite, Site
 
@@ -64,17 +65,15 @@ def certified_provider(
     free_port: FreePort, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """npm's ``oidc-provider``, which checks PKCE, the redirect address and the client secret."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    assert npm, "needs node and npm: make test installs them for root, or apt-get install npm"
-    assert node
     folder = tmp_path_factory.mktemp("provider")
-    for name in ("package.json", "package-lock.json", "provider.mjs"):
-        shutil.copy(HERE / name, folder)
-    subprocess.run([npm, "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
+    shutil.copy(HERE / "provider.mjs", folder)
+    link_packages(HERE, folder)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {"PORT": str(port), "ISSUER": url}
-    with running([node, "provider.mjs"], url, cwd=folder, env=environment) as issuer:
+    with running(
+        [find_program("node"), "provider.mjs"], url, cwd=folder, env=environment
+    ) as issuer:
         yield issuer
 
 
