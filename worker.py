@@ -15,7 +15,8 @@ from temporalio.runtime import Runtime
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.accounts import AccountActivities
-from activities.emails import HEARTBEAT_EVERY, EmailActivities
+from activities.delivery import HEARTBEAT_EVERY, Delivery
+from activities.emails import EmailActivities
 from activities.reviews import ReviewActivities
 from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.names import TASK_QUEUE
@@ -93,16 +94,8 @@ async def run_worker(
     hide_stack_traces_of_unknown_keys()
     sender = _sender(settings)
     composer = _composer(settings)
-    emails = EmailActivities(
-        store,
-        composer,
-        sender,
-        LinkTokens(settings.signing_keys),
-        settings.base_url,
-        settings.bounce_domain,
-        Limits.of(settings),
-        only_through_queue=settings.emails_through_queue,
-    )
+    delivery = _delivery(settings, store, composer, sender)
+    emails = EmailActivities(store, delivery, only_through_queue=settings.emails_through_queue)
     reviews = ReviewActivities(store, composer, sender, settings.review_email)
     worker = Worker(
         client,
@@ -183,6 +176,20 @@ def _composer(settings: Settings) -> Composer:
             support_email=settings.support_email,
             mail_from=settings.mail_from,
         )
+    )
+
+
+def _delivery(
+    settings: Settings, store: AccountStore, composer: Composer, sender: SmtpSender
+) -> Delivery:
+    return Delivery(
+        store,
+        composer,
+        sender,
+        LinkTokens(settings.signing_keys),
+        settings.base_url,
+        settings.bounce_domain,
+        Limits.of(settings),
     )
 
 

@@ -73,13 +73,7 @@ class EmailLedger:
                     update(tables.emails).where(_is(request.id, email)).values(row)
                 )
                 return earlier
-            to = email.address_in(request)
-            if email.to != Addressee.REQUESTER:
-                row["mailbox"] = mailbox(to)
-                await check_emails(connection, request, mailbox(to), now, limits)
-            row |= {"kind": email.kind, "addressee": email.to, "number": email.number}
-            row |= {"recipient": to, "state": EmailState.QUEUED, "at": now}
-            await connection.execute(insert(tables.emails).values(request_id=request.id, **row))
+            await _add(connection, request, email, row, now, limits)
             return None
 
     async def record(self, request_id: str, email: Email, outcome: EmailOutcome) -> None:
@@ -218,6 +212,28 @@ def _is(request_id: str, email: Email) -> Any:
         columns.addressee == email.to,
         columns.number == email.number,
     )
+
+
+async def _add(
+    connection: AsyncConnection,
+    request: StoredRequest,
+    email: Email,
+    row: dict[str, Any],
+    now: datetime,
+    limits: Limits,
+) -> None:
+    """Add an email that was never tried.
+
+    Raises:
+        Rejected: a limit of the requester's emails is reached.
+    """
+    to = email.address_in(request)
+    if email.to != Addressee.REQUESTER:
+        row["mailbox"] = mailbox(to)
+        await check_emails(connection, request, mailbox(to), now, limits)
+    row |= {"kind": email.kind, "addressee": email.to, "number": email.number}
+    row |= {"recipient": to, "state": EmailState.QUEUED, "at": now}
+    await connection.execute(insert(tables.emails).values(request_id=request.id, **row))
 
 
 async def _outcome(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from temporalio.common import MetricMeter
 from temporalio.testing import ActivityEnvironment
 
+from activities.delivery import Delivery
 from activities.emails import EmailActivities
 from smart_accounts.contract.steps import Email, EmailOutcome, SendEmails
 from smart_accounts.mail.compose import Composer
@@ -42,9 +43,10 @@ def email_activities(
     limits: Limits = LIMITS,
 ) -> EmailActivities:
     """Return the activities of one worker."""
-    return EmailActivities(
+    delivery = Delivery(
         store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", limits
     )
+    return EmailActivities(store, delivery)
 
 
 async def try_locally(
