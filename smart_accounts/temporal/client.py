@@ -1,8 +1,7 @@
 """The client of the requests, for starter and web."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -16,7 +15,6 @@ from temporalio.client import (
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
-from temporalio.service import RPCError, RPCStatusCode
 
 from smart_accounts.contract.actions import (
     ActionResult,
@@ -47,7 +45,7 @@ from smart_accounts.contract.names import (
 )
 from smart_accounts.contract.steps import Bounce
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.temporal import closing, ended, listing, running
+from smart_accounts.temporal import closing, ended, listing, running, updates
 from smart_accounts.temporal.connection import connect
 from smart_accounts.temporal.errors import (
     QUERY_TIMEOUT,
@@ -58,9 +56,6 @@ from smart_accounts.temporal.errors import (
 )
 from smart_accounts.temporal.memo import memo, memo_value
 from smart_accounts.temporal.records import Listed, RunningRequest, Started
-
-UPDATE_TIMEOUT = timedelta(seconds=10)  # includes a worker and the database
-_NO_RESULT = "No response yet. The change may still be made: look at it before you try again."
 
 Result = TypeVar("Result")
 
@@ -259,20 +254,7 @@ class RequestClient:
         self, workflow_id: str, run_id: str | None, name: str, message: Message
     ) -> ActionResult:
         async def update(handle: WorkflowHandle[Any, Any]) -> ActionResult:
-            async with time_limit(UPDATE_TIMEOUT, _NO_RESULT):
-                while True:
-                    try:
-                        result: ActionResult = await handle.execute_update(
-                            name, message, result_type=ActionResult, rpc_timeout=UPDATE_TIMEOUT
-                        )
-                    except RPCError as error:
-                        # The update came while the request's last task ran. Temporal repeats that
-                        # task and did not accept the update.
-                        if error.status != RPCStatusCode.FAILED_PRECONDITION:
-                            raise
-                        await asyncio.sleep(0.1)
-                    else:
-                        return result
+            return await updates.execute(handle, name, message)
 
         try:
             return await self._on_open_run(workflow_id, run_id, update)

@@ -4,6 +4,7 @@ import asyncio
 import email
 import email.policy
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from email.message import EmailMessage
@@ -25,6 +26,8 @@ class MailServer:
     def __init__(self) -> None:
         self.port = find_free_port()
         self.emails: list[EmailMessage] = []
+        self.arrivals: list[float] = []
+        """When each email arrived, by the monotonic clock."""
         self.refusals: dict[str, str] = {}
         """For each recipient that is refused: the reply to its RCPT, such as ``451 later``."""
         self.refuse_next: Iterator[bool] = repeat(False)
@@ -94,6 +97,7 @@ class MailServer:
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         message["Return-Path"] = envelope.mail_from  # as the last mail server on the way adds it
         self.emails.append(message)
+        self.arrivals.append(time.monotonic())
         if next(self.disconnect_next):
             self.unacknowledged.append(message)
             assert isinstance(server.transport, asyncio.Transport)

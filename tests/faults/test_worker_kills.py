@@ -1,0 +1,125 @@
+"""Two versioned workers with encryption on one task queue. One after the other is killed.
+
+No request is lost. An email is sent twice only if a worker was killed while it sent the email.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from smart_accounts.contract.messages import EmailState, SmartAccountRequest, Status
+from smart_accounts.contract.names import workflow_id
+from smart_accounts.settings import ClientSettings
+from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.codec import client_data_converter
+from tests.faults.conftest import RequestFor
+from tests.faults.test_random_kills import message_id, retry
+from tests.support.keys import NEW_KEY
+from tests.support.service import Service
+from tests.support.store import Query
+
+IN_FLIGHT = 3.0  # seconds from an email's arrival to its row in the ledger, on a busy machine
+
+
+@dataclass(frozen=True)
+class Size:
+    seconds: int
+    per_second: int
+    kill_every: int
+
+    @property
+    def requests(self) -> int:
+        return self.seconds * self.per_second
+
+
+SHORT = Size(seconds=4, per_second=3, kill_every=2)
+FULL = Size(seconds=180, per_second=10, kill_every=10)
+
+
+@pytest.fixture
+async def encrypted(service: Service) -> Service:
+    """The service with one versioned and encrypted worker, whose version is current."""
+    service.settings |= {
+        "SMART_ACCOUNTS_PAYLOAD_KEYS": NEW_KEY,
+        "TEMPORAL_DEPLOYMENT_NAME": "smart-accounts",
+        "TEMPORAL_WORKER_BUILD_ID": "one",
+    }
+    config = service.temporal.config()
+    settings = ClientSettings(_env_file=None, payload_keys=NEW_KEY)
+    config["data_converter"] = client_data_converter(settings)
+    service.temporal = Client(**config)
+    await service.start_worker()
+    deploy = service.launch("-m", "smart_accounts.admin", "deploy")
+    assert await asyncio.to_thread(deploy.wait, 40) == 0, service.log
+    return service
+
+
+@pytest.mark.timeout(1800)
+async def test_workers_killed_under_load(
+    encrypted: Service, request_for: RequestFor, query_service: Query, full: bool
+) -> None:
+    size = FULL if full else SHORT
+    requests = [request_for(f"load-{number}") for number in range(size.requests)]
+    kills: list[float] = []
+    began = time.monotonic()
+    killing = asyncio.create_task(kill_workers(encrypted, size.kill_every, kills))
+    async with asyncio.TaskGroup() as playing:
+        for number, request in enumerate(requests):
+            await asyncio.sleep(began + number / size.per_second - time.monotonic())
+            playing.create_task(start_and_accept(encrypted, request))
+    started_within = time.monotonic() - began
+    for request in requests:
+        run = encrypted.temporal.get_workflow_handle(workflow_id(request["account_domain"]))
+        assert (await run.result())["status"] == Status.ACTIVE
+    killing.cancel()
+    await asyncio.wait([killing])
+
+    rows = await query_service(
+        "SELECT status, state FROM requests r JOIN accounts a ON a.id = r.id"
+    )
+    assert [tuple(row.values()) for row in rows] == [("active", "active")] * size.requests
+    rows = await query_service("SELECT message_id, state, kind FROM emails")
+    assert {row["state"] for row in rows} == {EmailState.SENT}
+    copies = defaultdict(list)
+    for email, arrived in zip(encrypted.mail.emails, encrypted.mail.arrivals, strict=True):
+        copies[message_id(email)].append(arrived)
+    assert copies.keys() == {row["message_id"] for row in rows}
+    kinds = [row["kind"] for row in rows]
+    for kind in ("activated", "welcome", "access-granted"):
+        assert kinds.count(kind) == size.requests
+    repeated = {name: times[:-1] for name, times in copies.items() if len(times) > 1}
+    unexplained = [
+        name
+        for name, times in repeated.items()
+        if not all(any(0 <= kill - each < IN_FLIGHT for kill in kills) for each in times)
+    ]
+    assert not unexplained
+    assert kills
+    print(  # noqa: T201 - the figures of the run
+        f"{size.requests} requests in {started_within:.0f} s, all ended after"
+        f" {time.monotonic() - began:.0f} s, {len(kills)} kills, {len(copies)} emails,"
+        f" {len(encrypted.mail.emails) - len(copies)} duplicates, all in flight at a kill"
+    )
+
+
+async def start_and_accept(service: Service, request: dict[str, Any]) -> None:
+    requests = RequestClient(service.temporal)
+    start_input = SmartAccountRequest.model_validate(request)
+    await retry(lambda: requests.start(start_input))
+    await asyncio.sleep(1)
+    await retry(lambda: requests.accept(workflow_id(request["account_domain"])))
+
+
+async def kill_workers(service: Service, every: int, kills: list[float]) -> None:
+    """Replace the older of two workers again and again. Add the time of each kill."""
+    workers = [service.processes[0], await service.start_worker()]
+    while True:
+        await asyncio.sleep(every)
+        kills.append(time.monotonic())
+        await service.kill(workers.pop(0))
+        workers.append(await service.start_worker())
