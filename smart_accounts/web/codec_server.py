@@ -26,7 +26,7 @@ from smart_accounts.web.security_log import Event, Outcome
 
 PATH = "/codec"
 MAX_BODY = 512 * 1024  # bytes; enough for the largest payload that a worker reads, in base64
-MAX_PAYLOADS = 1000
+MAX_PAYLOADS = 500
 MAX_METADATA = 20  # entries of a payload; ours have three at most
 
 router = APIRouter(include_in_schema=False)
