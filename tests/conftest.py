@@ -90,6 +90,7 @@ TOGETHER = {
     "tests/cli/test_close.py": "starter",
     "tests/cli/test_import.py": "starter",
     "tests/web/auth/test_real_providers.py": "identity providers",
+    "tests/e2e/test_encryption.py": "encryption",
 }
 """Files whose tests run in one process, because the servers they share take seconds to start."""
 
