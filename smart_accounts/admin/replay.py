@@ -18,6 +18,9 @@ from workflows.options import workflow_options
 
 OPEN = f"TaskQueue = '{TASK_QUEUE}' AND ExecutionStatus = 'Running'"
 MAX_REASON = 300  # characters
+_READABLE = (
+    r'\[TMPRL\d+\][^"]*|Workflow class [^"]* is not registered|Temporal holds data that is [^"]*'
+)
 OF_WORKFLOW_TASKS = {
     EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
     EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
@@ -68,10 +71,11 @@ async def _open_histories(client: Client) -> AsyncIterator[WorkflowHistory]:
 def _reason(failure: Exception) -> str:
     """Return why a history does not replay.
 
-    The SDK's own messages tell what differs. Those of other errors may quote personal data.
+    The SDK's own messages tell what differs, and ours which key is missing. Messages of other
+    errors may quote personal data.
     """
     text = str(failure)
-    if message := re.search(r'\[TMPRL\d+\][^"]*|Workflow class [^"]* is not registered', text):
+    if message := re.search(_READABLE, text):
         return one_line(message[0])[:MAX_REASON]
     kind = re.search(r'r#type: "(\w+)"', text)
     return f"the workflow raised {kind[1] if kind else type(failure).__name__}"

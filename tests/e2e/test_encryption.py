@@ -24,8 +24,9 @@ from temporalio.client import (
 )
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.worker import Replayer
 
+from smart_accounts.admin.replay import _reason
 from smart_accounts.contract.actions import (
     Actor,
     Closing,
@@ -42,7 +43,7 @@ from smart_accounts.contract.steps import Addressee, Bounce, Email
 from smart_accounts.settings import Settings
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.codec import PayloadCipher, client_data_converter, key_id_of
-from smart_accounts.temporal.guard import GuardInterceptor, worker_data_converter
+from smart_accounts.temporal.guard import worker_data_converter
 from smart_accounts.temporal.needed_keys import payloads_in
 from smart_accounts.temporal.records import Started
 from tests.e2e.test_payload_encodings import update_raw
@@ -54,7 +55,7 @@ from tests.support.service import Service
 from tests.support.temporal_server import DevServer, NewDevServer, terminate_open_workflows
 from tests.support.web_settings import web_settings
 from worker import run_worker
-from workflows.smart_account_request import SmartAccountRequestWorkflow
+from workflows.options import workflow_options
 
 PUBLIC_URL = "https://accounts.example"
 
@@ -388,13 +389,16 @@ async def test_tampered_and_clear_payloads_are_no_messages(world: World) -> None
 
 async def check_replays(world: World, history: WorkflowHistory) -> None:
     """Check that a tampered result of an activity fails the task, and does not end the request."""
-    replayer = Replayer(
-        workflows=[SmartAccountRequestWorkflow],
-        interceptors=[GuardInterceptor()],
-        data_converter=worker_data_converter(world.settings(KEY)),
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    )
+
+    def replayer_with(key: str) -> Replayer:
+        converter = worker_data_converter(world.settings(key))
+        return Replayer(**workflow_options(), data_converter=converter)
+
+    replayer = replayer_with(KEY)
     await replayer.replay_workflow(history)
+    with pytest.raises(RuntimeError) as failed:
+        await replayer_with(NEW_KEY).replay_workflow(history)
+    assert _reason(failed.value).startswith("Temporal holds data that is encrypted with the key ")
     results = [
         event.activity_task_completed_event_attributes.result.payloads[0]
         if event.HasField("activity_task_completed_event_attributes")
