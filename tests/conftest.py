@@ -10,6 +10,7 @@ import certifi
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+gc.disable()  # until all modules are imported
 # Before the first import of such a module: a failed assertion in it then shows both sides.
 pytest.register_assert_rewrite("tests.support")
 
@@ -111,6 +112,7 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector away from the imported modules, because it finds nothing there."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly
