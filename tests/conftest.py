@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.support.browser",
     "tests.support.histories",
     "tests.support.issuer",
+    "tests.support.looks",
     "tests.support.mail_server",
     "tests.support.pgbouncer",
     "tests.support.ports",
