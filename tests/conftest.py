@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     authorities.write(f"{authority}{end}\n")
     authorities.flush()
     os.environ["SSL_CERT_FILE"] = authorities.name
+# HTTP clients look for sniffio in each call. It is not installed, and is looked for in all folders.
+sys.modules["sniffio"] = None  # type: ignore[assignment]  # None means: not found
 os.umask(0o022)  # PostgreSQL runs as another user, and reads the files that are copied for it
 
 
