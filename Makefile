@@ -13,6 +13,9 @@ CLEANED := .local dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cach
 PIN_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate
 
+# Every process would compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run token demo test unit faults bench check format pins release clean tools
 
@@ -41,10 +44,13 @@ faults: $(READY) ## Run the long fault tests: 200 requests, 18 kills. Repeat a r
 bench: $(READY) ## Measure the response times of the pages with 10,000 requests in the store
 	@exec $(BIN)/python benchmarks/pages.py
 
+# mypy is one process. Beside it, another one compiles the tests for all that run them later.
 check: $(READY) ## Check lint rules, format, types and import rules
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
-	@$(BIN)/lint-imports & imports=$$!; $(BIN)/mypy --no-error-summary && wait $$imports
+	@$(BIN)/lint-imports & imports=$$!; \
+		$(BIN)/python -m pytest --collect-only -qq >/dev/null & \
+		$(BIN)/mypy --no-error-summary && wait $$imports && wait
 
 format: $(READY) ## Fix lint errors where possible, and format the code
 	@$(BIN)/ruff check --fix --quiet

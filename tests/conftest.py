@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import certifi
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+gc.disable()  # until all modules are imported
 # Before the first import of such a module: a failed assertion in it then shows both sides.
 pytest.register_assert_rewrite("tests.support")
 
@@ -17,6 +19,7 @@ pytest_plugins = [
     "tests.support.browser",
     "tests.support.histories",
     "tests.support.issuer",
+    "tests.support.looks",
     "tests.support.mail_server",
     "tests.support.metrics",
     "tests.support.pgbouncer",
@@ -39,6 +42,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     authorities.write(f"{authority}{end}\n")
     authorities.flush()
     os.environ["SSL_CERT_FILE"] = authorities.name
+# HTTP clients look for sniffio in each call. It is not installed, and is looked for in all folders.
+sys.modules["sniffio"] = None  # type: ignore[assignment]  # None means: not found
 os.umask(0o022)  # PostgreSQL runs as another user, and reads the files that are copied for it
 
 
@@ -115,6 +120,7 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector away from the imported modules, because it finds nothing there."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly

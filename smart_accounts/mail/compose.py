@@ -116,6 +116,17 @@ _HEADERS.map_to_type("subject", _Subject)  # type: ignore[arg-type]  # the regis
 _POLICY = EmailPolicy(header_factory=_HEADERS)
 
 
+# Templates are compiled once per process, because compiling one takes longer than rendering it.
+_templates = Environment(
+    loader=PackageLoader("smart_accounts.mail"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {"moment": utc, "quoted": quoted, "sentence": sentence}
+
+
 class Composer:
     """Composes emails: ``<kind>.jinja`` sets the content, ``layout.txt`` and ``.html`` show it."""
 
@@ -123,15 +134,6 @@ class Composer:
         self._site = site
         self._domain = site.mail_from.rpartition("@")[2]
         self._inliner = CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
-        self._templates = Environment(
-            loader=PackageLoader("smart_accounts.mail"),
-            autoescape=select_autoescape(["html"]),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.globals["site"] = site
-        self._templates.filters |= {"moment": utc, "quoted": quoted, "sentence": sentence}
 
     def message_id(self, email: Email, request_id: str) -> str:
         """Return the email's ``Message-ID``.
@@ -185,10 +187,11 @@ class Composer:
     def _message(
         self, kind: EmailKind, context: dict[str, Any], *, to: str, own_id: str
     ) -> EmailMessage:
+        context = context | {"site": self._site}
         # The content is plain text. Only layout.html escapes, and it escapes everything.
-        content: Any = self._templates.get_template(f"{kind}.jinja").make_module(context)
-        text = self._templates.get_template("layout.txt").render(context, content=content)
-        html = self._templates.get_template("layout.html").render(context, content=content)
+        content: Any = _templates.get_template(f"{kind}.jinja").make_module(context)
+        text = _templates.get_template("layout.txt").render(context, content=content)
+        html = _templates.get_template("layout.html").render(context, content=content)
 
         message = EmailMessage(_POLICY)
         # Address objects, because an address given as text could contain a second one.

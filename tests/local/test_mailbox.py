@@ -283,9 +283,10 @@ PAGES: dict[str, tuple[str, list[EmailMessage]]] = {
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_page_is_accessible_small_and_self_contained(
-    mailbox: RunningMailbox, page: Page, name: str
+    mailbox: RunningMailbox, page_to_look_at: OpenPage, name: str
 ) -> None:
     path, emails = PAGES[name]
     ids = [await mailbox.send(email) for email in emails]
-    await page.goto(mailbox.url + path.format(*ids), wait_until="networkidle")
-    await look(page, f"mailbox-{name}")
+    async with page_to_look_at() as page:
+        await page.goto(mailbox.url + path.format(*ids), wait_until="networkidle")
+        await look(page, f"mailbox-{name}")

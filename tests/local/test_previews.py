@@ -40,9 +40,11 @@ async def test_every_preview_has_a_page(url: str) -> None:
 
 
 @pytest.mark.parametrize("name", previews())
-async def test_email_is_accessible_and_fits_the_screen(name: str, new_page: OpenPage) -> None:
+async def test_email_is_accessible_and_fits_the_screen(
+    name: str, page_to_look_at: OpenPage
+) -> None:
     request = httpx.Request("GET", "http://mail.example/")
     response = httpx.Response(200, html=previews()[name].html, request=request)
-    async with httpx.AsyncClient() as unused, new_page() as page:
+    async with httpx.AsyncClient() as unused, page_to_look_at() as page:
         await show(page, response, unused)
         await look(page, f"mail-{name}")

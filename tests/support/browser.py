@@ -1,4 +1,4 @@
-"""One headless Chromium for each process that runs tests. Each page has a context of its own."""
+"""One headless Chromium for each process that runs tests."""
 
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +19,8 @@ FLAGS = [
     "--disable-sync",
     "--disable-background-networking",
     "--disable-component-update",
+    # Because of the opener policy of our pages, Chromium would start a process for each of them.
+    "--renderer-process-limit=1",
 ]
 PATIENCE_SECONDS = 20
 """How long to wait until a page shows what is expected. A busy machine may be slow."""
@@ -37,7 +39,10 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 def new_page(chromium: Browser) -> OpenPage:
-    """Return a function that opens a page. It takes options of a browser context: ``viewport``."""
+    """Return a function that opens a page in a context of its own.
+
+    It takes options of a browser context: ``viewport``.
+    """
 
     @asynccontextmanager
     async def open_page(**options: Any) -> AsyncIterator[Page]:

@@ -4,20 +4,23 @@
 """
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+import pytest
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
-from playwright.async_api import Page, Route, ViewportSize
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, Route, ViewportSize
 
 from smart_accounts.local.previews import RIGHT_TO_LEFT
+from tests.support.browser import OpenPage
 
 OUTPUT = Path(__file__).parents[2] / "test-output"
 # The size changes only the layout, and the scheme changes only the colours. Two views therefore
 # check both sizes and both schemes.
 VIEWS: list[tuple[str, ViewportSize, Literal["light", "dark"], dict[str, Any]]] = [
-    ("desk", {"width": 1280, "height": 900}, "light", {}),
     # Only the rules whose result depends on the size or on the colours.
     (
         "phone",
@@ -25,6 +28,7 @@ VIEWS: list[tuple[str, ViewportSize, Literal["light", "dark"], dict[str, Any]]] 
         "dark",
         {"runOnly": ["color-contrast", "target-size", "scrollable-region-focusable"]},
     ),
+    ("desk", {"width": 1280, "height": 900}, "light", {}),
 ]
 # In bytes, with everything that the page loads. A framed page counts separately.
 LARGEST_PAGE = 60_000
@@ -41,7 +45,9 @@ NAMES = [
     RIGHT_TO_LEFT.requester.name,
     RIGHT_TO_LEFT.requester.company,
 ]
-REORDERED_NAMES = """names => {
+LOOK = """async ([options, names]) => {
+    if (!globalThis.axe) defineAxe();
+    const { violations } = await axe.run(options);
     const reordered = [];
     const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (nodes.nextNode()) {
@@ -59,8 +65,56 @@ REORDERED_NAMES = """names => {
             if (first.top === last.top && first.left < last.left) reordered.push(node.data);
         }
     }
-    return reordered;
+    return { violations, reordered, width: document.documentElement.scrollWidth };
 }"""
+
+
+@pytest.fixture(scope="session")
+def unused_pages() -> list[Page]:
+    """The page that the last test looked at. Another page would compile axe again."""
+    return []
+
+
+@pytest.fixture
+def page_to_look_at(chromium: Browser, unused_pages: list[Page]) -> OpenPage:
+    """Open a page without cookies, whose scripts must not fail.
+
+    A page of a test that failed is not used again.
+    """
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Page]:
+        page = unused_pages.pop() if unused_pages else await _new_page(chromium)
+        errors: list[str] = []
+
+        def keep_exception(error: Error) -> None:
+            errors.append(str(error))
+
+        def keep_message(message: ConsoleMessage) -> None:
+            # A browser also logs each response with a status of 400 or more as an error.
+            if message.type == "error" and "status of" not in message.text:
+                errors.append(message.text)
+
+        page.on("pageerror", keep_exception)
+        page.on("console", keep_message)
+        yield page
+        assert errors == []
+        page.remove_listener("pageerror", keep_exception)
+        page.remove_listener("console", keep_message)
+        await page.unroute_all(behavior="ignoreErrors")
+        await page.goto("about:blank")
+        await page.context.clear_cookies()
+        unused_pages.append(page)
+
+    return opened
+
+
+async def _new_page(chromium: Browser) -> Page:
+    _, viewport, scheme, _ = VIEWS[-1]
+    context = await chromium.new_context(viewport=viewport, color_scheme=scheme)
+    page = await context.new_page()
+    await page.add_init_script(f"globalThis.defineAxe = () => {{ {AXE_SCRIPT} }};")
+    return page
 
 
 async def look(page: Page, name: str) -> None:
@@ -69,17 +123,16 @@ async def look(page: Page, name: str) -> None:
     It must be accessible, fit the screen, be small, and load nothing from other sites. Names keep
     the direction of their script.
     """
-    await page.evaluate(AXE_SCRIPT)
+    await page.wait_for_load_state()  # after a click, until its style sheets are there
     for size, viewport, scheme, rules in VIEWS:
         await page.set_viewport_size(viewport)
         await page.emulate_media(color_scheme=scheme)
         await screenshot(page, f"{name}-{size}")
         options = {"resultTypes": ["violations"]} | rules
-        result = AxeResults(await page.evaluate("(options) => axe.run(options)", options))
-        assert result.violations_count == 0, result.generate_report()
-        assert await page.evaluate(REORDERED_NAMES, NAMES) == []
-        width = await page.evaluate("document.documentElement.scrollWidth")
-        assert width == viewport["width"], f"scrolls sideways: {width}"
+        seen = await page.evaluate(LOOK, [options, NAMES])
+        assert seen["violations"] == [], AxeResults(seen).generate_report()
+        assert seen["reordered"] == []
+        assert seen["width"] == viewport["width"], f"scrolls sideways: {seen['width']}"
     weights: dict[str, int] = await page.evaluate(WEIGHTS)
     site = page.url[: page.url.index("/", len("https://"))]
     assert all(url.startswith(f"{site}/") for url in weights), weights

@@ -148,12 +148,12 @@ async def service(
     dev_server: DevServer,
     temporal: Client,
     mail_server: MailServer,
+    database_url: str,
     free_port: FreePort,
     tmp_path: Path,
 ) -> AsyncIterator[Service]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
     async with _running_service(
-        dev_server, temporal, mail_server, url, free_port(), tmp_path
+        dev_server, temporal, mail_server, database_url, free_port(), tmp_path
     ) as running:
         yield running
 

@@ -149,12 +149,12 @@ PAGES: dict[str, tuple[int, str, Open]] = {
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_page_is_accessible_and_small(
-    name: str, visitor: Visitor, new_page: OpenPage
+    name: str, visitor: Visitor, page_to_look_at: OpenPage
 ) -> None:
     status, heading, open_page = PAGES[name]
     response = await open_page(visitor)
     assert response.status_code == status
-    async with new_page() as page:
+    async with page_to_look_at() as page:
         await show(page, response, visitor.http)
         await expect(page.get_by_role("heading", level=1)).to_have_text(heading)
         await look(page, f"sign-in-{name}")
