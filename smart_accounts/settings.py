@@ -1,9 +1,7 @@
 """Settings from environment variables with the prefix ``SMART_ACCOUNTS_`` or a ``.env`` file."""
 
 import re
-from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -21,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from smart_accounts.contract.fields import AccountDomain, EmailAddress
 from smart_accounts.errors import BadSetting
+from smart_accounts.setting_files import read_files
 
 PREFIX = "SMART_ACCOUNTS_"
 MIN_KEY_LENGTH = 32
@@ -70,7 +69,7 @@ class ClientSettings(BaseSettings):
         assert isinstance(dotenv_settings, EnvSettingsSource)
         files = EnvSettingsSource(settings_cls)
         given = {**dotenv_settings.env_vars, **env_settings.env_vars}
-        files.env_vars = _read_files(settings_cls.model_fields, given)
+        files.env_vars = read_files(PREFIX, settings_cls.model_fields, given)
         # The files come first, because an empty variable beside one counts as not set.
         return init_settings, files, env_settings, dotenv_settings
 
@@ -245,34 +244,6 @@ class Settings(ClientSettings):
     def cookie_keys(self) -> list[str]:
         """Return the keys that sign cookies, newest first: ``session_keys`` if they are set."""
         return [key.get_secret_value() for key in self.session_keys or self.secret_keys]
-
-
-def _read_files(fields: Iterable[str], given: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return the values in the files of ``…_FILE`` variables. All names are in lower case.
-
-    Raises:
-        BadSetting: a file cannot be read, or its setting has a value of its own too. The message
-            does not quote the path, because somebody may have put the secret itself there.
-    """
-    values: dict[str, str | None] = {}
-    problems = []
-    for field in fields:
-        name = f"{PREFIX}{field}".lower()
-        path = given.get(f"{name}_file")
-        if not path:
-            continue
-        if given.get(name):
-            problems.append(f"{name.upper()}: is also set by {name.upper()}_FILE; keep only one")
-            continue
-        try:
-            # Without the mark that editors on Windows put before the text.
-            values[name] = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
-        except (OSError, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            problems.append(f"{name.upper()}_FILE: cannot read the file ({reason})")
-    if problems:
-        raise BadSetting("bad settings: " + "; ".join(problems))
-    return values
 
 
 def _split(keys: str) -> tuple[str, ...]:

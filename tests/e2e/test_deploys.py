@@ -1,17 +1,14 @@
 """Deploys and rollbacks while requests are open, with the real command on a real server."""
 
 import asyncio
-import inspect
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio import workflow
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -24,13 +21,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from smart_accounts.admin import deploy
 from smart_accounts.admin.replay import replay_open_executions
 from smart_accounts.contract.messages import (
-    EmailState,
-    RequestResult,
     SmartAccountRequest,
     Status,
 )
-from smart_accounts.contract.names import TASK_QUEUE, WORKFLOW_TYPE
-from smart_accounts.contract.steps import Decision
+from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.settings import Settings
 from smart_accounts.store.store import AccountStore
@@ -41,11 +35,20 @@ from smart_accounts.temporal.deployment import (
     log_missing_tasks,
     set_current_version,
 )
-from smart_accounts.temporal.guard import worker_data_converter
 from smart_accounts.temporal.records import Started
+from tests.support.deploys import (
+    CHECK,
+    GETS_NO_TASKS,
+    NAME,
+    PATCH,
+    V1,
+    V2,
+    Deploys,
+    Patched,
+    Unpatched,
+)
 from tests.support.keys import KEY
 from tests.support.mail_server import MailServer
-from tests.support.patient_client import PatientClient
 from tests.support.service import Service
 from tests.support.store import Query
 from tests.support.temporal_server import (
@@ -54,106 +57,7 @@ from tests.support.temporal_server import (
     connect,
     terminate_open_workflows,
 )
-from tests.support.web_settings import client_settings
-from worker import run_worker
-from workflows import options, patches
-from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
-
-NAME = "smart-accounts"
-V1, V2 = WorkerDeploymentVersion(NAME, "v1"), WorkerDeploymentVersion(NAME, "v2")
-GETS_NO_TASKS = "this worker gets no tasks: it is {}, and the current version is {}"
-CHECK = "smart-account-closed-deploy-"
-PATCH = "a-moment-first"
-
-
-@workflow.defn(name=WORKFLOW_TYPE)
-class Unpatched(SmartAccountRequestWorkflow):
-    """The next release, with a line too many in a step that open requests have behind them."""
-
-    @workflow.run
-    async def run(self, request: SmartAccountRequest) -> RequestResult:
-        return await super().run(request)
-
-    async def _check_and_open_provisional_account(self) -> Decision | None:
-        await workflow.sleep(timedelta(milliseconds=1))
-        return await super()._check_and_open_provisional_account()
-
-
-@workflow.defn(name=WORKFLOW_TYPE)
-class Patched(SmartAccountRequestWorkflow):
-    """The next release, with the same line behind a patch."""
-
-    @workflow.run
-    async def run(self, request: SmartAccountRequest) -> RequestResult:
-        return await super().run(request)
-
-    async def _check_and_open_provisional_account(self) -> Decision | None:
-        if workflow.patched(PATCH):
-            await workflow.sleep(timedelta(milliseconds=1))
-        return await super()._check_and_open_provisional_account()
-
-
-@dataclass
-class Deploys:
-    """The workers of several versions, in this process, and the operator's command."""
-
-    temporal: Client
-    settings: Settings
-    store: AccountStore
-    monkeypatch: pytest.MonkeyPatch
-
-    def release(self, request_workflow: type, *, not_active_yet: str = "") -> None:
-        """Set the code of the workers that start next, and of the command."""
-        workflows = (request_workflow, RemainingEmailsWorkflow)
-        self.monkeypatch.setattr(options, "WORKFLOWS", workflows)
-        self.monkeypatch.setattr(patches, "NOT_ACTIVE_YET", {not_active_yet})
-
-    @asynccontextmanager
-    async def worker(self, version: WorkerDeploymentVersion | None = None) -> AsyncIterator[None]:
-        config = self.temporal.config()
-        config["data_converter"] = worker_data_converter(client_settings())
-        async with run_worker(Client(**config), self.settings, self.store, version=version):
-            yield
-
-    async def deploy(self, version: WorkerDeploymentVersion, *, dry_run: bool = False) -> None:
-        """Run the command, with the settings of this version's workers."""
-        self.monkeypatch.setenv("TEMPORAL_DEPLOYMENT_NAME", version.deployment_name)
-        self.monkeypatch.setenv("TEMPORAL_WORKER_BUILD_ID", version.build_id)
-        await inspect.unwrap(deploy.deploy)(dry_run=dry_run)
-
-    @property
-    def requests(self) -> PatientClient:
-        return PatientClient(self.temporal)
-
-    async def open_request(self, example: dict[str, Any], domain: str) -> Started:
-        """Start a request and wait until it waits for the customer."""
-        changes = {"account_domain": f"{domain}.example", "customer_email": f"a@{domain}.example"}
-        request = SmartAccountRequest.model_validate(example | changes)
-        started = await self.requests.start(request)
-        async with asyncio.timeout(40):
-            while True:
-                now = await self.requests.status(started.workflow_id)
-                if [each.state for each in now.emails] == [EmailState.SENT] * 2:
-                    return started
-                await asyncio.sleep(0.05)
-
-    async def result(self, started: Started) -> Any:
-        async with asyncio.timeout(60):
-            return await self.temporal.get_workflow_handle(started.workflow_id).result()
-
-    async def failed_tasks(self, started: Started) -> list[str]:
-        history = await self.temporal.get_workflow_handle(started.workflow_id).fetch_history()
-        return [
-            event.workflow_task_failed_event_attributes.failure.message
-            for event in history.events
-            if event.HasField("workflow_task_failed_event_attributes")
-        ]
-
-    async def has_patch(self, started: Started) -> bool:
-        history = await self.temporal.get_workflow_handle(started.workflow_id).fetch_history()
-        markers = [event.marker_recorded_event_attributes for event in history.events]
-        return any(marker.marker_name == "core_patch" for marker in markers)
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,15 @@ FILES = [
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 45
 LONG_FILES = {
+    "tests/e2e/test_deploys.py": "one server, whose current version takes the tasks of others",
+    "tests/e2e/test_encryption.py": "one server, whose file is searched",
+    "tests/web/auth/test_real_providers.py": "the same sign-in with each real provider",
     "workflows/smart_account_request.py": "the whole life of a request, with all of its messages",
 }
 LONG_FUNCTIONS = {
+    "live": "each kind of life of a request once, in one order",
+    "test_metrics_and_logs_of_a_life_with_faults": "the story of one life, and what is measured",
+    "test_temporal_has_the_search_attributes_and_keeps_requests": "the commands of a real server",
     "upgrade": "migration 0001 lists all tables, and migrations are never changed",
     "create_app": "names each part of the web application once",
     "request": "starter.py declares one option per field",
