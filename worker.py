@@ -18,6 +18,7 @@ from activities.accounts import AccountActivities
 from activities.delivery import HEARTBEAT_EVERY, Delivery
 from activities.emails import EmailActivities
 from activities.reviews import ReviewActivities
+from activities.sweep import SweepActivities
 from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.errors import BadSetting, Unavailable
@@ -27,6 +28,7 @@ from smart_accounts.settings import Settings, load_settings
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
+from smart_accounts.sweep.schedule import schedule_sweep
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.codec import hide_stack_traces_of_unknown_keys
 from smart_accounts.temporal.connection import connect, require_search_attributes
@@ -108,6 +110,7 @@ async def run_worker(
             emails.try_emails,
             emails.send_emails,
             reviews.tell_operators,
+            SweepActivities(client, store, LinkTokens(settings.signing_keys)).sweep,
         ],
         max_cached_workflows=max_cached_requests,
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
@@ -134,6 +137,7 @@ async def wait_for_services(
             await migrate(settings.database_url)
             client = await connect(data_converter=worker_data_converter(settings), runtime=runtime)
             await require_search_attributes(client)
+            await schedule_sweep(client)
         except Unavailable as error:
             log.warning("%s Trying again every %d s.", error, RETRY_EVERY.seconds)
             with suppress(TimeoutError):

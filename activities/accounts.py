@@ -30,13 +30,19 @@ class AccountActivities:
 
     @activity.defn
     async def open_request(self, new: OpenRequest) -> Checked:
-        """Check all field rules, run the system checks, then open the provisional account."""
-        try:
-            SmartAccountRequest.model_validate(new.request.model_dump())
-        except ValidationError as error:
-            return Checked(invalid=tuple(field_errors(error)))
-        reasons = reasons_for_review(new.request)
-        checked = await self._store.requests.open(new, reasons, self._limits)
+        """Check all field rules, run the system checks, then open the provisional account.
+
+        A run that replaces a lost workflow continues the request that the store has.
+        """
+        if new.restarts:
+            checked = await self._store.restarts.take_over(new)
+        else:
+            try:
+                SmartAccountRequest.model_validate(new.request.model_dump())
+            except ValidationError as error:
+                return Checked(invalid=tuple(field_errors(error)))
+            reasons = reasons_for_review(new.request)
+            checked = await self._store.requests.open(new, reasons, self._limits)
         return checked.model_copy(update={"emails_first_locally": True})
 
     @activity.defn

@@ -90,7 +90,7 @@ class EmailActivities:
         if request is None:
             raise ApplicationError("The store does not know this request yet.")
         clock = _clock()
-        async with _heartbeats():
+        async with heartbeats():
             results = await _gather(
                 self._delivery.attempt(request, email, clock) for email in batch.emails
             )
@@ -184,7 +184,7 @@ def _is_outage(error: BaseException) -> bool:
 
 
 @asynccontextmanager
-async def _heartbeats() -> AsyncIterator[None]:
+async def heartbeats() -> AsyncIterator[None]:
     """Send heartbeats, so that another worker takes over within seconds if this one dies."""
 
     async def beat() -> None:

@@ -1,30 +1,15 @@
 """Which emails a request sends on which occasion."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from smart_accounts.contract.messages import EmailKind, SmartAccountRequest, Status
+    from smart_accounts.contract.messages import EmailKind, SmartAccountRequest
     from smart_accounts.contract.steps import Addressee, Email
 
 EXPIRING_BEFORE = timedelta(days=7)
-
-CLOSING_EMAILS = {
-    Status.ACTIVE: (
-        Email(kind=EmailKind.ACTIVATED, to=Addressee.REQUESTER),
-        Email(kind=EmailKind.WELCOME, to=Addressee.CUSTOMER),
-    ),
-    Status.DECLINED: (Email(kind=EmailKind.DECLINED, to=Addressee.REQUESTER),),
-    Status.WITHDRAWN: (Email(kind=EmailKind.WITHDRAWN, to=Addressee.CUSTOMER),),
-    Status.UNDELIVERABLE: (Email(kind=EmailKind.UNDELIVERABLE, to=Addressee.REQUESTER),),
-    Status.REJECTED: (Email(kind=EmailKind.REJECTED, to=Addressee.REQUESTER),),
-    Status.LAPSED: (
-        Email(kind=EmailKind.LAPSED, to=Addressee.CUSTOMER),
-        Email(kind=EmailKind.LAPSED, to=Addressee.REQUESTER),
-    ),
-}
 
 
 def activation_email(link: int) -> Email:
@@ -42,17 +27,14 @@ def opening_emails(*, was_in_review: bool = False) -> tuple[Email, ...]:
     return (activation_email(1), request_received(was_in_review=was_in_review))
 
 
-def closing_emails(
-    status: Status, request: SmartAccountRequest, *, customer_was_asked: bool
+def emails_after_restart(
+    link: int, overdue: Sequence[tuple[Email, ...]], *, was_in_review: bool
 ) -> tuple[Email, ...]:
-    """Return the emails about the end of a request."""
-    if not customer_was_asked:
-        return tuple(each for each in CLOSING_EMAILS[status] if each.to == Addressee.REQUESTER)
-    if status != Status.ACTIVE:
-        return CLOSING_EMAILS[status]
-    return CLOSING_EMAILS[status] + tuple(
-        Email(kind=EmailKind.ACCESS_GRANTED, to=Addressee.ADDED_USER, number=number)
-        for number in range(1, len(request.added_users) + 1)
+    """Return the emails that a restarted request may owe. The ledger knows those that were sent."""
+    return (
+        activation_email(link),
+        request_received(was_in_review=was_in_review),
+        *latest_of_each_kind(email for emails in overdue for email in emails),
     )
 
 

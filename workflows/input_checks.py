@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
         MAX_KEY,
         REQUESTER_ISSUER,
         REQUESTER_SUBJECT,
+        RESTARTS,
         workflow_id,
     )
     from smart_accounts.temporal.guard import invalid_request
@@ -39,23 +40,29 @@ class MemoFields(TypedDict):
     idempotency_key: str | None
     requester_issuer: str | None
     requester_subject: str | None
+    restarts: str | None
 
 
 def memo_fields() -> MemoFields:
-    """Return the key that the start was sent with, and the identity of the requester.
+    """Return the start's idempotency key, the requester's identity, and the request it restarts.
 
     Any client can set the memo, so ignore all but printable strings that are not too long.
     """
-    key = workflow.memo_value(IDEMPOTENCY_KEY, None)
-    is_key = isinstance(key, str) and key.isprintable() and len(key) <= MAX_KEY
     owner = identity_of(
         workflow.memo_value(REQUESTER_ISSUER, None), workflow.memo_value(REQUESTER_SUBJECT, None)
     )
     return MemoFields(
-        idempotency_key=key if is_key else None,
+        idempotency_key=_memo_text(IDEMPOTENCY_KEY),
         requester_issuer=owner.issuer if owner else None,
         requester_subject=owner.subject if owner else None,
+        restarts=_memo_text(RESTARTS),
     )
+
+
+def _memo_text(name: str) -> str | None:
+    value = workflow.memo_value(name, None)
+    is_text = isinstance(value, str) and value.isprintable() and len(value) <= MAX_KEY
+    return value if is_text else None
 
 
 def with_approver(request: SmartAccountRequest, new: NewApprover) -> SmartAccountRequest:

@@ -10,8 +10,13 @@ from smart_accounts.temporal.logs import LogInterceptor
 from smart_accounts.temporal.rate_limit import EmailRateInterceptor
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
+from workflows.sweep import SweepWorkflow
 
-WORKFLOWS: tuple[type, ...] = (SmartAccountRequestWorkflow, RemainingEmailsWorkflow)
+WORKFLOWS: tuple[type, ...] = (
+    SmartAccountRequestWorkflow,
+    RemainingEmailsWorkflow,
+    SweepWorkflow,
+)
 
 
 class WorkflowOptions(TypedDict):

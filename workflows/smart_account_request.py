@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
         Role,
         Withdrawal,
     )
+    from smart_accounts.contract.closing_emails import closing_emails
     from smart_accounts.contract.messages import (
         REVIEW_TIME,
         Acceptance,
@@ -27,13 +28,16 @@ with workflow.unsafe.imports_passed_through():
         SmartAccountRequest,
         Status,
     )
-    from smart_accounts.contract.names import WORKFLOW_TYPE
+    from smart_accounts.contract.names import LINK, WORKFLOW_TYPE
     from smart_accounts.contract.steps import (
         Bounce,
         Decision,
+        Email,
         IssueLink,
         OpenRequest,
         RecordDecision,
+        RequestRecord,
+        Restarted,
         SendEmails,
     )
     from smart_accounts.temporal.guard import invalid_request
@@ -43,7 +47,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.current_details import current_details, next_step
     from workflows.emails import (
         activation_email,
-        closing_emails,
+        emails_after_restart,
         opening_emails,
         reminders,
         request_received,
@@ -69,7 +73,10 @@ class SmartAccountRequestWorkflow:
         self._status = Status.REQUESTED
         self._decision: Decision | None = None
         self._needs_attention: tuple[str, ...] = ()
+        self._needs_review = False
         self._review: Review | None = None
+        self._approved_at: datetime | None = None
+        self._is_restarted = False
         self._retry_at: datetime | None = None
         self._links = Links()
         self._link_changes = asyncio.Lock()
@@ -125,6 +132,8 @@ class SmartAccountRequestWorkflow:
             )
 
     def _is_valid_answer(self, link: int | None) -> bool:
+        if self._status is Status.REQUESTED and memo_fields()["restarts"]:
+            return True  # the number of links is not known yet
         return self._status is not Status.IN_REVIEW and self._links.is_in_force(link)
 
     # ---- requester and operator: updates raise ActionRefused or InvalidRequest -----------
@@ -225,6 +234,22 @@ class SmartAccountRequestWorkflow:
             ),
         )
 
+    @workflow.query
+    def record(self) -> RequestRecord:
+        """Return what the store must have, for the sweep."""
+        return RequestRecord(
+            request_id=self._request_id,
+            request=self._request,
+            requested_at=self._requested_at,
+            status=self._status,
+            link_ordinal=self._links.newest,
+            needs_attention=self._needs_attention,
+            needs_review=self._needs_review,
+            approved_at=self._approved_at,
+            decision=self._decision if self._status.is_final else None,
+            retry_at=self._retry_at,
+        )
+
     # ---- the steps of the lifecycle ------------------------------------------------------
 
     def _begin(self, request: SmartAccountRequest) -> None:
@@ -249,6 +274,8 @@ class SmartAccountRequestWorkflow:
         )
         if checked.invalid:
             raise invalid_request(checked.invalid)
+        if checked.restarted:
+            self._continue(checked.restarted)
         search_attributes.add_missing(self._request.account_domain, self._deadline)
         self._needs_attention, self._retry_at = checked.needs_attention, checked.retry_at
         self._mailing.first_locally = checked.emails_first_locally
@@ -259,9 +286,27 @@ class SmartAccountRequestWorkflow:
             return self._decision
         if checked.in_review:
             self._enter_review()
+        elif checked.restarted:
+            self._status = Status.PENDING
+            self._update_details()
         elif not self._is_withdrawn_before_the_checks():
             self._ask_customer()
         return None
+
+    def _continue(self, lost: Restarted) -> None:
+        """Continue the request of a lost workflow, which keeps its id, deadline and links."""
+        self._is_restarted = True
+        self._request_id, self._requested_at = lost.request_id, lost.requested_at
+        self._deadline = lost.requested_at + self._request.acceptance_window
+        for _ in range(lost.link_ordinal):
+            self._links.add(lost.requested_at)
+        if lost.approved_at:
+            self._needs_review, self._approved_at = True, lost.approved_at
+            self._review = Review(decision=ReviewDecision.APPROVE)
+        if lost.answer == "accepted":
+            self._decide(Status.ACTIVE, by=self._request.customer_email)
+        elif lost.answer == "declined":
+            self._decide(Status.DECLINED, by="customer")
 
     def _is_withdrawn_before_the_checks(self) -> bool:
         is_withdrawn = self._decision is not None and self._decision.status is Status.WITHDRAWN
@@ -269,7 +314,7 @@ class SmartAccountRequestWorkflow:
         return is_withdrawn and workflow.patched("withdrawn-before-the-checks")
 
     def _enter_review(self) -> None:
-        self._status = Status.IN_REVIEW
+        self._status, self._needs_review = Status.IN_REVIEW, True
         if self._decision and self._decision.status is not Status.WITHDRAWN:
             self._decision = None  # an answer that came before the checks
         search_attributes.set_status(Status.IN_REVIEW)
@@ -285,7 +330,8 @@ class SmartAccountRequestWorkflow:
         if self._review is None:
             self._decide(Status.LAPSED, reason=NOT_REVIEWED)
         if self._decision is None:
-            await account_steps.approve(self._request_id, workflow.now())
+            self._approved_at = workflow.now()
+            await account_steps.approve(self._request_id, self._approved_at)
         if self._decision is None:  # it may have been withdrawn meanwhile
             search_attributes.set_status(Status.PENDING)
             self._ask_customer()
@@ -297,15 +343,22 @@ class SmartAccountRequestWorkflow:
         self._update_details()
 
     async def _send_emails_until_decided(self) -> None:
-        is_asked = self._status is not Status.IN_REVIEW
-        self._mailing.add(*(opening_emails() if is_asked else (request_received(),)))
+        self._mailing.add(*self._first_emails())
         await self._mailing.send_due_emails_until(
             lambda: self._decision is not None, self._request_id
         )
 
+    def _first_emails(self) -> tuple[Email, ...]:
+        if self._status is Status.IN_REVIEW:
+            return (request_received(),)
+        if not self._is_restarted:
+            return opening_emails()
+        overdue = [emails for moment, emails in self._reminders() if moment <= workflow.now()]
+        return emails_after_restart(self._links.newest, overdue, was_in_review=self._needs_review)
+
     async def _wait_for_customer_or_deadline(self) -> Decision:
-        due = [(self._requested_at + offset, emails) for offset, emails in reminders(self._request)]
-        if self._review:  # emails that were due before the approval are skipped
+        due = self._reminders()
+        if self._review or self._is_restarted:  # emails that were due before are skipped
             due = [(moment, emails) for moment, emails in due if moment > workflow.now()]
         for moment, emails in [*due, (self._deadline, ())]:
             await self._wait_for_decision(moment, "Reminder" if emails else "Deadline")
@@ -315,6 +368,12 @@ class SmartAccountRequestWorkflow:
         # This keeps a decision that arrived together with the expired timer, because Temporal
         # received it while the request was open.
         return self._decide(Status.LAPSED)
+
+    def _reminders(self) -> list[tuple[datetime, tuple[Email, ...]]]:
+        """Return the emails that remind of the request, and when each of them is due."""
+        due = [(self._requested_at + offset, emails) for offset, emails in reminders(self._request)]
+        since = self._approved_at if self._is_restarted else None
+        return [(moment, emails) for moment, emails in due if since is None or moment > since]
 
     async def _wait_for_decision(self, until: datetime, timer: str) -> None:
         def is_over() -> bool:
@@ -424,6 +483,8 @@ class SmartAccountRequestWorkflow:
         if issued.refused:
             raise action_refused(issued.refused)
         self._request = request
+        if workflow.patched("link-in-memo"):  # the sweep compares it with the store
+            workflow.upsert_memo({LINK: number})
         self._needs_attention = issued.needs_attention
         self._links.add(workflow.now())
         self._update_details()

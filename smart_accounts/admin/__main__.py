@@ -8,6 +8,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from smart_accounts.admin import deploy
 from smart_accounts.admin.resend import resend
 from smart_accounts.admin.rotate_check import rotate_check
+from smart_accounts.admin.sweep import sweep
 from smart_accounts.cli.arguments import Version
 from smart_accounts.cli.run import run
 from smart_accounts.temporal.process_exit import exit_process
@@ -31,6 +32,7 @@ def admin(version: Version = False) -> None:
 app.command()(deploy.deploy)
 app.command()(resend)
 app.command()(rotate_check)
+app.command()(sweep)
 
 
 if __name__ == "__main__":

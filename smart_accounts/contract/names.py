@@ -9,6 +9,9 @@ WORKFLOW_TYPE = "SmartAccountRequestWorkflow"
 # This type and the id in `remaining_emails_id` say "mails" where the code says "emails". Both are
 # fixed names.
 REMAINING_EMAILS_TYPE = "SmartAccountRemainingMailsWorkflow"
+SWEEP_TYPE = "SmartAccountSweepWorkflow"
+SWEEP_ID = "smart-account-sweep"
+"""The id of the schedule. The ids of its workflows are this id and the time."""
 
 STATUS = SearchAttributeKey.for_keyword("SmartAccountStatus")
 DOMAIN = SearchAttributeKey.for_keyword("SmartAccountDomain")
@@ -23,6 +26,10 @@ MAX_KEY = 64
 # In the memo of a start by page or API: the requester's identity.
 REQUESTER_ISSUER = "requester_issuer"
 REQUESTER_SUBJECT = "requester_subject"
+# In the memo of a start by which an operator restarts a request: the request's id.
+RESTARTS = "restarts"
+LINK = "link"
+"""In the memo once a new link is issued: the ordinal of the newest link."""
 
 WORKFLOW_ID = re.compile(r"smart-account-[a-z0-9.-]{1,253}")
 """What `workflow_id` returns for any domain."""

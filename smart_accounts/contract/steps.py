@@ -90,6 +90,22 @@ class OpenRequest(OwnMessage):
     idempotency_key: str | None = None
     requester_issuer: str | None = None
     requester_subject: str | None = None
+    restarts: str | None = None
+    """The id of the request whose lost workflow this run replaces, as the memo says."""
+
+
+class Restarted(OwnMessage):
+    """What the store has of a request whose workflow was lost. A new run continues it.
+
+    ``link_ordinal`` is 0 if the customer was not asked yet. ``answer`` is the customer's answer
+    that the lost workflow had received.
+    """
+
+    request_id: str
+    requested_at: datetime
+    link_ordinal: int
+    approved_at: datetime | None = None
+    answer: str | None = None
 
 
 class Checked(StepResult):
@@ -101,6 +117,7 @@ class Checked(StepResult):
     releases. ``needs_attention`` lists what an operator should look at. ``in_review`` means that an
     operator must approve the request first. ``emails_first_locally`` means that the workflow tries
     its emails in a local activity first. Both are absent in histories of earlier releases.
+    ``restarted`` is set if the run replaces a lost workflow.
     """
 
     refused: str | None = None
@@ -109,6 +126,7 @@ class Checked(StepResult):
     needs_attention: tuple[str, ...] = ()
     in_review: bool = False
     emails_first_locally: bool = False
+    restarted: Restarted | None = None
 
 
 class IssueLink(OwnMessage):
@@ -163,6 +181,37 @@ class ClosedAccount(OwnMessage):
     at: datetime | None = None
     reason: str | None = None
     added_users: int = 0
+
+
+class RequestRecord(OwnMessage):
+    """Result of the query ``record``: what the store must have of a request.
+
+    ``request`` has the approver whom the newest link asks. ``link_ordinal`` is 0 if the customer
+    was not asked yet. ``decision`` is set once the store has recorded it.
+    """
+
+    request_id: str
+    request: SmartAccountRequest
+    requested_at: datetime
+    status: Status
+    link_ordinal: int = 0
+    needs_attention: tuple[str, ...] = ()
+    needs_review: bool = False
+    approved_at: datetime | None = None
+    decision: Decision | None = None
+    retry_at: datetime | None = None
+
+
+class Sweep(OwnMessage):
+    """Start input of the sweep. It has no options, because any client can start a workflow."""
+
+
+class Swept(OwnMessage):
+    """Result of a sweep: how many differences of each kind it found."""
+
+    differences: dict[str, int] = Field(default_factory=dict)
+    is_held: bool = False
+    """Too much was missing, so that an operator must choose what to do."""
 
 
 class SendEmails(OwnMessage):

@@ -1,14 +1,20 @@
 """Decisions on requests. Each function is a part of a transaction."""
 
-from sqlalchemy import select, update
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.actions import Role
 from smart_accounts.contract.messages import Status
-from smart_accounts.contract.steps import Decision, OpenRequest, RecordDecision
+from smart_accounts.contract.steps import Decision, RecordDecision
 from smart_accounts.store import tables
 from smart_accounts.store.records import OPEN, AccountState, StoredRequest, stored_request
 from smart_accounts.store.search import search_text_of
+
+TERMINATED = "The request's workflow was terminated."
+APPROVER = "approver and administrator"
+USER = "user"
 
 
 async def find_request(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
@@ -19,8 +25,10 @@ async def find_request(connection: AsyncConnection, request_id: str) -> StoredRe
     return stored_request(row) if row else None
 
 
-async def withdraw_terminated(connection: AsyncConnection, new: OpenRequest) -> None:
-    """Withdraw older open requests for the same domain.
+async def withdraw_terminated(
+    connection: AsyncConnection, account_domain: str, before: datetime
+) -> None:
+    """Withdraw open requests for a domain that were made before a newer one.
 
     The workflow id names the domain, and only one run at a time can have it. An older request that
     is still open here therefore belongs to a run that was terminated before it could end its row.
@@ -30,20 +38,52 @@ async def withdraw_terminated(connection: AsyncConnection, new: OpenRequest) -> 
     requests = tables.requests.c
     stale = await connection.scalars(
         select(requests.id).where(
-            requests.account_domain == new.request.account_domain,
+            requests.account_domain == account_domain,
             requests.status.in_(OPEN),
-            requests.requested_at < new.requested_at,
+            requests.requested_at < before,
         )
     )
-    terminated = Decision(
-        status=Status.WITHDRAWN,
-        at=new.requested_at,
-        by=Role.OPERATOR,
-        reason="The request's workflow was terminated.",
-    )
     for request_id in stale.all():
-        await decide(connection, RecordDecision(request_id=request_id, decision=terminated))
-        await free_domain(connection, request_id)
+        await settle_terminated(connection, request_id, before)
+
+
+async def settle_terminated(
+    connection: AsyncConnection, request_id: str, at: datetime
+) -> StoredRequest | None:
+    """Withdraw an open request whose workflow is gone. The sweep sends the email about it.
+
+    Returns the request, or None if it had ended before.
+    """
+    terminated = Decision(status=Status.WITHDRAWN, at=at, by=Role.OPERATOR, reason=TERMINATED)
+    settled = await decide(connection, RecordDecision(request_id=request_id, decision=terminated))
+    if settled is None:
+        return None
+    await free_domain(connection, request_id)
+    await connection.execute(
+        update(tables.requests)
+        .where(tables.requests.c.id == request_id)
+        .values(emails_due=settled.customer_was_asked, missing_since=None)
+    )
+    return settled
+
+
+async def activate_account(
+    connection: AsyncConnection, request: StoredRequest, at: datetime
+) -> None:
+    """Activate the account of a request. The customer and the added users get access."""
+    await connection.execute(
+        update(tables.accounts)
+        .where(tables.accounts.c.id == request.id)
+        .values(state=AccountState.ACTIVE, activated_at=at)
+    )
+    roles = dict.fromkeys(request.added_users, USER) | {request.customer_email: APPROVER}
+    await connection.execute(
+        insert(tables.account_users),
+        [
+            {"account_id": request.id, "email": email, "role": role, "since": at}
+            for email, role in roles.items()
+        ],
+    )
 
 
 async def decide(connection: AsyncConnection, record: RecordDecision) -> StoredRequest | None:

@@ -204,6 +204,11 @@ class StoredRequest:
         return email.kind in _ONLY_WHILE_PENDING and self.status != Status.PENDING
 
 
+def stored_reminders(request: SmartAccountRequest) -> Any:
+    """Return the reminders of a request as the database keeps them."""
+    return request.model_dump(mode="json", include={"reminders"})["reminders"]
+
+
 def stored_request(row: Row[Any]) -> StoredRequest:
     fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     fields = {name: fields[name] for name in StoredRequest.__dataclass_fields__}

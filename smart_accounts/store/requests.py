@@ -27,6 +27,7 @@ from smart_accounts.contract.steps import (
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.decisions import (
+    activate_account,
     decide,
     earlier_decision,
     find_request,
@@ -35,13 +36,16 @@ from smart_accounts.store.decisions import (
 )
 from smart_accounts.store.limits import Limits, Rejection, by_requester, lock_requester
 from smart_accounts.store.partners import company_is_stated
-from smart_accounts.store.records import OPEN, AccountState, StoredRequest
+from smart_accounts.store.records import (
+    OPEN,
+    AccountState,
+    StoredRequest,
+    stored_reminders,
+)
 from smart_accounts.store.search import search_text_of
 from smart_accounts.store.usage import Usage, reason_to_reject
 
 WITHDRAW_INSTEAD = "Withdraw the request and make a new one, which an operator reviews."
-APPROVER = "approver and administrator"
-USER = "user"
 
 
 class Requests:
@@ -73,7 +77,7 @@ class Requests:
             owner = identity_of(new.requester_issuer, new.requester_subject)
             request, requester = new.request, new.request.requester
             await lock_requester(connection, owner, requester.email)
-            await withdraw_terminated(connection, new)
+            await withdraw_terminated(connection, request.account_domain, new.requested_at)
             rejection = await reason_to_reject(connection, request, owner, new.requested_at, limits)
             if await _was_reported(connection, owner, requester.email):
                 odd += (REPORTED,)
@@ -92,6 +96,7 @@ class Requests:
                 insert(tables.requests).values(
                     **asdict(record),
                     idempotency_key=new.idempotency_key,
+                    reminders=stored_reminders(request),
                     search_text=search_text_of(request),
                 )
             )
@@ -198,19 +203,7 @@ class Requests:
             if request is None:
                 return await earlier_decision(connection, record.request_id)
             decision = record.decision
-            await connection.execute(
-                update(tables.accounts)
-                .where(tables.accounts.c.id == request.id)
-                .values(state=AccountState.ACTIVE, activated_at=decision.at)
-            )
-            roles = dict.fromkeys(request.added_users, USER) | {request.customer_email: APPROVER}
-            await connection.execute(
-                insert(tables.account_users),
-                [
-                    {"account_id": request.id, "email": email, "role": role, "since": decision.at}
-                    for email, role in roles.items()
-                ],
-            )
+            await activate_account(connection, request, decision.at)
             return decision
 
     async def close(self, record: RecordDecision) -> Decision:

@@ -10,6 +10,7 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.settings import POOL_SIZE
 from smart_accounts.store.adoption import Adoption
 from smart_accounts.store.audit import AuditTrail
+from smart_accounts.store.comparison import Comparison
 from smart_accounts.store.database import create_engine
 from smart_accounts.store.drafts import Drafts
 from smart_accounts.store.emails import EmailLedger
@@ -18,7 +19,9 @@ from smart_accounts.store.links import ActivationLinks
 from smart_accounts.store.listing import RequestListing
 from smart_accounts.store.migrate import find_revision, revisions
 from smart_accounts.store.partners import Partners
+from smart_accounts.store.rebuilding import Rebuilding
 from smart_accounts.store.requests import Requests
+from smart_accounts.store.restarts import Restarts
 from smart_accounts.store.reviews import Reviews
 from smart_accounts.store.sessions import StoredSessions
 
@@ -39,6 +42,9 @@ class AccountStore:
         self.drafts = Drafts(engine)
         self.adoption = Adoption(engine)
         self.audit = AuditTrail(engine)
+        self.comparison = Comparison(engine)
+        self.rebuilding = Rebuilding(engine)
+        self.restarts = Restarts(engine)
 
     @classmethod
     @asynccontextmanager

@@ -82,6 +82,11 @@ requests = Table(
     Column("closed_by", String(255)),
     Column("close_reason", Text),
     Column("search_text", Text),  # what a search looks in
+    # For the sweep, and to restart the request's workflow:
+    Column("reminders", JSON),  # as in the start input; the default if an older release stored it
+    Column("run_id", String(64)),  # of the run that continues it after a reset or a restart
+    Column("missing_since", UtcDateTime),  # when its workflow was first not found
+    Column("emails_due", Boolean, nullable=False, server_default=false()),
 )
 
 Index("ix_requests_status", requests.c.status, requests.c.requested_at)
@@ -91,6 +96,18 @@ Index(
     requests.c.requester_issuer,
     requests.c.requester_subject,
     requests.c.requested_at,
+)
+Index(
+    "ix_requests_run",
+    requests.c.run_id,
+    sqlite_where=requests.c.run_id.is_not(None),
+    postgresql_where=requests.c.run_id.is_not(None),
+)
+Index(
+    "ix_requests_emails_due",
+    requests.c.emails_due,
+    sqlite_where=requests.c.emails_due,
+    postgresql_where=requests.c.emails_due,
 )
 Index(
     "ix_requests_without_owner",
@@ -238,6 +255,12 @@ audit_events = Table(
     Column("user_agent", String(300)),
     Column("link_ordinal", Integer),
     Column("agreed_text", Text),
+)
+
+temporal_namespace = Table(
+    "temporal_namespace",
+    metadata,
+    Column("id", String(64), primary_key=True),  # one row: the namespace of this store's requests
 )
 
 idempotency_keys = Table(

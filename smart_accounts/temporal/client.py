@@ -7,12 +7,10 @@ from typing import Any, Self, TypeVar
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
-    WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 
@@ -35,12 +33,8 @@ from smart_accounts.contract.messages import (
     Status,
 )
 from smart_accounts.contract.names import (
-    DEADLINE,
-    DOMAIN,
     IDEMPOTENCY_KEY,
     STATUS,
-    TASK_QUEUE,
-    WORKFLOW_TYPE,
     workflow_id,
 )
 from smart_accounts.contract.steps import Bounce
@@ -54,8 +48,9 @@ from smart_accounts.temporal.errors import (
     time_limit,
     update_failed,
 )
-from smart_accounts.temporal.memo import memo, memo_value
+from smart_accounts.temporal.memo import memo, memo_value, request_id_in
 from smart_accounts.temporal.records import Listed, RunningRequest, Started
+from smart_accounts.temporal.starting import start_workflow
 
 Result = TypeVar("Result")
 
@@ -93,26 +88,13 @@ class RequestClient:
         Raises:
             Rejected: Another request for this domain is open or still sends its closing emails.
         """
-        domain, now = request.account_domain, datetime.now(UTC)
-        attributes: list[SearchAttributePair[Any]] = [
-            SearchAttributePair(STATUS, Status.PENDING.value),
-            SearchAttributePair(DOMAIN, domain),
-            SearchAttributePair(DEADLINE, now + request.acceptance_window),
-        ]
+        now = datetime.now(UTC)
         try:
-            async with time_limit(RPC_TIMEOUT):
-                handle: WorkflowHandle[Any, Any] = await self._client.start_workflow(
-                    WORKFLOW_TYPE,
-                    request.model_dump(mode="json", exclude_defaults=True),
-                    id=workflow_id(domain),
-                    task_queue=TASK_QUEUE,
-                    search_attributes=TypedSearchAttributes(attributes),
-                    static_summary=f"Smart Account for {domain}",
-                    memo=memo(key, owner),
-                    rpc_timeout=RPC_TIMEOUT,
-                )
+            handle = await start_workflow(
+                self._client, request, now + request.acceptance_window, memo(key, owner)
+            )
         except WorkflowAlreadyStartedError:
-            return await self._find_started(key, domain)
+            return await self._find_started(key, request.account_domain)
         assert handle.first_execution_run_id
         return Started(handle.id, handle.first_execution_run_id, now)
 
@@ -125,7 +107,8 @@ class RequestClient:
         except NotFound:  # the other request closed a moment ago
             raise domain_taken(domain, None) from None
         if key and started_with == key:
-            return Started(handle.id, described.run_id, described.start_time)
+            id_ = await request_id_in(described)
+            return Started(handle.id, id_, described.start_time)
         # The search attribute needs no worker. A query would.
         raise domain_taken(domain, described.typed_search_attributes.get(STATUS))
 
@@ -155,13 +138,16 @@ class RequestClient:
         Raises:
             NotFound: There is no such request.
         """
-        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-        try:
+
+        async def query(handle: WorkflowHandle[Any, Any]) -> RequestStatus:
             async with time_limit(QUERY_TIMEOUT):
                 status: RequestStatus = await handle.query(
                     "status", result_type=RequestStatus, rpc_timeout=QUERY_TIMEOUT
                 )
                 return status
+
+        try:
+            return await self._on_newest_run(workflow_id, run_id, query)
         except WorkflowQueryFailedError:
             raise NotFound("There is no request, because its start input broke a rule.") from None
 
@@ -257,7 +243,7 @@ class RequestClient:
             return await updates.execute(handle, name, message)
 
         try:
-            return await self._on_open_run(workflow_id, run_id, update)
+            return await self._on_newest_run(workflow_id, run_id, update)
         except WorkflowUpdateFailedError as error:
             raise update_failed(error.cause) from None
         except NotFound:
@@ -268,15 +254,15 @@ class RequestClient:
             async with time_limit(RPC_TIMEOUT):
                 await handle.signal(name, message, rpc_timeout=RPC_TIMEOUT)
 
-        await self._on_open_run(workflow_id, run_id, signal)
+        await self._on_newest_run(workflow_id, run_id, signal)
 
-    async def _on_open_run(
+    async def _on_newest_run(
         self,
         workflow_id: str,
         run_id: str | None,
         call: Callable[[WorkflowHandle[Any, Any]], Awaitable[Result]],
     ) -> Result:
-        """Call a run. If an operator has reset it, call the run that replaced it."""
+        """Call a run. If an operator has reset or restarted it, call the run that replaced it."""
         try:
             return await call(self._client.get_workflow_handle(workflow_id, run_id=run_id))
         except NotFound:
@@ -284,8 +270,7 @@ class RequestClient:
                 newest = await self._client.get_workflow_handle(workflow_id).describe(
                     rpc_timeout=RPC_TIMEOUT
                 )
-            is_open = newest.status == WorkflowExecutionStatus.RUNNING
-            if not is_open or newest.raw_info.first_run_id != run_id:
+            if newest.run_id == run_id or await request_id_in(newest) != run_id:
                 raise
         handle = self._client.get_workflow_handle(workflow_id, run_id=newest.run_id)
         return await call(handle)

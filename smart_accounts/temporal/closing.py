@@ -13,6 +13,7 @@ from smart_accounts.contract.names import REMAINING_EMAILS_TYPE, STATUS, TASK_QU
 from smart_accounts.contract.steps import ClosedAccount, SendEmails
 from smart_accounts.errors import NotFound, Rejected, Unavailable
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, RPC_TIMEOUT, time_limit
+from smart_accounts.temporal.memo import request_id_in
 from smart_accounts.text import utc
 
 
@@ -29,7 +30,7 @@ async def close(client: Client, request_id: str, new: Closing) -> ActionResult:
             static_summary=f"Close the account of {new.account_domain}",
             rpc_timeout=RPC_TIMEOUT,
         )
-    closed = await _closed_account(handle)
+    closed = await closed_account(handle)
     message = ActionMessage.CLOSED
     if closed is None:
         message = ActionMessage.CLOSE_RECEIVED
@@ -43,7 +44,7 @@ async def close(client: Client, request_id: str, new: Closing) -> ActionResult:
     return ActionResult(status=Status.ACTIVE, message=message)
 
 
-async def _closed_account(handle: WorkflowHandle[Any, Any]) -> ClosedAccount | None:
+async def closed_account(handle: WorkflowHandle[Any, Any]) -> ClosedAccount | None:
     """Return the closing that the store has, or ``None`` if no worker responds."""
     try:
         async with time_limit(QUERY_TIMEOUT):
@@ -73,12 +74,12 @@ async def find_account(client: Client, workflow_id: str) -> str:
             described = await newest.describe()
             # Temporal's list is some seconds behind, so first look at the newest run itself.
             if described.typed_search_attributes.get(STATUS) == Status.ACTIVE:
-                return described.raw_info.first_run_id
+                return await request_id_in(described)
             # A later request is open, or it was rejected.
             query = f"WorkflowId = '{workflow_id}' AND {STATUS.name} = '{Status.ACTIVE}'"
             async for each in client.list_workflows(query):
                 run = client.get_workflow_handle(workflow_id, run_id=each.run_id)
-                return (await run.describe()).raw_info.first_run_id
+                return await request_id_in(await run.describe())
     raise NotFound(
         f"Temporal keeps no active request with the id {workflow_id}. If its retention has passed,"
         " name the request with --request-id. The address of its page has the id after run=."

@@ -2,10 +2,15 @@
 
 from typing import Any
 
-from temporalio.client import WorkflowExecutionDescription
+from temporalio.client import WorkflowExecution, WorkflowExecutionDescription
 
 from smart_accounts.contract.identity import Identity, identity_of
-from smart_accounts.contract.names import IDEMPOTENCY_KEY, REQUESTER_ISSUER, REQUESTER_SUBJECT
+from smart_accounts.contract.names import (
+    IDEMPOTENCY_KEY,
+    REQUESTER_ISSUER,
+    REQUESTER_SUBJECT,
+    RESTARTS,
+)
 
 
 def memo(key: str | None, owner: Identity | None) -> dict[str, Any]:
@@ -26,7 +31,17 @@ async def owner_in(described: WorkflowExecutionDescription) -> Identity | None:
     )
 
 
-async def memo_value(described: WorkflowExecutionDescription, name: str) -> Any:
+async def request_id_in(described: WorkflowExecutionDescription) -> str:
+    """Return the id of the request that a run began, or continues after a reset or a restart.
+
+    Any client can set the memo of a start. A run whose memo is wrong fails at once, because the
+    store refuses it, so that only its first moment can mislead.
+    """
+    restarted = await memo_value(described, RESTARTS)
+    return str(restarted or described.raw_info.first_run_id)
+
+
+async def memo_value(described: WorkflowExecution, name: str) -> Any:
     """Return a value, or None if there is none. Any client can set the memo to anything."""
     try:
         return await described.memo_value(name, None)

@@ -76,6 +76,7 @@ REVIEWS_NEEDED = Counter("smart_accounts_reviews_needed", "Requests that an oper
 SWEEP_DIFFERENCES = Counter(
     "smart_accounts_sweep_differences", "Differences between the database and Temporal, by kind"
 )
+SWEEP_HELD = Counter("smart_accounts_sweep_held", "Sweeps that an operator must continue")
 
 TIME_TO_ACTIVATION_EMAIL = Histogram(
     "smart_accounts_time_to_activation_email",
@@ -141,6 +142,7 @@ def start_worker_counters(meter: MetricMeter, namespace: str) -> None:
     for signal in ("accepted", "declined", "bounced"):
         DROPPED_SIGNALS.add(request, 0, signal=signal)
     SWEEP_DIFFERENCES.add(here, 0)
+    SWEEP_HELD.add(here, 0)
     for activity in ("try_emails", "send_emails"):
         sending = here.with_additional_attributes({"activity_type": activity})
         REFUSED_BECAUSE_OF_SENDER.add(sending, 0)

@@ -1,6 +1,7 @@
 """Open requests, read from the start of their history."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -11,6 +12,8 @@ from smart_accounts.errors import NotFound
 from smart_accounts.temporal.errors import NOT_OPEN, RPC_TIMEOUT, time_limit
 from smart_accounts.temporal.memo import owner_in
 from smart_accounts.temporal.records import RunningRequest
+
+Input = TypeVar("Input")
 
 
 async def find(
@@ -30,7 +33,7 @@ async def find(
             raise NotFound(NOT_OPEN)
         first = await anext(handle.fetch_history_events(page_size=1, rpc_timeout=RPC_TIMEOUT))
     started = first.workflow_execution_started_event_attributes
-    request = await _start_input(client, started.input.payloads)
+    request = await start_input(client, started.input.payloads, SmartAccountRequest)
     if request is None:
         raise NotFound(NOT_OPEN)
     return RunningRequest(
@@ -38,12 +41,13 @@ async def find(
     )
 
 
-async def _start_input(client: Client, payloads: Sequence[Payload]) -> SmartAccountRequest | None:
-    """Return the request, or ``None`` if the start input is not one valid request."""
-    types: list[type] = [SmartAccountRequest] * len(payloads)
-    request: SmartAccountRequest | None
+async def start_input(
+    client: Client, payloads: Sequence[Payload], model: type[Input]
+) -> Input | None:
+    """Return the start input, or ``None`` if it is not one valid message of this kind."""
+    types: list[type] = [model] * len(payloads)
     try:
-        [request] = await client.data_converter.decode(payloads, types)
+        [given] = await client.data_converter.decode(payloads, types)
     except (ValueError, TypeError, KeyError, RuntimeError):
         return None
-    return request
+    return given if isinstance(given, model) else None

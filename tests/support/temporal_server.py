@@ -24,11 +24,20 @@ CLI = Path(sys.executable).with_name("temporal")
 class DevServer:
     """One dev server. With ``file`` it keeps its data over a restart, with ``ui_port`` it has a UI.
 
+    It has no schedules unless a test needs them, because tests with stores of their own share a
+    server, and a sweep of one of them would add the requests of the others to its store.
+
     ``cli`` runs a command of the Temporal CLI, as another client would.
     """
 
     def __init__(
-        self, port: int, http_port: int, file: Path | None = None, ui_port: int | None = None
+        self,
+        port: int,
+        http_port: int,
+        file: Path | None = None,
+        ui_port: int | None = None,
+        *,
+        schedules: bool = False,
     ) -> None:
         self.address = f"127.0.0.1:{port}"
         self.http_address = f"127.0.0.1:{http_port}"
@@ -41,6 +50,8 @@ class DevServer:
             f"--ui-port={ui_port}" if ui_port else "--headless",
             f"--http-port={http_port}",
         ]
+        if not schedules:
+            self._command.append("--dynamic-config-value=frontend.enableSchedules=false")
         if file:
             self._command.append(f"--db-filename={file}")
         for name, kind in SEARCH_ATTRIBUTES.items():
@@ -68,12 +79,16 @@ class DevServer:
 class NewDevServer(Protocol):
     """Returns a dev server on a free port that is not started yet."""
 
-    def __call__(self, file: Path | None = None, ui_port: int | None = None) -> DevServer: ...
+    def __call__(
+        self, file: Path | None = None, ui_port: int | None = None, *, schedules: bool = False
+    ) -> DevServer: ...
 
 
 @pytest.fixture(scope="session")
 def new_dev_server(free_port: FreePort) -> NewDevServer:
-    return lambda file=None, ui_port=None: DevServer(free_port(), free_port(), file, ui_port)
+    return lambda file=None, ui_port=None, *, schedules=False: DevServer(
+        free_port(), free_port(), file, ui_port, schedules=schedules
+    )
 
 
 @pytest.fixture(scope="session")

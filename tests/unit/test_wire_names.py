@@ -12,11 +12,13 @@ from temporalio import activity, workflow
 from activities.accounts import AccountActivities
 from activities.emails import EmailActivities
 from activities.reviews import ReviewActivities
+from activities.sweep import SweepActivities
 from smart_accounts.contract import actions as action_messages
 from smart_accounts.contract import messages, names, steps
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
 from smart_accounts.store import records
+from smart_accounts.sweep import differences
 from smart_accounts.temporal import deployment
 from smart_accounts.web import activation, app, bounces, codec_server, security_log
 from smart_accounts.web.api import openapi
@@ -25,6 +27,7 @@ from smart_accounts.web.auth import company, session_pages, sign_in
 from smart_accounts.web.requests import actions, create, detail, listing
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
+from workflows.sweep import SweepWorkflow
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,8 +51,14 @@ FIELDS = {
     steps.Email: "kind to number",
     steps.Bounce: "email answer",
     steps.OpenRequest: "request_id request requested_at deadline idempotency_key"
-    " requester_issuer requester_subject",
-    steps.Checked: "refused retry_at invalid needs_attention in_review emails_first_locally",
+    " requester_issuer requester_subject restarts",
+    steps.Restarted: "request_id requested_at link_ordinal approved_at answer",
+    steps.Checked: "refused retry_at invalid needs_attention in_review emails_first_locally"
+    " restarted",
+    steps.RequestRecord: "request_id request requested_at status link_ordinal needs_attention"
+    " needs_review approved_at decision retry_at",
+    steps.Sweep: "",
+    steps.Swept: "differences is_held",
     steps.IssueLink: "request_id request ordinal at",
     steps.Decision: "status at by reason is_report",
     steps.Approve: "request_id at",
@@ -71,6 +80,8 @@ VALUES: dict[type[StrEnum], str] = {
     records.AccountState: "provisional active closed",
     messages.EmailState: "queued sent bounced failed dropped",
     steps.Addressee: "customer requester added-user",
+    differences.Kind: "terminated missing not-stored store-behind temporal-behind account-open"
+    " emails-unsent unreadable",
     security_log.Event: "authentication.sign-in authentication.sign-out authentication.company"
     " authentication.session authentication.token authentication.link authorization.scope"
     " authorization.access bypass.cross-site bypass.rate-limit bypass.request-limit request.start"
@@ -129,6 +140,7 @@ def test_temporal_names() -> None:
     assert names.IDEMPOTENCY_KEY == "idempotency_key"
     assert names.REQUESTER_ISSUER == "requester_issuer"
     assert names.REQUESTER_SUBJECT == "requester_subject"
+    assert (names.RESTARTS, names.LINK) == ("restarts", "link")
     assert (names.INVALID_REQUEST, names.ACTION_REFUSED) == ("InvalidRequest", "ActionRefused")
 
 
@@ -136,7 +148,7 @@ def test_workflow_names() -> None:
     request = workflow._Definition.must_from_class(SmartAccountRequestWorkflow)
     assert request.name == "SmartAccountRequestWorkflow"
     assert request.signals.keys() == {"accepted", "declined", "bounced"}
-    assert request.queries.keys() == {"status"}
+    assert request.queries.keys() == {"status", "record"}
     assert request.updates.keys() == {
         "resend_activation_email",
         "replace_approver",
@@ -146,12 +158,15 @@ def test_workflow_names() -> None:
     remaining = workflow._Definition.must_from_class(RemainingEmailsWorkflow)
     assert remaining.name == "SmartAccountRemainingMailsWorkflow"
     assert remaining.queries.keys() == {"closed_account"}
+    sweep = workflow._Definition.must_from_class(SweepWorkflow)
+    assert sweep.name == "SmartAccountSweepWorkflow"
+    assert names.SWEEP_ID == "smart-account-sweep"
 
 
 def test_activity_names() -> None:
     methods = [
         method
-        for each in (AccountActivities, EmailActivities, ReviewActivities)
+        for each in (AccountActivities, EmailActivities, ReviewActivities, SweepActivities)
         for _, method in inspect.getmembers(each, inspect.isfunction)
     ]
     found = {
@@ -166,6 +181,7 @@ def test_activity_names() -> None:
         "close_account",
         "send_emails",
         "try_emails",
+        "sweep",
         "tell_operators",
     }
 

@@ -13,7 +13,13 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from smart_accounts.contract import domains, fields
 from smart_accounts.contract.messages import SmartAccountRequest
-from smart_accounts.contract.names import closing_id, remaining_emails_id, workflow_id
+from smart_accounts.contract.names import (
+    SWEEP_ID,
+    SWEEP_TYPE,
+    closing_id,
+    remaining_emails_id,
+    workflow_id,
+)
 from smart_accounts.temporal.guard import worker_data_converter
 from tests.support.web_settings import client_settings
 from workflows.options import workflow_options
@@ -26,6 +32,7 @@ def test_there_are_histories() -> None:
     assert {path.stem for path in HISTORIES} >= {
         "accepted",
         "accepted-by-a-new-approver",
+        "accepted-through-a-second-link",
         "accepted-with-local-emails",
         "approved",
         "approved-with-local-emails",
@@ -46,8 +53,10 @@ def test_there_are_histories() -> None:
         "remaining-mails",
         "resent",
         "resent-with-local-emails",
+        "restarted",
         "started-under-older-rules",  # accepted.json with an input that new rules reject
         "started-with-defaults",  # lapsed-with-reminders.json with an input that names neither
+        "sweep",
         "undeliverable",
         "undeliverable-with-local-emails",
         "withdrawn",
@@ -135,7 +144,9 @@ async def replay_history(history: dict[str, Any], runner: WorkflowRunner | None 
     replayer = Replayer(**options, data_converter=worker_data_converter(client_settings()))
     started = history["events"][0]["workflowExecutionStartedEventAttributes"]
     start_input = json.loads(b64decode(started["input"]["payloads"][0]["data"]))
-    if "request_id" in start_input:
+    if started["workflowType"]["name"] == SWEEP_TYPE:
+        history_id = SWEEP_ID
+    elif "request_id" in start_input:
         id_of = closing_id if start_input.get("closing") else remaining_emails_id
         history_id = id_of(start_input["request_id"])
     else:

@@ -1,0 +1,198 @@
+"""Requests that Temporal knows better than a store that was restored from an older backup."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from enum import Enum, auto
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from smart_accounts.contract.identity import Identity
+from smart_accounts.contract.messages import Status
+from smart_accounts.contract.steps import RecordDecision, RequestRecord
+from smart_accounts.store import tables
+from smart_accounts.store.comparison import KnownRequest
+from smart_accounts.store.database import insert_on_conflict, transaction
+from smart_accounts.store.decisions import (
+    activate_account,
+    decide,
+    free_domain,
+    withdraw_terminated,
+)
+from smart_accounts.store.limits import lock_requester
+from smart_accounts.store.partners import company_is_stated
+from smart_accounts.store.records import AccountState, StoredRequest, stored_reminders
+from smart_accounts.store.search import search_text_of
+
+
+class Rebuilt(Enum):
+    DONE = auto()
+    NOT_NEEDED = auto()
+    DOMAIN_TAKEN = auto()
+    """A newer request holds the domain, so that this one cannot have its account."""
+
+
+def is_behind(known: KnownRequest | None, record: RequestRecord) -> bool:
+    """Return True if the store lacks something that the workflow has recorded in it before."""
+    if record.status is Status.REQUESTED:
+        return False  # the workflow has not opened it yet
+    if known is None:
+        return True
+    decision = record.decision
+    if known.status.is_final:
+        # The store ended it because its workflow was gone. In truth it had ended before.
+        return known.was_settled and decision is not None and decision.status != known.status
+    return (
+        decision is not None
+        or record.link_ordinal > known.link_ordinal
+        or (record.approved_at is not None and known.status is Status.IN_REVIEW)
+    )
+
+
+class Rebuilding:
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def rebuild(
+        self,
+        record: RequestRecord,
+        *,
+        owner: Identity | None,
+        idempotency_key: str | None,
+        run_id: str,
+        link_hashes: Sequence[str],
+    ) -> Rebuilt:
+        """Bring a request to the state that its workflow has, in one transaction.
+
+        ``link_hashes`` are those of all its links, the first one first. A repeat changes nothing.
+
+        Raises:
+            Unavailable: the database does not respond.
+        """
+        request = record.request
+        async with transaction(self._engine, writes=True) as connection:
+            await lock_requester(connection, owner, request.requester.email)
+            known = await _find(connection, record.request_id)
+            if not is_behind(known, record):
+                return Rebuilt.NOT_NEEDED
+            await withdraw_terminated(connection, request.account_domain, record.requested_at)
+            if _holds_domain(record) and await _is_taken(connection, record):
+                return Rebuilt.DOMAIN_TAKEN
+            if known is None:
+                await _insert(connection, record, owner, idempotency_key)
+            await _update(connection, record, run_id)
+            await _add_links(connection, record.request_id, link_hashes)
+            await _record_decision(connection, record)
+            return Rebuilt.DONE
+
+
+async def _find(connection: AsyncConnection, request_id: str) -> KnownRequest | None:
+    found = await connection.execute(
+        select(tables.requests).where(tables.requests.c.id == request_id)
+    )
+    row = found.one_or_none()
+    return KnownRequest.of(row) if row else None
+
+
+def _holds_domain(record: RequestRecord) -> bool:
+    return record.decision is None or record.decision.status is Status.ACTIVE
+
+
+async def _is_taken(connection: AsyncConnection, record: RequestRecord) -> bool:
+    accounts = tables.accounts.c
+    holder = select(accounts.id).where(
+        accounts.domain == record.request.account_domain,
+        accounts.state != AccountState.CLOSED,
+        accounts.id != record.request_id,
+    )
+    return await connection.scalar(holder) is not None
+
+
+async def _insert(
+    connection: AsyncConnection,
+    record: RequestRecord,
+    owner: Identity | None,
+    idempotency_key: str | None,
+) -> None:
+    """Add the request as it was made, with a closed account."""
+    request = record.request
+    stored = StoredRequest.new(
+        record.request_id,
+        request,
+        record.requested_at,
+        status=Status.PENDING,
+        owner=owner,
+        company_is_stated=await company_is_stated(connection, owner, request.requester.company),
+        retry_at=record.retry_at,
+    )
+    stored = replace(stored, needs_review=record.needs_review)
+    await connection.execute(
+        insert(tables.requests).values(
+            **asdict(stored),
+            idempotency_key=idempotency_key,
+            reminders=stored_reminders(request),
+            search_text=search_text_of(request),
+        )
+    )
+    await connection.execute(
+        insert(tables.accounts).values(
+            id=stored.id,
+            domain=stored.account_domain,
+            name=stored.account_name,
+            state=AccountState.CLOSED,
+        )
+    )
+
+
+async def _update(connection: AsyncConnection, record: RequestRecord, run_id: str) -> None:
+    """Set what has changed since the start. An ended request is open again until its decision."""
+    is_in_review = record.needs_review and record.approved_at is None
+    await connection.execute(
+        update(tables.requests)
+        .where(tables.requests.c.id == record.request_id)
+        .values(
+            status=Status.IN_REVIEW if is_in_review else Status.PENDING,
+            customer_email=record.request.customer_email,
+            added_users=record.request.added_users,
+            search_text=search_text_of(record.request),
+            needs_attention=record.needs_attention,
+            approved_at=record.approved_at,
+            link_ordinal=max(record.link_ordinal, 1),
+            run_id=run_id if run_id != record.request_id else None,
+            missing_since=None,
+            emails_due=False,
+        )
+    )
+    if record.decision is None:
+        await connection.execute(
+            update(tables.accounts)
+            .where(tables.accounts.c.id == record.request_id)
+            .values(state=AccountState.PROVISIONAL)
+        )
+
+
+async def _add_links(
+    connection: AsyncConnection, request_id: str, link_hashes: Sequence[str]
+) -> None:
+    for ordinal, token_hash in enumerate(link_hashes, 1):
+        await connection.execute(
+            insert_on_conflict(connection, tables.activation_links)
+            .values(request_id=request_id, ordinal=ordinal, token_hash=token_hash)
+            .on_conflict_do_nothing()
+        )
+
+
+async def _record_decision(connection: AsyncConnection, record: RequestRecord) -> None:
+    if record.decision is None:
+        return
+    decided = await decide(
+        connection,
+        RecordDecision(
+            request_id=record.request_id, decision=record.decision, request=record.request
+        ),
+    )
+    assert decided  # _update has opened it
+    if record.decision.status is Status.ACTIVE:
+        await activate_account(connection, decided, record.decision.at)
+    else:
+        await free_domain(connection, record.request_id)

@@ -1,0 +1,1 @@
+"""Compare the store with Temporal, and repair both ways."""

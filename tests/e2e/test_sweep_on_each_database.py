@@ -1,0 +1,92 @@
+"""What the sweep does in the store, on SQLite and PostgreSQL."""
+
+from datetime import timedelta
+from typing import Any
+
+from smart_accounts.contract.identity import Identity
+from smart_accounts.contract.messages import Status
+from smart_accounts.contract.steps import Checked, Decision, OpenRequest, RequestRecord
+from smart_accounts.store.migrate import migrate
+from smart_accounts.store.rebuilding import Rebuilt
+from smart_accounts.store.store import AccountStore
+from tests.e2e.test_each_database import LIMITS, NOW, opened
+from tests.support.store import QueryDatabase
+
+PAT = Identity("https://login.example", "pat")
+
+
+async def test_run_takes_over_a_missing_request_once(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    await migrate(any_database_url)
+    async with AccountStore.open(any_database_url) as store:
+        first = opened("first", NOW, example | {"reminders": ["P1D"]})
+        await store.requests.open(first, (), LIMITS)
+        [[known]] = [batch async for batch in store.comparison.open_requests()]
+        assert await store.restarts.find_lost("first") is None, "it is not missing"
+        await store.comparison.set_missing_since(["first"], NOW)
+        lost = await store.restarts.find_lost("first")
+        assert lost
+        assert lost.start_input == first.request
+        run = OpenRequest(
+            request_id="second",
+            request=lost.start_input,
+            requested_at=NOW + timedelta(days=1),
+            deadline=NOW,
+            restarts="first",
+        )
+        taken = await store.restarts.take_over(run)
+        assert taken.restarted
+        assert (taken.restarted.request_id, taken.restarted.requested_at) == ("first", NOW)
+        assert await store.restarts.take_over(run) == taken, "a repeat after the commit"
+        other = run.model_copy(update={"request_id": "third"})
+        assert [each.field for each in (await store.restarts.take_over(other)).invalid] == [
+            "restarts"
+        ]
+        assert not await store.comparison.settle(known, NOW), "it was read before the restart"
+        current = await store.comparison.find("second")
+        assert current
+        assert current.id == "first"
+        assert await store.comparison.settle(current, NOW)
+        assert [request.id for request in await store.comparison.emails_due()] == ["first"]
+        await store.comparison.set_emails_due("first", due=False)
+        assert await store.comparison.emails_due() == []
+
+
+async def test_request_is_rebuilt_once(
+    any_database_url: str, example: dict[str, Any], query_database: QueryDatabase
+) -> None:
+    await migrate(any_database_url)
+    record = RequestRecord(
+        request_id="lost",
+        request=opened("lost", NOW, example).request,
+        requested_at=NOW,
+        status=Status.ACTIVE,
+        link_ordinal=2,
+        decision=Decision(status=Status.ACTIVE, at=NOW, by="ada@acme.example"),
+    )
+    async with AccountStore.open(any_database_url) as store:
+        older = opened("older", NOW - timedelta(days=1), example)
+        assert await store.requests.open(older, (), LIMITS) == Checked()
+
+        async def rebuild() -> Rebuilt:
+            return await store.rebuilding.rebuild(
+                record,
+                owner=PAT,
+                idempotency_key="key",
+                run_id="run",
+                link_hashes=["a" * 64, "b" * 64],
+            )
+
+        assert [await rebuild(), await rebuild()] == [Rebuilt.DONE, Rebuilt.NOT_NEEDED]
+        rebuilt = await store.requests.find("lost")
+        assert rebuilt
+        assert (rebuilt.status, rebuilt.owner, rebuilt.link_ordinal) == (Status.ACTIVE, PAT, 2)
+        link = await store.links.find("b" * 64)
+        assert link
+        assert link.ordinal == 2
+        withdrawn = await store.requests.find("older")
+        assert withdrawn
+        assert withdrawn.status is Status.WITHDRAWN
+    users = await query_database(any_database_url, "SELECT email FROM account_users ORDER BY email")
+    assert users == [{"email": "ada@acme.example"}, {"email": "bo@acme.example"}]

@@ -1,0 +1,26 @@
+"""The sweep, which a schedule starts. It compares the store with Temporal."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from activities.sweep import SweepActivities
+    from smart_accounts.contract.names import SWEEP_TYPE
+    from smart_accounts.contract.steps import Sweep, Swept
+
+
+@workflow.defn(name=SWEEP_TYPE)
+class SweepWorkflow:
+    @workflow.run
+    async def run(self, sweep: Sweep) -> Swept:
+        return await workflow.execute_activity_method(
+            SweepActivities.sweep,
+            sweep,
+            start_to_close_timeout=timedelta(minutes=30),
+            heartbeat_timeout=timedelta(seconds=30),
+            # The next sweep does what this one could not.
+            retry_policy=RetryPolicy(maximum_attempts=3),
+            summary="Compare the store with Temporal",
+        )
