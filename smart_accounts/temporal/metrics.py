@@ -142,7 +142,7 @@ def start_worker_counters(meter: MetricMeter, namespace: str) -> None:
     for signal in ("accepted", "declined", "bounced"):
         DROPPED_SIGNALS.add(request, 0, signal=signal)
     SWEEP_DIFFERENCES.add(here, 0)
-    SWEEP_HELD.add(here, 0)
+    SWEEP_HELD.add(here.with_additional_attributes({"activity_type": "sweep"}), 0)
     for activity in ("try_emails", "send_emails"):
         sending = here.with_additional_attributes({"activity_type": activity})
         REFUSED_BECAUSE_OF_SENDER.add(sending, 0)

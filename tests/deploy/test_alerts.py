@@ -53,6 +53,7 @@ FAILED_STEPS = (
     f'temporal_local_activity_execution_failed_total{{{QUEUE}, activity_type="activate_account"}}'
 )
 FAILED_LINKS = f'temporal_activity_execution_failed_total{{{QUEUE}, activity_type="issue_link"}}'
+HELD = 'smart_accounts_sweep_held_total{activity_type="sweep"}'
 DIFFERENCES = 'smart_accounts_sweep_differences_total{kind="terminated"}'
 FIRED: list[tuple[str, dict[str, str], set[str]]] = [
     ("5m", MISSING, {"SmartAccountsNoWorker", "SmartAccountsNoWebServer"}),
@@ -118,6 +119,7 @@ FIRED: list[tuple[str, dict[str, str], set[str]]] = [
     ),
     ("30m", {DIFFERENCES: "_x20 1+0x400"}, {"SmartAccountsSweepFoundDifferences"}),
     ("30m", {DIFFERENCES: "0x20 1+0x400"}, {"SmartAccountsSweepFoundDifferences"}),
+    ("30m", {HELD: "0x20 1+0x400"}, {"SmartAccountsSweepHeld"}),
     ("5h", {SWEPT: "3+0x400"}, {"SmartAccountsSweepStopped"}),
     (
         "1h",

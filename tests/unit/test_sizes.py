@@ -13,12 +13,16 @@ FILES = [
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 45
 LONG_FILES = {
+    "smart_accounts/sweep/sweep.py": "one comparison, whose steps share what they found",
+    "tests/e2e/test_sweep.py": "each difference on one server, and the restore drills",
     "tests/e2e/test_deploys.py": "one server, whose current version takes the tasks of others",
     "tests/e2e/test_encryption.py": "one server, whose file is searched",
     "tests/web/auth/test_real_providers.py": "the same sign-in with each real provider",
     "workflows/smart_account_request.py": "the whole life of a request, with all of its messages",
 }
 LONG_FUNCTIONS = {
+    "test_many_missing_requests_wait_for_the_operator": "the story of a lost Temporal",
+    "test_store_restored_from_an_older_backup": "the story of one restore, with each kind of end",
     "live": "each kind of life of a request once, in one order",
     "test_metrics_and_logs_of_a_life_with_faults": "the story of one life, and what is measured",
     "test_temporal_has_the_search_attributes_and_keeps_requests": "the commands of a real server",
