@@ -15,7 +15,7 @@ from temporalio.converter import (
     DataConverter,
     WorkflowSerializationContext,
 )
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 
 from smart_accounts.contract.messages import Acceptance
 from smart_accounts.contract.steps import Decision
@@ -174,6 +174,15 @@ async def test_result_of_an_activity_that_cannot_be_read_raises(payload: Payload
     context = WorkflowSerializationContext("default", "id")
     [value] = await converter.with_context(context).decode([payload], [Acceptance])
     assert isinstance(value, Unreadable)
+
+
+async def test_details_that_the_server_wrote_in_clear_fail_no_task() -> None:
+    """Temporal writes them if an activity is cancelled before its next try."""
+    failure = Failure(message="canceled")
+    details = Payload(metadata={"encoding": b"json/plain"}, data=b'"ACTIVITY_ID_NOT_STARTED"')
+    failure.canceled_failure_info.details.payloads.append(details)
+    known = await in_activity(worker_data_converter(STRICT)).decode_failure(failure)
+    assert isinstance(known, CancelledError)
 
 
 async def failure_of(error: BaseException, settings: ClientSettings = STRICT) -> Failure:
