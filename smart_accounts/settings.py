@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from pydantic_settings import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from smart_accounts.contract.fields import AccountDomain, EmailAddress
+from smart_accounts.contract.fields import AccountDomain, EmailAddress, PurgeTime
 from smart_accounts.errors import BadSetting
 from smart_accounts.setting_files import read_files
 
@@ -134,6 +135,8 @@ class Settings(ClientSettings):
     max_starts_per_requester_per_hour: Annotated[int, Field(gt=0)] = 500
     max_emails_per_mailbox_per_day: Annotated[int, Field(gt=0)] = 10
     max_emails_per_requester_per_day: Annotated[int, Field(gt=0)] = 1000
+    purge_after: PurgeTime | None = None
+    erased_list: Path | None = None
     organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
     support_url: AnyHttpUrl | None = None
     support_email: EmailAddress | None = None
@@ -200,16 +203,9 @@ class Settings(ClientSettings):
         return value
 
     @field_validator(
-        "oidc_issuer",
-        "oidc_client_id",
-        "oidc_client_secret",
-        "oidc_audience",
-        "health_address",
-        "metrics_address",
-        "review_email",
-        "smtp_local_hostname",
-        "support_email",
-        "web_metrics_address",
+        *(["erased_list", "health_address", "metrics_address", "oidc_audience", "oidc_client_id"]),
+        *(["oidc_client_secret", "oidc_issuer", "purge_after", "review_email"]),
+        *(["smtp_local_hostname", "support_email", "web_metrics_address"]),
         mode="before",
     )
     @classmethod
