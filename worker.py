@@ -17,6 +17,7 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from activities.accounts import AccountActivities
 from activities.delivery import HEARTBEAT_EVERY, Delivery
 from activities.emails import EmailActivities
+from activities.erasure import ErasureActivities
 from activities.reviews import ReviewActivities
 from activities.sweep import SweepActivities
 from smart_accounts.contract.domains import allow_free_mail
@@ -35,6 +36,7 @@ from smart_accounts.temporal.connection import connect, require_search_attribute
 from smart_accounts.temporal.deployment import deployment_version, log_missing_tasks
 from smart_accounts.temporal.gauges import keep_gauges
 from smart_accounts.temporal.guard import worker_data_converter
+from smart_accounts.temporal.histories import Histories
 from smart_accounts.temporal.logs import set_up_logging
 from smart_accounts.temporal.metrics import start_runtime, start_worker_counters
 from smart_accounts.temporal.process_exit import exit_process
@@ -99,6 +101,7 @@ async def run_worker(
     delivery = _delivery(settings, store, composer, sender)
     emails = EmailActivities(store, delivery, only_through_queue=settings.emails_through_queue)
     reviews = ReviewActivities(store, composer, sender, settings.review_email)
+    erasure = ErasureActivities(store, Histories(client), settings.purge_after)
     worker = Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -111,6 +114,7 @@ async def run_worker(
             emails.send_emails,
             reviews.tell_operators,
             SweepActivities(client, store, LinkTokens(settings.signing_keys)).sweep,
+            erasure.purge_ended_requests,
         ],
         max_cached_workflows=max_cached_requests,
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,

@@ -27,10 +27,13 @@ def read_files(
             continue
         try:
             # Without the mark that editors on Windows put before the text.
-            values[name] = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
+            value = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             problems.append(f"{name.upper()}_FILE: cannot read the file ({reason})")
+        else:
+            if value:  # an empty file counts as not set, as an empty variable does
+                values[name] = value
     if problems:
         raise BadSetting("bad settings: " + "; ".join(problems))
     return values

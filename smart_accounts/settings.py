@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from pydantic_settings import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from smart_accounts.contract.fields import AccountDomain, EmailAddress
+from smart_accounts.contract.fields import AccountDomain, EmailAddress, PurgeTime
 from smart_accounts.errors import BadSetting
 from smart_accounts.setting_files import read_files
 
@@ -48,7 +49,12 @@ class ClientSettings(BaseSettings):
     """The settings of every program that sends messages to Temporal, also of the command line."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     free_mail_exceptions: Annotated[frozenset[str], NoDecode] = frozenset()
@@ -134,6 +140,8 @@ class Settings(ClientSettings):
     max_starts_per_requester_per_hour: Annotated[int, Field(gt=0)] = 500
     max_emails_per_mailbox_per_day: Annotated[int, Field(gt=0)] = 10
     max_emails_per_requester_per_day: Annotated[int, Field(gt=0)] = 1000
+    purge_after: PurgeTime | None = None
+    erased_list: Path | None = None
     organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
     support_url: AnyHttpUrl | None = None
     support_email: EmailAddress | None = None
@@ -198,23 +206,6 @@ class Settings(ClientSettings):
             example = "postgresql+asyncpg://USER:PASSWORD@/NAME?host=A:5432&host=B:5432"
             raise ValueError(f"must be an address. For several servers: {example}") from None
         return value
-
-    @field_validator(
-        "oidc_issuer",
-        "oidc_client_id",
-        "oidc_client_secret",
-        "oidc_audience",
-        "health_address",
-        "metrics_address",
-        "review_email",
-        "smtp_local_hostname",
-        "support_email",
-        "web_metrics_address",
-        mode="before",
-    )
-    @classmethod
-    def _treat_empty_as_unset(cls, value: str | None) -> str | None:
-        return value or None
 
     @field_validator("oidc_issuer")
     @classmethod

@@ -6,6 +6,7 @@ import typer
 from temporalio.runtime import Runtime, TelemetryConfig
 
 from smart_accounts.admin import deploy
+from smart_accounts.admin.erase import erase
 from smart_accounts.admin.resend import resend
 from smart_accounts.admin.rotate_check import rotate_check
 from smart_accounts.admin.sweep import sweep
@@ -30,6 +31,7 @@ def admin(version: Version = False) -> None:
 
 
 app.command()(deploy.deploy)
+app.command()(erase)
 app.command()(resend)
 app.command()(rotate_check)
 app.command()(sweep)

@@ -198,6 +198,12 @@ def _window(value: timedelta) -> timedelta:
     return value
 
 
+def _purge_time(value: timedelta) -> timedelta:
+    if value < timedelta(days=1):
+        raise _error("purge_time", "must be at least P1D, because purged data cannot be restored")
+    return value
+
+
 Printable = AfterValidator(printable)  # PostgreSQL rejects NUL characters
 Name = Annotated[str, AfterValidator(_one_line)]
 AccountName = Annotated[str, AfterValidator(_one_line), AfterValidator(_no_url)]
@@ -208,3 +214,4 @@ NamedEmailAddress = Annotated[str, AfterValidator(_named_email)]
 AccountDomain = Annotated[str, AfterValidator(_domain)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_iso, return_type=str)]
 AcceptanceWindow = Annotated[Duration, AfterValidator(_window)]
+PurgeTime = Annotated[Duration, AfterValidator(_purge_time)]

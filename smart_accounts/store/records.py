@@ -20,6 +20,10 @@ from smart_accounts.contract.steps import Email
 
 OPEN = (Status.IN_REVIEW, Status.PENDING)
 """The statuses of an open request in the store."""
+ERASED = "erased"
+"""Stands in place of an address or a name that was erased. Pages show it as it is."""
+ROLES = ("customer", "requester", "operator")
+"""What ``decided_by`` can be besides a name or an address that a client stated."""
 _ONLY_WHILE_PENDING = {
     EmailKind.ACTIVATION,
     EmailKind.REQUEST_RECEIVED,
@@ -89,6 +93,10 @@ class StoredRequest:
     closed_by: str | None = None
     """The operator's subject, as the client stated it."""
     close_reason: str | None = None
+    erased_at: datetime | None = None
+    """When the data of a person in the request was last erased."""
+    purged_at: datetime | None = None
+    """When the data of everyone in it was erased, with its emails and its audit trail."""
 
     @classmethod
     def new(
@@ -195,6 +203,8 @@ class StoredRequest:
 
     def is_outdated(self, email: Email) -> bool:
         """Return True if this unsent email is outdated and must be dropped."""
+        if email.address_in(self) == ERASED:
+            return True
         if email.kind == EmailKind.ACTIVATION and email.number != self.link_ordinal:
             return True  # its link no longer works
         if email.kind == EmailKind.REQUEST_RECEIVED and self.status == Status.IN_REVIEW:

@@ -14,11 +14,13 @@ from smart_accounts.store.comparison import Comparison
 from smart_accounts.store.database import create_engine
 from smart_accounts.store.drafts import Drafts
 from smart_accounts.store.emails import EmailLedger
+from smart_accounts.store.erasure import Erasure
 from smart_accounts.store.idempotency import IdempotencyKeys
 from smart_accounts.store.links import ActivationLinks
 from smart_accounts.store.listing import RequestListing
 from smart_accounts.store.migrate import find_revision, revisions
 from smart_accounts.store.partners import Partners
+from smart_accounts.store.purge import Purge
 from smart_accounts.store.rebuilding import Rebuilding
 from smart_accounts.store.requests import Requests
 from smart_accounts.store.restarts import Restarts
@@ -42,6 +44,8 @@ class AccountStore:
         self.drafts = Drafts(engine)
         self.adoption = Adoption(engine)
         self.audit = AuditTrail(engine)
+        self.erasure = Erasure(engine)
+        self.purge = Purge(engine)
         self.comparison = Comparison(engine)
         self.rebuilding = Rebuilding(engine)
         self.restarts = Restarts(engine)

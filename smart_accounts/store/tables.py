@@ -87,6 +87,8 @@ requests = Table(
     Column("run_id", String(64)),  # of the run that continues it after a reset or a restart
     Column("missing_since", UtcDateTime),  # when its workflow was first not found
     Column("emails_due", Boolean, nullable=False, server_default=false()),
+    Column("erased_at", UtcDateTime),  # when the data of a person in it was last erased
+    Column("purged_at", UtcDateTime),  # when the data of all people in it was erased
 )
 
 Index("ix_requests_status", requests.c.status, requests.c.requested_at)
@@ -114,6 +116,12 @@ Index(
     func.lower(requests.c.requester_email),
     sqlite_where=requests.c.requester_subject.is_(None),
     postgresql_where=requests.c.requester_subject.is_(None),
+)
+Index(
+    "ix_requests_not_purged",
+    requests.c.decided_at,
+    sqlite_where=requests.c.purged_at.is_(None),
+    postgresql_where=requests.c.purged_at.is_(None),
 )
 
 accounts = Table(

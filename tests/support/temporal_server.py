@@ -58,6 +58,10 @@ class DevServer:
             self._command.append(f"--search-attribute={name}={kind}")
         self._process: subprocess.Popen[bytes] | None = None
 
+    def set_dynamic_config(self, name: str, value: str) -> None:
+        """Set an option of the server before it is started."""
+        self._command.append(f'--dynamic-config-value={name}="{value}"')
+
     async def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         async with asyncio.timeout(40):

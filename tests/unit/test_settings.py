@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ def test_unsafe_settings_of_a_public_service(
     assert message.count(PREFIX) == 1
     assert message.startswith(f"bad settings: {PREFIX}{name}: must be")
     assert not any(key in message for key in values.get("SECRET_KEYS", "no key").split(","))
+
+
+@pytest.mark.parametrize("value", ["P0D", "PT23H", "90", "P3M", "-P90D"])
+def test_wrong_time_of_the_purge(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    with pytest.raises(BadSetting, match=f"^bad settings: {PREFIX}PURGE_AFTER: must be"):
+        load(monkeypatch, PURGE_AFTER=value)
+    assert load(monkeypatch, PURGE_AFTER="").purge_after is None
+    assert load(monkeypatch, PURGE_AFTER="P90D").purge_after == timedelta(days=90)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from temporalio import activity, workflow
 
 from activities.accounts import AccountActivities
 from activities.emails import EmailActivities
+from activities.erasure import ErasureActivities
 from activities.reviews import ReviewActivities
 from activities.sweep import SweepActivities
 from smart_accounts.contract import actions as action_messages
@@ -102,6 +103,7 @@ SETTINGS = (
     " OIDC_TRUST_EMAIL"
     " TEMPORAL_UI_URL METRICS_ADDRESS WEB_HOST WEB_PORT"
     " SMTP_LOCAL_HOSTNAME SUPPORT_EMAIL WEB_METRICS_ADDRESS HEALTH_ADDRESS LOG_FORMAT"
+    " PURGE_AFTER ERASED_LIST"
 )
 
 ROUTES = [
@@ -166,7 +168,13 @@ def test_workflow_names() -> None:
 def test_activity_names() -> None:
     methods = [
         method
-        for each in (AccountActivities, EmailActivities, ReviewActivities, SweepActivities)
+        for each in (
+            AccountActivities,
+            EmailActivities,
+            ErasureActivities,
+            ReviewActivities,
+            SweepActivities,
+        )
         for _, method in inspect.getmembers(each, inspect.isfunction)
     ]
     found = {
@@ -183,6 +191,7 @@ def test_activity_names() -> None:
         "try_emails",
         "sweep",
         "tell_operators",
+        "purge_ended_requests",
     }
 
 

@@ -67,7 +67,7 @@ class DetailPage:
     ) -> Response:
         now = datetime.now(UTC)
         snapshot = await Snapshot.load(self.web.store, request.id)
-        assert snapshot  # requests are never deleted
+        assert snapshot  # the rows of requests are never deleted, only erased
         is_settled = snapshot.is_settled(now)
         workflow_status = None if is_settled else await self._workflow_status(request)
         is_decided = workflow_status is not None and workflow_status.decided_at is not None

@@ -136,4 +136,4 @@ def decided_by(request: StoredRequest, audit_trail: Iterable[AuditEvent]) -> str
             name = "an operator"
         case address:
             name = isolated(address)
-    return name if proof else name + STATED
+    return name if proof or request.purged_at else name + STATED

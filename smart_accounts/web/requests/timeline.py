@@ -208,7 +208,8 @@ def _approval(snapshot: Snapshot, at: datetime) -> Step:
 
 def _by_operator(snapshot: Snapshot, action: Action, subject: str = "") -> str:
     is_proven = any(event.action is action for event in snapshot.audit_trail)
-    return f"By an operator{subject}" + ("" if is_proven else STATED)
+    is_known = is_proven or snapshot.request.purged_at
+    return f"By an operator{subject}" + ("" if is_known else STATED)
 
 
 def _decision(snapshot: Snapshot, at: datetime) -> Step:

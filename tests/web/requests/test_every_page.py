@@ -23,6 +23,7 @@ from tests.support.looks import look, remove_refresh
 from tests.support.partner_site import PartnerSite, pat_request
 from tests.support.partners import DANA, KIM, OPERATOR, PAT
 from tests.support.read_model import status_in
+from tests.web.requests.test_erased import erased_request
 
 NOW = datetime.now(UTC)
 OTHER_DOMAIN = "The customer's address is not at the account's domain."
@@ -275,6 +276,7 @@ PAGES: dict[str, Scene] = FORM_PAGES | {
     "24-closing": closing,
     "25-closed": closed,
     "26-right-to-left-request": right_to_left_request,
+    "27-erased": erased_request,
 }
 
 

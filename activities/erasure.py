@@ -1,0 +1,48 @@
+"""Purge requests that ended long ago, in the store and in Temporal."""
+
+from datetime import UTC, datetime, timedelta
+
+from temporalio import activity
+
+from activities.emails import heartbeats
+from smart_accounts.store.store import AccountStore
+from smart_accounts.temporal.histories import Histories
+
+
+class ErasureActivities:
+    def __init__(
+        self, store: AccountStore, histories: Histories, purge_after: timedelta | None
+    ) -> None:
+        self._store = store
+        self._histories = histories
+        self._purge_after = purge_after
+
+    @activity.defn
+    async def purge_ended_requests(self) -> int:
+        """Purge all requests that ended longer ago than ``PURGE_AFTER``.
+
+        Returns how many were purged. If this is interrupted, the next call continues. A request
+        whose last emails are not sent yet is left to the next call.
+        """
+        if self._purge_after is None:
+            return 0
+        before = datetime.now(UTC) - self._purge_after
+        async with heartbeats():
+            return await self._purge(before)
+
+    async def _purge(self, before: datetime) -> int:
+        purged = 0
+        skipped: set[str] = set()
+        while ended := await self._store.purge.ended(before, skipped):
+            ready = []
+            for each in ended:
+                if await self._histories.are_running(each.workflow_id, each.id):
+                    skipped.add(each.id)
+                    continue
+                # The histories first: once the store is purged, nothing leads to them.
+                await self._histories.delete(each.workflow_id, each.id)
+                ready.append(each)
+            await self._store.purge.purge(ready, datetime.now(UTC))
+            purged += len(ready)
+        await self._store.purge.remove_old(before)
+        return purged

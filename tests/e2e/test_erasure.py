@@ -1,0 +1,299 @@
+"""Erase a person who was in every role, on a real Temporal server with its data in a file."""
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.service import RPCError
+from temporalio.testing import ActivityEnvironment
+
+from activities.erasure import ErasureActivities
+from smart_accounts.admin.erase import erase
+from smart_accounts.contract.actions import Closing, NewApprover
+from smart_accounts.contract.identity import Identity
+from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
+from smart_accounts.contract.names import (
+    REMAINING_EMAILS_TYPE,
+    TASK_QUEUE,
+    closing_id,
+    remaining_emails_id,
+)
+from smart_accounts.contract.steps import Addressee, Bounce, Email, EmailOutcome, SendEmails
+from smart_accounts.errors import BadSetting, Rejected
+from smart_accounts.store.audit import Action, Actor, Origin, Role
+from smart_accounts.store.drafts import Draft
+from smart_accounts.store.records import ReturnedEmail
+from smart_accounts.store.sessions import Partner, Session
+from smart_accounts.store.store import AccountStore
+from smart_accounts.sweep.executions import Executions
+from smart_accounts.temporal.histories import Histories
+from smart_accounts.temporal.records import Started
+from tests.support.documents import code_block
+from tests.support.mail_server import MailServer
+from tests.support.ports import FreePort
+from tests.support.programs import stop_process
+from tests.support.service import Service
+from tests.support.stored_requests import decide
+from tests.support.temporal_server import NewDevServer, connect
+
+ISSUER = "https://login.example"
+ADA = Partner(
+    issuer=ISSUER, subject="subject-of-ada", email="ada@acme.example", name="Ada Byron", company="A"
+)
+PAT = Identity(ISSUER, "pat")
+WORDS = ("ada@acme.example", "ada+work@acme.example", "ada byron", ADA.subject)
+"""What must not be left of Ada."""
+NOW = datetime.now(UTC)
+ORIGIN = Origin(client_address="192.0.2.7", user_agent="Firefox")
+
+
+@pytest.fixture
+async def service(
+    new_dev_server: NewDevServer,
+    mail_server: MailServer,
+    free_port: FreePort,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Service]:
+    server = new_dev_server(tmp_path / "temporal.db")
+    # A run that has just closed is deleted once this interval has passed. It is half a minute.
+    server.set_dynamic_config("history.transferProcessorUpdateAckInterval", "1s")
+    await server.start()
+    url = f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
+    temporal = await connect(server)
+    running = Service(server, temporal, mail_server, url, free_port(), tmp_path)
+    running.settings["SMART_ACCOUNTS_ERASED_LIST"] = str(tmp_path / "erased.txt")
+    for name, value in running.environment.items():
+        monkeypatch.setenv(name, value)
+    await running.start_worker()
+    yield running
+    await stop(running)
+
+
+class Story:
+    """What happens before Ada asks for the erasure of her data."""
+
+    def __init__(self, service: Service, store: AccountStore, example: dict[str, Any]) -> None:
+        self.service, self.store, self.example = service, store, example
+        self.client = service.requests()
+
+    async def start(self, domain: str, owner: Identity = PAT, **changes: Any) -> Started:
+        fields = {"account_domain": domain, "customer_email": f"cy@{domain}", **changes}
+        request = SmartAccountRequest.model_validate(self.example | fields)
+        started = await self.client.start(request, owner=owner)
+        await self.service.wait_for(started, Status.PENDING, sent=2)
+        return started
+
+    async def makes_a_request(self) -> Started:
+        requester = {"email": ADA.email, "name": ADA.name, "company": "Byron Ltd"}
+        return await self.start("own.acme.example", owner=ADA.identity, requester=requester)
+
+    async def is_replaced_as_approver(self) -> Started:
+        """The request is still open. An operator has reset its workflow twice."""
+        started = await self.start("replaced.acme.example", customer_email=ADA.email)
+        new = NewApprover(customer_email="cy@replaced.acme.example")
+        await self.client.replace_approver(started.workflow_id, new)
+        await self.service.mail.wait_for("activation", new.customer_email)
+        reset = ("reset", f"--workflow-id={started.workflow_id}", "--type=LastWorkflowTask")
+        for _ in range(2):
+            done = await self.service.server.cli("workflow", *reset, "--reason=a bad release")
+            assert done.returncode == 0, done.stderr
+        return started
+
+    async def gets_access(self) -> Started:
+        users = ["bo@x.example", ADA.email]
+        started = await self.start("added.acme.example", user_emails=users)
+        await self.client.accept(started.workflow_id, accepted_by="cy")
+        await self.service.handle(started).result()
+        return started
+
+    async def approves(self) -> Started:
+        started = await self.start("approved.acme.example", customer_email=ADA.email)
+        await self.client.accept(started.workflow_id, accepted_by=ADA.email)
+        await self.service.handle(started).result()
+        return started
+
+    async def declines(self) -> tuple[Started, Started]:
+        """An email came back with a reply that names Ada. The last emails were sent late.
+
+        Returns the request, and the next one for the same domain, which does not name her.
+        """
+        started = await self.start("declined.acme.example", customer_email="Ada+work@acme.example")
+        email = Email(kind=EmailKind.REQUEST_RECEIVED, to=Addressee.REQUESTER)
+        bounce = Bounce(email=email, answer=f"550 5.1.1 <{ADA.email}> is full")
+        await self.client.report_bounce(
+            started.workflow_id, run_id=started.request_id, bounce=bounce
+        )
+        returned = ReturnedEmail(
+            workflow_id=started.workflow_id, request_id=started.request_id, email=email
+        )
+        outcome = EmailOutcome(state=EmailState.BOUNCED, at=NOW, answer=bounce.answer)
+        await self.store.emails.mark_bounced(returned, outcome)
+        await self.client.decline(started.workflow_id, reason=f"Ask {ADA.email} instead.")
+        await self.service.handle(started).result()
+        await self.service.temporal.execute_workflow(
+            REMAINING_EMAILS_TYPE,
+            SendEmails(request_id=started.request_id, emails=(email,)),
+            id=remaining_emails_id(started.request_id),
+            task_queue=TASK_QUEUE,
+        )
+        return started, await self.start("declined.acme.example")
+
+    async def purges_ended_requests(self) -> None:
+        """One request has ended, and another one still sends its last email."""
+        requester = self.example["requester"] | {"email": "late@partner.example"}
+        ended, late = await asyncio.gather(
+            self.start("ended.acme.example"), self.start("late.acme.example", requester=requester)
+        )
+        self.service.mail.refusals["late@partner.example"] = "451 later"
+        for started in (ended, late):
+            await self.client.decline(started.workflow_id)
+        await self.service.handle(ended).result()
+        await self.service.wait_for(late, Status.DECLINED)
+        histories = Histories(self.service.temporal)
+        activities = ErasureActivities(self.store, histories, timedelta())
+        await ActivityEnvironment().run(activities.purge_ended_requests)
+        found = [await self.store.requests.find(each.request_id) for each in (ended, late)]
+        assert [each and each.customer_email for each in found] == [
+            "erased",
+            "cy@late.acme.example",
+        ]
+        assert await histories.are_running(late.workflow_id, late.request_id)
+
+    async def uses_the_pages(self, request_id: str) -> None:
+        session = Session(
+            id="s", partner=ADA, csrf="c", began_at=NOW, last_used_at=NOW, **vars(ORIGIN)
+        )
+        await self.store.sessions.begin(session, "", "sealed")
+        await self.store.drafts.save(ADA, Draft(id="own", fields={"account_name": "x"}), NOW)
+        other = replace(ADA, subject="pat", email="pat@partner.example")
+        draft = Draft(id="other", fields={"user_emails": f"bo@x.example, {ADA.email}"})
+        await self.store.drafts.save(other, draft, NOW)
+        await self.store.partners.keep_company(ISSUER, ADA.subject, "Byron Ltd")
+        await self.store.adoption.claim_address(ADA.email, ADA.identity, NOW)
+        actor = Actor(role=Role.REQUESTER, email=ADA.email, name=ADA.name, identity=ADA.identity)
+        await self.store.audit.record(Action.SEND, actor, ORIGIN, request_id)
+
+
+def closing_of(domain: str) -> Closing:
+    by = {"role": "operator", "subject": "opal"}
+    return Closing.model_validate({"account_domain": domain, "reason": "Ada leaves.", "by": by})
+
+
+def hits(path: Path, *words: str) -> dict[str, int]:
+    """Count the words in a database, in a copy of its file without what was freed."""
+    copy = path.with_suffix(".copy")
+    copy.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"VACUUM INTO '{copy}'")
+    text = copy.read_bytes().lower()
+    return {word: count for word in words if (count := text.count(word.encode()))}
+
+
+async def stop(service: Service) -> None:
+    for process in service.processes:
+        await stop_process(process)
+    await service.server.stop()
+
+
+async def wait_until_gone(path: Path, *words: str) -> None:
+    """Wait until Temporal has removed the histories, which follows the end of the executions."""
+    async with asyncio.timeout(60):
+        while hits(path, *words):
+            await asyncio.sleep(0.2)
+
+
+async def run(**options: Any) -> None:
+    """Run the command as Typer does, in this process."""
+    await erase.__wrapped__(**options)  # type: ignore[attr-defined]  # functools.wraps sets it
+
+
+async def refuse_to_erase_an_approver(story: Story, approved: Started) -> None:
+    """Nothing is erased in another namespace, nor while Ada approves for an active account."""
+    comparison = story.store.comparison
+    await comparison.set_namespace("another")
+    with pytest.raises(BadSetting, match="TEMPORAL_NAMESPACE: the requests of this database run"):
+        await run(email=ADA.email)
+    await comparison.set_namespace(await Executions(story.service.temporal).namespace_id())
+    with pytest.raises(Rejected, match=f"--request-id {approved.request_id}"):
+        await run(email="ADA+x@acme.example")
+    assert not (story.service.folder / "erased.txt").exists()
+    await story.client.close(approved.request_id, closing_of("approved.acme.example"))
+
+
+async def run_command(service: Service, command: str) -> str:
+    """Run a command of the guide. Return its output."""
+    before = len(service.log)
+    program = service.launch(*command.split()[1:])
+    assert await asyncio.to_thread(program.wait, 90) == 0, service.log
+    return service.log[before:]
+
+
+async def restore(service: Service, stored: Path, temporal: Path, withdrawn: list[Started]) -> None:
+    """Restore Temporal, then the store. Each brings Ada back, until she is erased again."""
+    await stop(service)
+    shutil.copy(temporal.with_suffix(".backup"), temporal)
+    await service.server.start()
+    assert set(hits(temporal, *WORDS)) == set(WORDS)
+    again = code_block("docs/operations.md", "erase again after a restore")
+    assert "0 erased mailboxes are in the database." in await run_command(service, again)
+    await wait_until_gone(temporal, *WORDS)
+    shutil.copy(stored.with_suffix(".backup"), stored)
+    with pytest.raises(Rejected, match="Temporal has no open execution of it"):
+        await run(again=True)
+    assert set(hits(stored, *WORDS)) == set(WORDS)
+    async with AccountStore.open(service.database_url) as store:
+        for started in withdrawn:  # as the sweep does
+            await decide(store, started.request_id, Status.WITHDRAWN)
+    await run(again=True)
+    assert hits(stored, *WORDS) == {}
+
+
+async def test_person_in_every_role_is_erased(service: Service, example: dict[str, Any]) -> None:
+    stored, temporal = service.folder / "store.db", service.folder / "temporal.db"
+    async with AccountStore.open(service.database_url) as store:
+        story = Story(service, store, example)
+        own, replaced, added, approved, (declined, next_one) = await asyncio.gather(
+            story.makes_a_request(),
+            story.is_replaced_as_approver(),
+            story.gets_access(),
+            story.approves(),
+            story.declines(),
+        )
+        await story.uses_the_pages(own.request_id)
+        await refuse_to_erase_an_approver(story, approved)
+        dry_run, real_run = code_block("docs/operations.md", "erase a person").splitlines()
+        plan = await run_command(service, dry_run)
+        assert "own.acme.example, pending: requester; would be withdrawn" in plan
+        assert "replaced.acme.example, pending: named; would be withdrawn" in plan
+        assert set(hits(stored, *WORDS)) == set(hits(temporal, *WORDS)) == set(WORDS)
+        for path in (stored, temporal):
+            shutil.copy(path.with_suffix(".copy"), path.with_suffix(".backup"))
+
+        done = await run_command(service, real_run)
+        assert done.count("Withdrawn: ") == 2
+        assert ADA.email not in done
+        again = await run_command(service, real_run)
+        assert "The database has nothing about this address." in again
+        ids = (own.request_id, replaced.request_id, added.request_id, next_one.request_id)
+        statuses = [each.status for id_ in ids if (each := await store.requests.find(id_))]
+        assert statuses == ["withdrawn", "withdrawn", "active", "pending"]
+        assert (await story.client.status(next_one.workflow_id)).status is Status.PENDING
+        for its_id in remaining_emails_id(declined.request_id), closing_id(approved.request_id):
+            with pytest.raises(RPCError, match="not found"):
+                await service.temporal.get_workflow_handle(its_id).describe()
+        # The account without its erased user can still be closed.
+        await story.client.close(added.request_id, closing_of("added.acme.example"))
+        await service.mail.wait_for("closed", "bo@x.example")
+        await Histories(service.temporal).wait_for_end(added.workflow_id, added.request_id)
+        assert hits(stored, *WORDS) == {}
+        await story.purges_ended_requests()
+    await wait_until_gone(temporal, *WORDS, "cy@ended.acme.example")
+    await restore(service, stored, temporal, [own, replaced])

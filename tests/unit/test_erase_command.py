@@ -1,0 +1,156 @@
+"""The command ``admin erase``: crashes at each step, and what it refuses."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.erasure import ErasureActivities
+from smart_accounts.admin.erase import Eraser, erase
+from smart_accounts.admin.erased_list import ErasedList
+from smart_accounts.contract.actions import Withdrawal
+from smart_accounts.contract.field_errors import BadInput
+from smart_accounts.contract.messages import Status
+from smart_accounts.errors import BadSetting, NotFound, Rejected, Unavailable
+from smart_accounts.settings import PREFIX
+from smart_accounts.store.store import AccountStore
+from tests.support.keys import KEY
+from tests.support.stored_requests import decide, everything, open_request
+
+ADA = "ada@acme.example"
+
+
+class Temporal:
+    """Client and executions in one, which fail at one call."""
+
+    def __init__(self, store: AccountStore, fails_at: int = -1) -> None:
+        self.store, self.calls_left = store, fails_at
+        self.open, self.histories = {"one"}, {"one"}
+        self.waited = False
+
+    def _call(self) -> None:
+        if self.calls_left == 0:
+            raise Unavailable("Temporal does not respond.")
+        self.calls_left -= 1
+
+    async def withdraw(self, workflow_id: str, withdrawal: Withdrawal, *, run_id: str) -> None:
+        self._call()
+        if run_id not in self.open:
+            raise NotFound("Too late: the request has ended.")
+        self.open.remove(run_id)
+        await decide(self.store, run_id, Status.WITHDRAWN, reason=withdrawal.reason)
+        self._call()  # the response is lost
+
+    async def are_running(self, workflow_id: str, request_id: str) -> bool:
+        self._call()
+        return request_id in self.open or not self.waited
+
+    async def wait_for_end(self, workflow_id: str, request_id: str) -> None:
+        self._call()
+        self.waited = True
+
+    async def delete(self, workflow_id: str, request_id: str) -> int:
+        self._call()
+        assert self.waited, "the last emails may be unsent"
+        assert ADA in await everything(self.store), "nothing leads to the history any more"
+        found = len(self.histories)
+        self.histories.discard(request_id)
+        self._call()
+        return found
+
+
+def eraser(store: AccountStore, temporal: Any, folder: Path) -> Eraser:
+    return Eraser(store, temporal, temporal, ErasedList(folder / "erased.txt", [KEY]))
+
+
+async def test_command_can_be_repeated_after_a_failure_at_any_call(
+    store: AccountStore, example: dict[str, Any], tmp_path: Path
+) -> None:
+    await open_request(store, example, "one")
+    failures = 0
+    temporal = Temporal(store)
+    while True:
+        temporal.calls_left, temporal.waited = failures, False
+        try:
+            await eraser(store, temporal, tmp_path).erase(ADA)
+        except Unavailable:
+            failures += 1
+            assert ErasedList(tmp_path / "erased.txt", [KEY]).has(ADA)
+        else:
+            break
+    assert failures >= 4
+    assert temporal.histories == set()
+    assert ADA not in await everything(store)
+    request = await store.requests.find("one")
+    assert request
+    assert request.status is Status.WITHDRAWN
+    assert len((tmp_path / "erased.txt").read_text().splitlines()) == 1
+
+
+async def test_request_that_temporal_has_lost_is_left_to_the_sweep(
+    store: AccountStore, example: dict[str, Any], tmp_path: Path
+) -> None:
+    """The cause may be a wrong namespace, so nothing may be taken for deleted."""
+    await open_request(store, example, "one")
+    temporal = Temporal(store)
+    temporal.open.clear()
+    with pytest.raises(Rejected, match="Check TEMPORAL_NAMESPACE"):
+        await eraser(store, temporal, tmp_path).erase(ADA)
+    assert temporal.histories == {"one"}
+    request = await store.requests.find("one")
+    assert request
+    assert (request.status, request.customer_email) == (Status.PENDING, ADA)
+
+
+async def test_purge_continues_after_a_failure(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    await open_request(store, example, "one")
+    await decide(store, "one", Status.DECLINED)
+    temporal = Temporal(store, fails_at=2)
+    temporal.waited = True
+    activities = ErasureActivities(store, temporal, timedelta(days=1))  # type: ignore[arg-type]  # a fake
+    environment = ActivityEnvironment()
+    assert (
+        await environment.run(activities.purge_ended_requests) == 0
+    )  # its emails are not sent yet
+    temporal.open.clear()
+    with pytest.raises(Unavailable):
+        await environment.run(activities.purge_ended_requests)
+    assert ADA in await everything(store), "nothing leads to the history any more"
+    temporal.calls_left = -1
+    assert await environment.run(activities.purge_ended_requests) == 1
+    assert temporal.histories == set()
+    assert ADA not in await everything(store)
+    never = ErasureActivities(store, temporal, None)  # type: ignore[arg-type]  # a fake
+    assert await environment.run(never.purge_ended_requests) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "is required"),
+        ({"email": ADA, "again": True}, "is required"),
+        ({"email": "ada"}, "must be one email address"),
+        ({"email": "ada@acme.example, bo@acme.example"}, "must be one email address"),
+    ],
+)
+async def test_bad_options_change_nothing(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BadInput) as error:
+        await erase.__wrapped__(**options)  # type: ignore[attr-defined]  # functools.wraps sets it
+    [field] = error.value.errors
+    assert field.field == "email"
+    assert problem in field.message
+
+
+async def test_list_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # no .env file
+    settings = {"PUBLIC_URL": "http://127.0.0.1", "SECRET_KEYS": KEY, "SMTP_HOSTNAME": "m.example"}
+    for name, value in (settings | {"MAIL_FROM": "a@s.example"}).items():
+        monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(BadSetting, match="SMART_ACCOUNTS_ERASED_LIST: is required to erase"):
+        await erase.__wrapped__(email=ADA)  # type: ignore[attr-defined]  # functools.wraps sets it
+    with pytest.raises(BadSetting, match="there is no file"):
+        ErasedList(tmp_path / "missing.txt", [KEY]).check_exists()

@@ -1,0 +1,227 @@
+"""Finding and erasing a person in the store, and the list of erased mailboxes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select, text
+
+from smart_accounts.admin.erased_list import ErasedList
+from smart_accounts.contract.identity import Identity
+from smart_accounts.contract.messages import EmailKind, EmailState, Status
+from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
+from smart_accounts.errors import BadSetting, Rejected
+from smart_accounts.store import tables
+from smart_accounts.store.audit import Action, Actor, Origin, Role
+from smart_accounts.store.database import create_engine
+from smart_accounts.store.erasure import REASON
+from smart_accounts.store.mentions import Mentions, mailboxes_in
+from smart_accounts.store.people import Part
+from smart_accounts.store.store import AccountStore
+from tests.support.keys import KEY
+from tests.support.ledger import add_email
+from tests.support.stored_requests import ISSUER, NOW, decide, everything, open_request
+
+ADA = "ada@acme.example"
+# Addresses of other people.
+OTHERS = "jo.ada@acme.example x-ada@acme.example ada@acme.example.org ada@acme.examples"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<ADA@Acme.Example>:",
+        "ada+news@acme.example.",
+        "'ada@acme.example'",
+        "mailto:ada@acme.example?subject=x",
+        "-ada@acme.example",
+        "...ada@acme.example, too",
+    ],
+)
+def test_address_is_removed_from_text(text: str) -> None:
+    mentions = Mentions([ADA])
+    removed = mentions.removed({"a": [f"{text} {OTHERS}"]})["a"][0]
+    assert "erased" in removed
+    assert removed.endswith(OTHERS)
+    assert ADA not in removed.removesuffix(OTHERS).lower()
+    assert ADA in set(mailboxes_in(text))
+
+
+def test_address_is_found_in_both_forms_of_its_domain() -> None:
+    mentions = Mentions(["ada@xn--rzte-kln-zza0q.example"])
+    assert mentions.removed("Ada@Ärzte-Köln.example") == "erased"
+    assert mentions.removed("ada@xn--rzte-kln-zza0q.example") == "erased"
+    assert "ada@xn--rzte-kln-zza0q.example" in set(mailboxes_in("(Ada@Ärzte-Köln.example)"))
+
+
+def test_long_text_takes_no_time() -> None:
+    mentions = Mentions([ADA])
+    for long in ("ada+" * 20_000, "ada" * 20_000, "ada@acme." * 10_000):
+        assert mentions.removed(long) == long
+        assert ADA not in set(mailboxes_in(long))
+
+
+async def test_added_user_leaves_an_active_account_that_stays(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    users = ["bo@acme.example", ADA, "jo.ada@acme.example"]
+    await open_request(store, example, "one", customer_email="cy@acme.example", user_emails=users)
+    await decide(store, "one", Status.ACTIVE, by="cy@acme.example")
+    found = await store.erasure.find(ADA)
+    [involved] = found.requests
+    assert involved.parts == {Part.ADDED_USER, Part.NAMED}
+    assert not (involved.must_be_withdrawn)
+    assert not (involved.must_be_closed)
+    await store.erasure.erase(found.person, ["one"], NOW)
+    async with store.engine.connect() as connection:
+        left = await connection.scalars(select(tables.account_users.c.email))
+        assert set(left) == {"bo@acme.example", "jo.ada@acme.example", "cy@acme.example"}
+    kept = await store.requests.find("one")
+    assert kept
+    assert kept.added_users == ("bo@acme.example", "erased", "jo.ada@acme.example")
+    assert (kept.status, kept.note_to_added_users) == (Status.ACTIVE, "Welcome aboard.")
+    # An email to the erased user is dropped. Otherwise the closing would wait for it forever.
+    closed = [Email(kind=EmailKind.CLOSED, to=Addressee.ADDED_USER, number=n) for n in (1, 2)]
+    assert [kept.is_outdated(email) for email in closed] == [False, True]
+
+
+async def test_requester_is_erased_with_all_addresses_of_the_sign_in(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    pat = Identity(ISSUER, "pat")
+    actor = Actor(role=Role.REQUESTER, email="pat@partner.example", name="Pat Lee", identity=pat)
+    origin = Origin(client_address="192.0.2.7", user_agent="Firefox")
+    await open_request(store, example, "new")
+    await open_request(
+        store, example, "old", requester={**example["requester"], "email": "p@old.example"}
+    )
+    kim = Identity(ISSUER, "kim")
+    requester = {"email": "kim@partner.example", "name": "Kim Roy", "company": "Partner Ltd"}
+    await open_request(store, example, "kim", owner=kim, requester=requester)
+    await store.partners.keep_company(ISSUER, "pat", "Partner Ltd")
+    await store.adoption.claim_address("P@old.example", pat, NOW)
+    await store.audit.record(Action.SEND, actor, origin, "new")
+    await decide(store, "new", Status.WITHDRAWN, by="operator", reason=REASON)
+    await decide(store, "old", Status.ACTIVE, by=ADA)
+    found = await store.erasure.find("pat@partner.example")
+    assert found.person.mailboxes == {"pat@partner.example", "p@old.example"}
+    assert {each.request.id for each in found.ended} == {"new", "old"}
+    await store.erasure.erase(found.person, ["new", "old"], NOW)
+
+    rows = await everything(store)
+    for personal in ("pat lee", "pat@partner", "p@old", "'pat'", "192.0.2.7", "on the phone"):
+        assert rows.count(personal) == {"on the phone": 1}.get(personal, 0), personal
+    new, old = await store.requests.find("new"), await store.requests.find("old")
+    assert new
+    assert old
+    assert (new.reason, new.requester_company) == (REASON, "Partner Ltd")
+    assert (old.status, old.customer_email, old.decided_by) == (Status.ACTIVE, ADA, ADA)
+    [event] = await store.audit.of_request("new")
+    assert (event.action, event.email, event.client_address) == (Action.SEND, None, None)
+    for search, ids in {"erased": [], ADA: ["kim", "new", "old"], "new.ex": ["new"]}.items():
+        page = await store.listing.page(owner=None, search=search)
+        assert sorted(each.request.id for each in page.items) == ids
+
+
+async def test_nothing_is_erased_while_a_request_is_open_or_has_its_approver(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    await open_request(store, example, "one")
+    before = await everything(store)
+    found = await store.erasure.find(ADA)
+    assert [each.must_be_withdrawn for each in found.requests] == [True]
+    with pytest.raises(Rejected, match="Run the command again"):
+        await store.erasure.erase(found.person, ["one"], NOW)
+    assert await everything(store) == before
+    await decide(store, "one", Status.ACTIVE)
+    found = await store.erasure.find(ADA)
+    assert [each.must_be_closed for each in found.requests] == [True]
+    before = await everything(store)
+    with pytest.raises(Rejected, match="Run the command again"):
+        await store.erasure.erase(found.person, ["one"], NOW)
+    assert await everything(store) == before
+
+
+async def test_operator_is_erased_without_ending_an_open_request(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    await open_request(store, example, "one")
+    opal = Actor(role=Role.OPERATOR, email="o@s.example", identity=Identity(ISSUER, "opal"))
+    await store.audit.record(
+        Action.RESEND, opal, Origin(client_address=None, user_agent=None), "one"
+    )
+    found = await store.erasure.find("o@s.example")
+    assert [each.stays_open for each in found.requests] == [True]
+    await store.erasure.erase(found.person, [], NOW)
+    rows = await everything(store)
+    assert "o@s.example" not in rows
+    assert "opal" not in rows
+    request = await store.requests.find("one")
+    assert request
+    assert (request.status, request.customer_email) == (Status.PENDING, ADA)
+
+
+async def test_reply_to_an_erased_person_keeps_only_its_codes(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    await open_request(store, example, "one")
+    first = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
+    bounced = EmailOutcome(state=EmailState.BOUNCED, at=NOW, answer="550 5.1.1 ada... User unknown")
+    await add_email(store, "one", first, bounced, recipient=ADA)
+    second = Email(kind=EmailKind.REMINDER, to=Addressee.CUSTOMER)
+    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
+    await add_email(store, "one", second, sent, recipient=ADA, token="q" * 32)
+    await decide(store, "one", Status.UNDELIVERABLE, reason="550 5.1.1 ada... User unknown")
+    await store.erasure.erase((await store.erasure.find(ADA)).person, ["one"], NOW)
+    statuses = [status for _, status in await store.emails.of_request("one")]
+    assert [each.recipient for each in statuses] == ["erased", "erased"]
+    assert [each.answer for each in statuses] == ["550 5.1.1", None]
+    assert "ada" not in await everything(store)
+    # A late report about the second email would bring the address back.
+    assert await store.emails.find_returned("q" * 32) is None
+
+
+def test_list_survives_a_crash_and_a_new_key(tmp_path: Path) -> None:
+    path = tmp_path / "erased.txt"
+    ErasedList(path, [KEY]).add([ADA])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "ada" not in path.read_text()
+    with path.open("a") as file:
+        file.write("2026-11-26 3f2a")  # a process that was killed
+    known = ErasedList(path, ["k" * 32, KEY])
+    assert known.has(ADA)
+    known.add([ADA, "bo@acme.example"])
+    again = ErasedList(path, ["k" * 32, KEY])
+    assert (again.has("bo@acme.example"), again.has("cy@acme.example")) == (True, False)
+    assert len(path.read_text().splitlines()) == 3
+    assert again.problems() == ["Damaged lines of the list: 1."]
+    without = ErasedList(path, ["k" * 32])
+    assert not without.has(ADA)
+    assert "made with a secret key that is not set now: 1." in without.problems()[0]
+
+
+def test_list_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="SMART_ACCOUNTS_ERASED_LIST: the file cannot be used"):
+        ErasedList(tmp_path, [KEY])
+    with pytest.raises(BadSetting, match="SMART_ACCOUNTS_ERASED_LIST: the file cannot be used"):
+        ErasedList(tmp_path / "missing" / "erased.txt", [KEY]).add([ADA])
+
+
+async def test_sqlite_overwrites_what_is_deleted(tmp_path: Path) -> None:
+    """Also where SQLite was built without this as its default."""
+    path = tmp_path / "store.db"
+    engine = create_engine(f"sqlite+aiosqlite:///{path}")
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def _without(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+        connection = dialect.connect(*arguments, **options)
+        connection.cursor().execute("PRAGMA secure_delete = OFF")
+        return connection
+
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE t (name TEXT)"))
+        await connection.execute(text("INSERT INTO t VALUES ('Ada Byron')"))
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM t"))
+    await engine.dispose()
+    assert b"Ada Byron" not in path.read_bytes()
