@@ -53,7 +53,7 @@ class DevServer:
         if not schedules:
             self._command.append("--dynamic-config-value=frontend.enableSchedules=false")
         if file:
-            self._command.append(f"--db-filename={file}")
+            self._command += [f"--db-filename={file}", "--sqlite-pragma=synchronous=off"]
         for name, kind in SEARCH_ATTRIBUTES.items():
             self._command.append(f"--search-attribute={name}={kind}")
         self._process: subprocess.Popen[bytes] | None = None

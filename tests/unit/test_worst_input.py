@@ -90,16 +90,13 @@ def with_text(name: str, text: str) -> Any:
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_temporal_payloads(pattern: str) -> None:
     converter = TolerantPayloadConverter()
-    for model, names in MESSAGES:
-        for name in names:
-            for size in (8000, 60_000, MAX_PAYLOAD // 4, 2_000_000):
-                value = with_text(name, filled(PATTERNS[pattern], size))
-                data = json.dumps({name: value}, ensure_ascii=False).encode()
-                payload = Payload(metadata={"encoding": b"json/plain"}, data=data)
-                taken = cpu_seconds(
-                    converter.from_payloads, [payload], [model], enough=CALL_SECONDS
-                )
-                assert taken < CALL_SECONDS, (model, name, size)
+    for size in (8000, 60_000, MAX_PAYLOAD // 4, 2_000_000):
+        text = json.dumps(filled(PATTERNS[pattern], size), ensure_ascii=False)
+        for model, name in [(model, name) for model, names in MESSAGES for name in names]:
+            data = json.dumps({name: with_text(name, "TEXT")}).replace('"TEXT"', text).encode()
+            payload = Payload(metadata={"encoding": b"json/plain"}, data=data)
+            taken = cpu_seconds(converter.from_payloads, [payload], [model], enough=CALL_SECONDS)
+            assert taken < CALL_SECONDS, (model, name, size)
 
 
 @pytest.mark.parametrize(
