@@ -65,12 +65,11 @@ class Load:
             await self._service.requests().decline(started.workflow_id)
 
 
+@pytest.mark.full  # tests/e2e/test_deploys.py has a short form
 @pytest.mark.timeout(600)
 async def test_no_task_fails_and_no_request_is_lost(
-    service: Service, request_for: RequestFor, rng: Random, full: bool
+    service: Service, request_for: RequestFor, rng: Random
 ) -> None:
-    if not full:
-        pytest.skip("tests/e2e/test_deploys.py has a short form")
     load = Load(service, request_for, rng)
     # A worker can never continue this one. It must delay no deploy.
     await service.temporal.start_workflow("Unknown", id="stuck", task_queue=TASK_QUEUE)

@@ -89,7 +89,7 @@ async def test_only_operators_may_use_it(site: Site, issuer: Issuer, path: str) 
         response = await site.http.post(path, json=BODY, headers=headers)
         assert b"Ada" not in response.content
         assert as_json(PLAIN)["data"] not in response.text
-        return check_problem(response, response.status_code)["status"]  # type: ignore[no-any-return]
+        return check_problem(response, response.status_code)["status"]  # type: ignore[no-any-return]  # JSON
 
     assert await status() == 401
     assert await status(Authorization="Basic eDp5") == 401
