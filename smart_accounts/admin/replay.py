@@ -10,13 +10,12 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer
 
 from smart_accounts.cli import output
-from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, translate_errors
+from smart_accounts.temporal.listing import OPEN_EXECUTIONS
 from smart_accounts.text import one_line
 from workflows.options import workflow_options
 
-OPEN = f"TaskQueue = '{TASK_QUEUE}' AND ExecutionStatus = 'Running'"
 MAX_REASON = 300  # characters
 _READABLE = (
     r'\[TMPRL\d+\][^"]*|Workflow class [^"]* is not registered|Temporal holds data that is [^"]*'
@@ -37,7 +36,7 @@ async def replay_open_executions(client: Client) -> WorkflowHandle[Any, Any] | N
         Rejected: Some of them cannot continue with this code. They have been printed.
     """
     with translate_errors():
-        total = (await client.count_workflows(OPEN, rpc_timeout=QUERY_TIMEOUT)).count
+        total = (await client.count_workflows(OPEN_EXECUTIONS, rpc_timeout=QUERY_TIMEOUT)).count
     replayer = Replayer(**workflow_options(), data_converter=client.data_converter)
     waiting, replayed, failures = None, 0, list[str]()
     with output.progress_bar(total, hidden=False, label="Replaying") as advance:
@@ -62,7 +61,7 @@ async def replay_open_executions(client: Client) -> WorkflowHandle[Any, Any] | N
 
 async def _open_histories(client: Client) -> AsyncIterator[WorkflowHistory]:
     with translate_errors():
-        async for execution in client.list_workflows(OPEN, rpc_timeout=QUERY_TIMEOUT):
+        async for execution in client.list_workflows(OPEN_EXECUTIONS, rpc_timeout=QUERY_TIMEOUT):
             handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
             with suppress(NotFound), translate_errors():  # it was deleted a moment ago
                 yield await handle.fetch_history(rpc_timeout=QUERY_TIMEOUT)
