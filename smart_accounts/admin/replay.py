@@ -13,7 +13,7 @@ from smart_accounts.cli import output
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, translate_errors
 from smart_accounts.temporal.listing import OPEN_EXECUTIONS
-from smart_accounts.text import one_line
+from smart_accounts.text import counted, one_line
 from workflows.options import workflow_options
 
 MAX_REASON = 300  # characters
@@ -50,12 +50,12 @@ async def replay_open_executions(client: Client) -> WorkflowHandle[Any, Any] | N
                 elif waiting is None and _is_waiting(result.history):
                     waiting = client.get_workflow_handle(id_, run_id=run_id)
     output.show(*failures)
-    counted = f"{replayed} open execution{'' if replayed == 1 else 's'}"
+    executions = counted(replayed, "open execution")
     if failures:
         raise Rejected(
-            f"{len(failures)} of {counted} cannot continue with this code. Nothing was changed."
+            f"{len(failures)} of {executions} cannot continue with this code. Nothing was changed."
         )
-    output.show(f"Replayed {counted} with this code.")
+    output.show(f"Replayed {executions} with this code.")
     return waiting
 
 

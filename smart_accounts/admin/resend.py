@@ -25,7 +25,7 @@ from smart_accounts.store.audit import Action, Actor, Origin, Role
 from smart_accounts.store.records import OPEN, StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
-from smart_accounts.text import utc
+from smart_accounts.text import counted, utc
 
 PAUSE = 0.5  # seconds after each email, so that the mail server gets at most two per second
 RECENTLY = timedelta(hours=1)
@@ -199,7 +199,7 @@ def _show(outcomes: Sequence[Outcome], error: Unavailable | None, *, as_json: bo
         output.show("No open request matches.")
         return
     output.show(_table(outcomes))
-    output.show(f"{len(outcomes)} request{'' if len(outcomes) == 1 else 's'}: {totals}.")
+    output.show(f"{counted(len(outcomes), 'request')}: {totals}.")
     if error:
         output.show(f"Stopped: {error}\nRun the command again to continue.")
 
