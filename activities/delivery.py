@@ -1,6 +1,7 @@
 """Deliver one email: take its lease, compose it, send it and record the outcome.
 
-A crash before that sends one more copy with the same Message-ID.
+If a worker is killed before it has recorded the outcome, the email is sent again, with the same
+Message-ID.
 """
 
 import asyncio

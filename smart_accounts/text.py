@@ -25,6 +25,11 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in "1 request" and "2 requests"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def isolated(name: str) -> str:
     """Return a name for a sentence, so that its direction does not reorder the words beside it.
 

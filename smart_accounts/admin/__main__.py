@@ -15,7 +15,7 @@ from smart_accounts.cli.run import run
 from smart_accounts.temporal.process_exit import exit_process
 
 app = typer.Typer(
-    help="Deploy, compare and repair, erase, and send again.\n\n"
+    help="Deploy, repair, erase, send emails again, and check keys.\n\n"
     "The commands need the settings of a worker: TEMPORAL_ and SMART_ACCOUNTS_ variables.\n\n"
     "Exit codes: 0 done, 1 rejected by the service, 2 bad input, 3 service unreachable.",
     no_args_is_help=True,

@@ -45,7 +45,9 @@ ANY_QUERY = "__temporal_workflow_metadata"
 
 @asynchronous
 async def deploy(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only replay.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only replay, and change nothing.")
+    ] = False,
 ) -> None:
     """Give all requests to the workers of this version, after a replay of those that are open.
 

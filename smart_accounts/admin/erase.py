@@ -27,14 +27,14 @@ from smart_accounts.sweep.executions import Executions
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.connection import connect
 from smart_accounts.temporal.histories import Histories
-from smart_accounts.text import printable
+from smart_accounts.text import counted, printable
 
 OPERATOR = Actor(role=Role.OPERATOR, subject="admin erase")
 NOT_REACHED = (
     "Not reached: backups; what the databases have deleted but not overwritten, until you run"
-    " VACUUM; write-ahead logs; the mail server's queues and logs; emails in mailboxes; log files"
-    " with client addresses; the identity provider; and starts that the database never got, until"
-    " Temporal's retention has passed. See docs/operations.md."
+    " VACUUM, or VACUUM FULL on PostgreSQL; write-ahead logs; the mail server's queues and logs;"
+    " emails in mailboxes; log files with client addresses; the identity provider; and starts that"
+    " the database never got, until Temporal's retention has passed. See docs/operations.md."
 )
 
 
@@ -167,7 +167,7 @@ class Eraser:
         runs = [
             await self.histories.delete(each.request.workflow_id, each.request.id) for each in ended
         ]
-        output.show(f"Deleted in Temporal: {sum(runs)} executions.")
+        output.show(f"Deleted in Temporal: {counted(sum(runs), 'execution')}.")
 
     async def _delete_restored_histories(self) -> None:
         runs = [

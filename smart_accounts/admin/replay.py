@@ -10,13 +10,12 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer
 
 from smart_accounts.cli import output
-from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, translate_errors
-from smart_accounts.text import one_line
+from smart_accounts.temporal.listing import OPEN_EXECUTIONS
+from smart_accounts.text import counted, one_line
 from workflows.options import workflow_options
 
-OPEN = f"TaskQueue = '{TASK_QUEUE}' AND ExecutionStatus = 'Running'"
 MAX_REASON = 300  # characters
 _READABLE = (
     r'\[TMPRL\d+\][^"]*|Workflow class [^"]* is not registered|Temporal holds data that is [^"]*'
@@ -37,7 +36,7 @@ async def replay_open_executions(client: Client) -> WorkflowHandle[Any, Any] | N
         Rejected: Some of them cannot continue with this code. They have been printed.
     """
     with translate_errors():
-        total = (await client.count_workflows(OPEN, rpc_timeout=QUERY_TIMEOUT)).count
+        total = (await client.count_workflows(OPEN_EXECUTIONS, rpc_timeout=QUERY_TIMEOUT)).count
     replayer = Replayer(**workflow_options(), data_converter=client.data_converter)
     waiting, replayed, failures = None, 0, list[str]()
     with output.progress_bar(total, hidden=False, label="Replaying") as advance:
@@ -51,18 +50,18 @@ async def replay_open_executions(client: Client) -> WorkflowHandle[Any, Any] | N
                 elif waiting is None and _is_waiting(result.history):
                     waiting = client.get_workflow_handle(id_, run_id=run_id)
     output.show(*failures)
-    counted = f"{replayed} open execution{'' if replayed == 1 else 's'}"
+    executions = counted(replayed, "open execution")
     if failures:
         raise Rejected(
-            f"{len(failures)} of {counted} cannot continue with this code. Nothing was changed."
+            f"{len(failures)} of {executions} cannot continue with this code. Nothing was changed."
         )
-    output.show(f"Replayed {counted} with this code.")
+    output.show(f"Replayed {executions} with this code.")
     return waiting
 
 
 async def _open_histories(client: Client) -> AsyncIterator[WorkflowHistory]:
     with translate_errors():
-        async for execution in client.list_workflows(OPEN, rpc_timeout=QUERY_TIMEOUT):
+        async for execution in client.list_workflows(OPEN_EXECUTIONS, rpc_timeout=QUERY_TIMEOUT):
             handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
             with suppress(NotFound), translate_errors():  # it was deleted a moment ago
                 yield await handle.fetch_history(rpc_timeout=QUERY_TIMEOUT)

@@ -25,12 +25,12 @@ from smart_accounts.store.audit import Action, Actor, Origin, Role
 from smart_accounts.store.records import OPEN, StoredRequest
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
-from smart_accounts.text import utc
+from smart_accounts.text import counted, utc
 
 PAUSE = 0.5  # seconds after each email, so that the mail server gets at most two per second
 RECENTLY = timedelta(hours=1)
 MAX_SILENT = 3
-"""The run stops after so many requests in a row without a response. One may be wedged."""
+"""The run stops after this many requests in a row without a response. One alone may be stuck."""
 PROGRAM = "python -m smart_accounts.admin resend"
 
 
@@ -131,8 +131,8 @@ class Resending:
         return None
 
     async def _record(self, request: StoredRequest) -> str:
-        """Add an event to the audit trail. Return what to say if the database is down."""
-        # The name may be an address. As one, it is erased together with its person's other data.
+        """Add an event to the audit trail. Returns a warning if the database is down."""
+        # The name may be an email address, which is then erased with the person's other data.
         actor = Actor(role=Role.OPERATOR, email=self._by.subject[:MAX_EMAIL])
         origin = Origin(client_address=None, user_agent=PROGRAM)
         try:
@@ -168,7 +168,7 @@ async def resend(
     It is safe to run it again: a request whose email was sent again within the last hour is
     skipped, unless the email came back.
 
-    The exit code is 1 if a request rejected it, and 3 if the service became unreachable or a
+    The exit code is 1 if something was rejected, and 3 if the service became unreachable or a
     request did not respond.
     """
     if (query is not None) is returned:
@@ -199,7 +199,7 @@ def _show(outcomes: Sequence[Outcome], error: Unavailable | None, *, as_json: bo
         output.show("No open request matches.")
         return
     output.show(_table(outcomes))
-    output.show(f"{len(outcomes)} request{'' if len(outcomes) == 1 else 's'}: {totals}.")
+    output.show(f"{counted(len(outcomes), 'request')}: {totals}.")
     if error:
         output.show(f"Stopped: {error}\nRun the command again to continue.")
 

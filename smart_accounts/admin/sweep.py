@@ -14,6 +14,7 @@ from smart_accounts.sweep.differences import Report
 from smart_accounts.sweep.sweep import Choice, Sweeper
 from smart_accounts.temporal.connection import connect
 from smart_accounts.temporal.guard import worker_data_converter
+from smart_accounts.text import counted
 from smart_accounts.tokens import LinkTokens
 
 
@@ -70,16 +71,12 @@ def _show(report: Report, *, dry_run: bool) -> None:
         for each in report.differences:
             table.add_row(each.kind, each.request_id, each.repair)
         output.show(table)
-    requests = _number(report.open_requests, "open request")
-    output.show(f"{requests}, {_number(len(report.differences), 'difference')}.")
+    requests = counted(report.open_requests, "open request")
+    output.show(f"{requests}, {counted(len(report.differences), 'difference')}.")
     if dry_run:
         output.show("Nothing was changed.")
     if report.held:
         output.show(f"{report.held} Choose --restart-missing or --settle-missing.")
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _json(report: Report) -> dict[str, object]:

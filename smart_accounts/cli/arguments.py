@@ -21,7 +21,7 @@ def parse_domain(text: str) -> str:
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and end the program, if that is wanted."""
+    """Print the version and end the program if the option is given."""
     if wanted:
         typer.echo(describe())
         raise typer.Exit

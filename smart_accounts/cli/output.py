@@ -22,7 +22,7 @@ from smart_accounts.contract.characters import MARKS
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.messages import RequestStatus
 from smart_accounts.temporal.records import Listed
-from smart_accounts.text import printable, utc
+from smart_accounts.text import counted, printable, utc
 
 _NO_VALUE = "-"
 
@@ -144,8 +144,7 @@ def report_summary(report: Report) -> str:
     """Return the totals of an import, and why it stopped if it did."""
     counts = report.counts()
     totals = ", ".join(f"{counts[result]} {result.label}" for result in Result if counts[result])
-    rows = len(report.outcomes)
-    summary = f"{rows} row{'' if rows == 1 else 's'}: {totals or 'nothing to start'}."
+    summary = f"{counted(len(report.outcomes), 'row')}: {totals or 'nothing to start'}."
     if report.error is not None:
         summary += f"\nStopped: {report.error}\nRun the command again to continue."
     elif report.limited is not None and report.limited.retry_at is not None:

@@ -116,8 +116,8 @@ class Checked(StepResult):
     it. ``invalid`` lists errors of rules that are checked only once, because they change between
     releases. ``needs_attention`` lists what an operator should look at. ``in_review`` means that an
     operator must approve the request first. ``emails_first_locally`` means that the workflow tries
-    its emails in a local activity first. Both are absent in histories of earlier releases.
-    ``restarted`` is set if the run replaces a lost workflow.
+    its emails in a local activity first. ``restarted`` is set if the run replaces a lost workflow.
+    Histories of earlier releases have neither of these two.
     """
 
     refused: str | None = None

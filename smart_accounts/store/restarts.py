@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.fields import rules_of_open_requests
-from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.steps import Checked, OpenRequest, Restarted
 from smart_accounts.store import tables
@@ -29,10 +28,6 @@ class LostRequest:
     stored: StoredRequest
     start_input: SmartAccountRequest
     idempotency_key: str | None
-
-    @property
-    def owner(self) -> Identity | None:
-        return self.stored.owner
 
 
 class Restarts:

@@ -51,7 +51,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a sweep. ``held`` is why it did not settle what is missing."""
+    """The result of a sweep. ``held`` is why it did not withdraw what is missing."""
 
     open_requests: int
     differences: Sequence[Difference]

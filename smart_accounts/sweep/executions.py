@@ -45,8 +45,6 @@ GONE = (
     WorkflowExecutionStatus.CANCELED,
 )
 """The workflow has closed without a result. Every end of a request has one."""
-
-
 _FIRST_TASK_COMPLETED = 4
 """The number of events after which a worker may have written to the store."""
 
@@ -149,7 +147,7 @@ class Executions:
 
     async def restart(self, lost: LostRequest) -> bool:
         """Start a run that continues a request. Returns False if another run has the domain."""
-        noted = memo(lost.idempotency_key, lost.owner) | {RESTARTS: lost.stored.id}
+        noted = memo(lost.idempotency_key, lost.stored.owner) | {RESTARTS: lost.stored.id}
         with suppress(WorkflowAlreadyStartedError):
             await start_workflow(self._client, lost.start_input, lost.stored.deadline, noted)
             return True

@@ -42,7 +42,7 @@ IGNORED_AGE = timedelta(minutes=10)
 SETTLE_MISSING_AFTER = timedelta(hours=1)
 MAX_MISSING = 5
 MAX_MISSING_SHARE = 100  # more than one in a hundred open requests
-MAX_UNREADABLE = 10  # then ask no more, because each question waits for five seconds
+MAX_UNREADABLE = 10  # then stop trying, because each query waits for five seconds
 
 Check = Callable[[], Awaitable[None]]
 
@@ -302,7 +302,7 @@ class Sweeper:
     def _hold(self, reason: str) -> None:
         self._held = reason
         _log.error(
-            "sweep: %s Requests that are missing in Temporal are not settled. Check"
+            "sweep: %s Requests that are missing in Temporal are not withdrawn. Check"
             " TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE, and whether Temporal was restored. Then run"
             " the command sweep with --restart-missing or --settle-missing.",
             reason,

@@ -144,7 +144,7 @@ class EncryptionCodec(PayloadCodec):
     is then tried again and again until the worker has the key, and nothing is lost.
 
     Another payload that cannot be read raises an error in a client. A worker gets a mark in its
-    place, because an error would block the request for ever.
+    place, because an error would block the request forever.
     """
 
     def __init__(self, settings: ClientSettings, *, for_worker: bool = False) -> None:

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 async def keep_gauges(
     meter: MetricMeter, client: RequestClient, store: AccountStore
 ) -> AsyncIterator[None]:
-    """Refresh the gauges meanwhile. Every process of the service reports the same numbers."""
+    """Refresh the gauges until the end of the block. Every process counts the same requests."""
     if meter is MetricMeter.noop:
         yield
         return

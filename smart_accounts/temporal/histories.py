@@ -42,8 +42,8 @@ class Histories:
     async def delete(self, workflow_id: str, request_id: str) -> int:
         """Delete the runs, one after another. Returns how many there were.
 
-        A run that was reset shares events with the next one. If Temporal deletes both at the same
-        time, each takes the events for still needed by the other, and they stay forever.
+        A run that was reset shares events with the next one. If Temporal deleted both at the same
+        time, each deletion would leave the events to the other run, and they would stay forever.
         """
         runs = await self._of_request(workflow_id, request_id)
         for run in runs:

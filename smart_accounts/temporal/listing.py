@@ -7,9 +7,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import Status
-from smart_accounts.contract.names import STATUS, WORKFLOW_TYPE
+from smart_accounts.contract.names import STATUS, TASK_QUEUE, WORKFLOW_TYPE
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, translate_errors
 from smart_accounts.temporal.records import Listed
+
+OPEN_EXECUTIONS = f"TaskQueue = '{TASK_QUEUE}' AND ExecutionStatus = 'Running'"
+"""The list filter of all our open workflows: requests, their last emails, and sweeps."""
 
 
 async def with_status(client: Client, status: Status | None) -> AsyncIterator[Listed]:

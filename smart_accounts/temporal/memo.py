@@ -35,7 +35,7 @@ async def request_id_in(described: WorkflowExecutionDescription) -> str:
     """Return the id of the request that a run began, or continues after a reset or a restart.
 
     Any client can set the memo of a start. A run whose memo is wrong fails at once, because the
-    store refuses it, so that only its first moment can mislead.
+    store rejects it, so that only its first moment can mislead.
     """
     restarted = await memo_value(described, RESTARTS)
     return str(restarted or described.raw_info.first_run_id)

@@ -8,27 +8,26 @@ from temporalio.api.history.v1 import MarkerRecordedEventAttributes
 from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.client import Client
 
-from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.errors import NotFound
 from smart_accounts.temporal.codec import key_id_of
 from smart_accounts.temporal.errors import translate_errors
+from smart_accounts.temporal.listing import OPEN_EXECUTIONS
 
-_OPEN = f"ExecutionStatus = 'Running' AND TaskQueue = '{TASK_QUEUE}'"
-# Encrypted never, or only for people to read.
+# These are never encrypted, or only people read them.
 _NOT_READ = (Header, SearchAttributes, UserMetadata)
-_RESULT = "result"  # of a local activity; what else is in a marker is the SDK's, and in clear
+_RESULT = "result"  # of a local activity; all else in a marker is the SDK's, and in clear
 
 
 async def count_open(client: Client) -> int:
     """Return how many of our workflows are open. Temporal's list is some seconds behind."""
     with translate_errors():
-        return (await client.count_workflows(_OPEN)).count
+        return (await client.count_workflows(OPEN_EXECUTIONS)).count
 
 
 async def needed_keys(client: Client) -> AsyncIterator[set[str | None]]:
     """Yield the ids of the keys that each open workflow needs. None is a payload in clear."""
     with translate_errors():
-        async for execution in client.list_workflows(_OPEN):
+        async for execution in client.list_workflows(OPEN_EXECUTIONS):
             handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
             needed: set[str | None] = set()
             try:

@@ -10,17 +10,11 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
-from temporalio.client import (
-    Client,
-)
+from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 
 from smart_accounts.admin import deploy
-from smart_accounts.contract.messages import (
-    EmailState,
-    RequestResult,
-    SmartAccountRequest,
-)
+from smart_accounts.contract.messages import EmailState, RequestResult, SmartAccountRequest
 from smart_accounts.contract.names import WORKFLOW_TYPE
 from smart_accounts.contract.steps import Decision
 from smart_accounts.settings import Settings

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import (
-    Client,
-    WorkflowHandle,
-)
+from temporalio.client import Client, WorkflowHandle
 
 from smart_accounts.contract.messages import EmailState, SmartAccountRequest, Status
 from smart_accounts.settings import Settings
