@@ -3,7 +3,7 @@
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -50,7 +50,6 @@ class ClientSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_ignore_empty=True,
         env_file=".env",
         extra="ignore",
         frozen=True,
@@ -78,6 +77,12 @@ class ClientSettings(BaseSettings):
         files.env_vars = read_files(PREFIX, settings_cls.model_fields, given)
         # The files come first, because an empty variable beside one counts as not set.
         return init_settings, files, env_settings, dotenv_settings
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _treat_empty_as_unset(cls, value: Any, info: ValidationInfo) -> Any:
+        is_optional = info.field_name and cls.model_fields[info.field_name].default is None
+        return None if is_optional and value == "" else value
 
     @field_validator("free_mail_exceptions", mode="before")
     @classmethod
