@@ -32,6 +32,7 @@ from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.store.comparison import ROWS_AT_ONCE, KnownRequest
 from smart_accounts.store.restarts import LostRequest
 from smart_accounts.temporal.closing import closed_account
+from smart_accounts.temporal.codec import UnknownKey
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, RPC_TIMEOUT, time_limit, translate_errors
 from smart_accounts.temporal.memo import memo, memo_value
 from smart_accounts.temporal.running import start_input
@@ -193,7 +194,10 @@ def is_final(status: str | None) -> bool:
     return status in [each.value for each in Status if each.is_final]
 
 
-async def link_of(run: WorkflowExecution) -> int:
-    """Return the ordinal of the newest link, or 0 if only the first one was issued."""
-    link = await memo_value(run, LINK)
-    return link if isinstance(link, int) else 0
+async def may_have_newer_link(run: WorkflowExecution, ordinal: int) -> bool:
+    """Return True if a newer link than this one was issued, or if only a worker can tell."""
+    try:
+        link = await memo_value(run, LINK)  # only the first link is not in the memo
+    except UnknownKey:
+        return True
+    return isinstance(link, int) and link > ordinal

@@ -29,7 +29,7 @@ from smart_accounts.sweep.executions import (
     Executions,
     is_final,
     is_run_of,
-    link_of,
+    may_have_newer_link,
     reset_run_of,
     status_of,
     was_seen_by_worker,
@@ -163,7 +163,7 @@ class Sweeper:
         if run.status is WorkflowExecutionStatus.RUNNING:
             if not known.status.is_final:
                 is_approved = known.status is Status.IN_REVIEW and status_of(run) == Status.PENDING
-                return is_approved or await link_of(run) > known.link_ordinal
+                return is_approved or await may_have_newer_link(run, known.link_ordinal)
             return not is_final(status_of(run)) and self._ended_long_ago(known)
         if not known.status.is_final:
             return False

@@ -4,8 +4,16 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.client import WorkflowExecution
 
+from smart_accounts.contract.names import LINK
 from smart_accounts.contract.steps import Sweep, Swept
+from smart_accounts.sweep.executions import may_have_newer_link
+from smart_accounts.temporal.codec import PayloadCipher, client_data_converter
+from tests.support.keys import NEW_KEY, OLD_KEY
+from tests.support.web_settings import client_settings
 from workflows.sweep import SweepWorkflow
 
 
@@ -25,3 +33,19 @@ async def test_nothing_is_purged_while_the_sweep_is_held(
     monkeypatch.setattr(workflow, "execute_activity_method", execute)
     assert (await SweepWorkflow().run(Sweep())).is_held is is_held
     assert done == steps
+
+
+@pytest.mark.parametrize(
+    ("key", "link", "is_newer"),
+    [(NEW_KEY, 2, False), (NEW_KEY, 3, True), (NEW_KEY, '"3"', False), (OLD_KEY, 2, True)],
+)
+async def test_link_under_an_unknown_key_ends_no_sweep(
+    key: str, link: object, is_newer: bool
+) -> None:
+    """A worker is asked instead. If it cannot tell either, the request is unreadable."""
+    plain = Payload(metadata={"encoding": b"json/plain"}, data=str(link).encode())
+    info = WorkflowExecutionInfo()
+    info.memo.fields[LINK].CopyFrom(PayloadCipher([key]).encrypt(plain))
+    converter = client_data_converter(client_settings(payload_keys=NEW_KEY))
+    run = WorkflowExecution._from_raw_info(info, "default", converter)
+    assert await may_have_newer_link(run, 2) is is_newer
