@@ -49,9 +49,10 @@ async def schedule_sweep(client: Client) -> None:
 
     with translate_errors():
         try:
-            await client.create_schedule(SWEEP_ID, Schedule(action=action, spec=spec))
-        except ScheduleAlreadyRunningError:
-            await client.get_schedule_handle(SWEEP_ID).update(update)
+            try:
+                await client.create_schedule(SWEEP_ID, Schedule(action=action, spec=spec))
+            except ScheduleAlreadyRunningError:
+                await client.get_schedule_handle(SWEEP_ID).update(update)
         except RPCError as error:
             if error.status not in (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED):
                 raise
