@@ -68,8 +68,17 @@ class EmailActivities:
     def _start(self, attempt: Coroutine[Any, Any, EmailOutcome]) -> asyncio.Task[EmailOutcome]:
         task = asyncio.create_task(attempt)
         self._unfinished.add(task)
-        task.add_done_callback(self._unfinished.discard)
+        task.add_done_callback(self._forget)
         return task
+
+    def _forget(self, attempt: asyncio.Task[EmailOutcome]) -> None:
+        """Read an error that nobody waits for. asyncio would log it with the mail server's reply.
+
+        ``send_emails`` tries the email again, and reports what fails then.
+        """
+        self._unfinished.discard(attempt)
+        if not attempt.cancelled():
+            attempt.exception()
 
     async def finish(self, within: timedelta) -> None:
         """Wait for the emails that outlive their activity. Call this after the worker's end."""

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import gc
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from activities import emails as emails_module
 from smart_accounts.contract.messages import EmailKind, EmailState
 from smart_accounts.contract.steps import Addressee, Email
-from smart_accounts.mail.smtp import SmtpSender
+from smart_accounts.mail.smtp import RefusedTemporarily, SmtpSender
 from smart_accounts.store.emails import LEASE, BeingSent
 from smart_accounts.store.store import AccountStore
 from tests.support.emails import ACTIVATION, REQUEST_RECEIVED
@@ -73,6 +75,29 @@ async def test_unfinished_emails_are_finished_when_the_worker_stops(
     mail_server.hold_replies = False
     await worker.finish(within=timedelta(seconds=40))
     assert await states(query_store) == ["sent"]
+
+
+async def test_late_refusal_is_not_logged(
+    pending: AccountStore,
+    sender: SmtpSender,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """asyncio would quote the mail server's reply, which may name a person."""
+    worker, answers = email_activities(pending, sender), asyncio.Event()
+
+    async def refuse(*_given: Any) -> None:
+        await answers.wait()
+        raise RefusedTemporarily("452 Ada's mailbox is full")
+
+    monkeypatch.setattr(worker._delivery, "attempt", refuse)
+    monkeypatch.setattr(emails_module, "LOCAL_TIME", timedelta(seconds=0.05))
+    [outcome] = await try_locally(worker, ACTIVATION)
+    assert outcome.state == EmailState.QUEUED
+    answers.set()
+    await worker.finish(within=timedelta(seconds=40))
+    gc.collect()
+    assert not caplog.records
 
 
 async def states(query_store: Query) -> list[str]:
