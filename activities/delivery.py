@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from email.message import EmailMessage
+from typing import Any
 
 from temporalio import activity
 
@@ -38,6 +39,8 @@ from smart_accounts.tokens import LinkTokens, token_hash
 
 HEARTBEAT_EVERY = timedelta(seconds=3)
 LEASE_CHECK = timedelta(seconds=0.5)
+# More than the connections, because an attempt also waits for the store. Each renews its lease.
+MAX_ATTEMPTS = 32
 ALERT_EVERY = timedelta(minutes=10)
 GIVE_UP_AFTER = timedelta(days=5)  # mail servers keep trying as long (RFC 5321 §4.5.4.1)
 WITH_LINK = {EmailKind.ACTIVATION, EmailKind.REMINDER}
@@ -66,18 +69,51 @@ class Delivery:
         self._bounce_domain = bounce_domain
         self._limits = limits
         self._next_alert = 0.0
+        self._turns = asyncio.Semaphore(MAX_ATTEMPTS)
+        self.under_way: set[asyncio.Task[Any]] = set()
+        """The tasks that send an email now. Cancelling one could send the email twice."""
 
     async def attempt(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
-        """Try to send an email once. Returns its outcome, which may be that of an earlier attempt.
+        """Try to send an email once. Returns its outcome, which may be that of another attempt.
+
+        This waits for its turn before it takes the email's lease. Otherwise hundreds of waiting
+        emails would have to renew their leases.
 
         Raises:
             MailError: it could not be sent yet.
             Rejected: a limit of the requester's emails is reached.
-            asyncio.CancelledError: the activity was cancelled while another attempt sent the email.
+            asyncio.CancelledError: the activity was cancelled while this waited. What the email
+                says may no longer be true, so it must not be sent.
         """
-        earlier = await self._begin(request, email, clock)
+        task, has_waited_for_lease = asyncio.current_task(), False
+        assert task
+        while True:
+            async with self._turns:
+                if activity.is_cancelled() and not has_waited_for_lease:
+                    raise asyncio.CancelledError
+                self.under_way.add(task)
+                try:
+                    return await self._attempt(request, email, clock)
+                except BeingSent:
+                    has_waited_for_lease = True
+                finally:
+                    self.under_way.discard(task)
+            await asyncio.sleep(LEASE_CHECK.total_seconds())
+
+    async def _attempt(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
+        own_id = self._composer.message_id(email, request.id)
+        earlier = await self._store.emails.begin(
+            request,
+            email,
+            own_id,
+            self._tokens.return_token(own_id),
+            now=clock(),
+            limits=self._limits,
+        )
         if earlier and earlier.state != EmailState.QUEUED:
             return earlier
+        if activity.is_cancelled():
+            raise asyncio.CancelledError
         link = await self._link(request) if email.kind in WITH_LINK else None
         message = self._composer.compose(
             email,
@@ -101,38 +137,6 @@ class Delivery:
         await self._record(request, email, sent)
         measurements.email_sent(email, request, sent.at)
         return sent
-
-    async def _begin(
-        self, request: StoredRequest, email: Email, clock: Clock
-    ) -> EmailOutcome | None:
-        """Take the lease of an email. Wait while another attempt has it, here or elsewhere.
-
-        Returns the outcome that counts if there is one.
-
-        Raises:
-            asyncio.CancelledError: the activity was cancelled while this waited. What the email
-                says may no longer be true, so it must not be sent.
-        """
-        own_id = self._composer.message_id(email, request.id)
-        has_waited = False
-        while True:
-            try:
-                earlier = await self._store.emails.begin(
-                    request,
-                    email,
-                    own_id,
-                    self._tokens.return_token(own_id),
-                    now=clock(),
-                    limits=self._limits,
-                )
-            except BeingSent:
-                has_waited = True
-                await asyncio.sleep(LEASE_CHECK.total_seconds())
-                continue
-            is_unsent = earlier is None or earlier.state == EmailState.QUEUED
-            if has_waited and is_unsent and activity.is_cancelled():
-                raise asyncio.CancelledError
-            return earlier
 
     @asynccontextmanager
     async def _lease_renewed(

@@ -32,7 +32,6 @@ class EmailActivities:
         self._delivery = delivery
         self._only_through_queue = only_through_queue
         self._no_local_try_before = 0.0
-        self._unfinished: set[asyncio.Task[EmailOutcome]] = set()
 
     @activity.defn
     async def try_emails(self, batch: SendEmails) -> list[EmailOutcome]:
@@ -54,10 +53,12 @@ class EmailActivities:
                     request = await self._store.requests.find(batch.request_id)
                     if request:
                         attempts = [
-                            self._start(self._delivery.attempt(request, email, clock))
+                            _start(self._delivery.attempt(request, email, clock))
                             for email in batch.emails
                         ]
                         await asyncio.wait(attempts)
+            for waiting in {*attempts} - self._delivery.under_way:
+                waiting.cancel()  # ``send_emails`` tries it
         if not attempts:
             return [EmailOutcome(state=EmailState.QUEUED, at=clock())] * len(batch.emails)
         outcomes, errors = _split([_result_so_far(each) for each in attempts], clock())
@@ -65,25 +66,10 @@ class EmailActivities:
             self._no_local_try_before = time.monotonic() + LOCAL_PAUSE.total_seconds()
         return outcomes
 
-    def _start(self, attempt: Coroutine[Any, Any, EmailOutcome]) -> asyncio.Task[EmailOutcome]:
-        task = asyncio.create_task(attempt)
-        self._unfinished.add(task)
-        task.add_done_callback(self._forget)
-        return task
-
-    def _forget(self, attempt: asyncio.Task[EmailOutcome]) -> None:
-        """Read an error that nobody waits for. asyncio would log it with the mail server's reply.
-
-        ``send_emails`` tries the email again, and reports what fails then.
-        """
-        self._unfinished.discard(attempt)
-        if not attempt.cancelled():
-            attempt.exception()
-
     async def finish(self, within: timedelta) -> None:
         """Wait for the emails that outlive their activity. Call this after the worker's end."""
-        if self._unfinished:
-            await asyncio.wait(self._unfinished, timeout=within.total_seconds())
+        if self._delivery.under_way:
+            await asyncio.wait(self._delivery.under_way, timeout=within.total_seconds())
 
     @activity.defn
     async def send_emails(self, batch: SendEmails) -> list[EmailOutcome]:
@@ -108,6 +94,21 @@ class EmailActivities:
         if errors and not is_late and all(each.state == EmailState.QUEUED for each in outcomes):
             raise _retry_later(errors, clock(), batch.until)
         return outcomes
+
+
+def _start(attempt: Coroutine[Any, Any, EmailOutcome]) -> asyncio.Task[EmailOutcome]:
+    task = asyncio.create_task(attempt)
+    task.add_done_callback(_read_error)
+    return task
+
+
+def _read_error(attempt: asyncio.Task[EmailOutcome]) -> None:
+    """Read an error that nobody waits for. asyncio would log it with the mail server's reply.
+
+    ``send_emails`` tries the email again, and reports what fails then.
+    """
+    if not attempt.cancelled():
+        attempt.exception()
 
 
 def _clock(now: datetime | None = None) -> Clock:
@@ -180,7 +181,7 @@ def _retry_later(
 
 
 def _result_so_far(attempt: asyncio.Task[EmailOutcome]) -> EmailOutcome | BaseException:
-    if not attempt.done():
+    if not attempt.done() or attempt.cancelled():
         return TimeoutError()
     return attempt.exception() or attempt.result()
 

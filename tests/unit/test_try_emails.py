@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from activities import delivery
 from activities import emails as emails_module
 from smart_accounts.contract.messages import EmailKind, EmailState
 from smart_accounts.contract.steps import Addressee, Email
 from smart_accounts.mail.smtp import RefusedTemporarily, SmtpSender
 from smart_accounts.store.emails import LEASE, BeingSent
 from smart_accounts.store.store import AccountStore
-from tests.support.emails import ACTIVATION, REQUEST_RECEIVED
+from tests.support.emails import ACTIVATION, REMINDER, REQUEST_RECEIVED
 from tests.support.mail_server import MailServer
 from tests.support.sending import LIMITS, NOW, email_activities, send, sender_to, try_locally
 from tests.support.store import Query
@@ -98,6 +99,30 @@ async def test_late_refusal_is_not_logged(
     await worker.finish(within=timedelta(seconds=40))
     gc.collect()
     assert not caplog.records
+
+
+async def test_email_that_waits_for_its_turn_has_no_lease(
+    pending: AccountStore,
+    sender: SmtpSender,
+    mail_server: MailServer,
+    query_store: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "MAX_ATTEMPTS", 2)
+    mail_server.hold_replies = True
+    reminders = [replaced(REMINDER, number) for number in range(1, 5)]
+    sending = asyncio.create_task(send(pending, sender, ACTIVATION, REQUEST_RECEIVED, *reminders))
+    async with asyncio.timeout(40):
+        while mail_server.held < 2:
+            await asyncio.sleep(0.02)
+    leased = await query_store("SELECT kind FROM emails WHERE leased_until IS NOT NULL")
+    assert len(leased) == 2
+    mail_server.hold_replies = False
+    assert {each.state for each in await sending} == {EmailState.SENT}
+
+
+def replaced(email: Email, number: int) -> Email:
+    return email.model_copy(update={"number": number})
 
 
 async def states(query_store: Query) -> list[str]:
