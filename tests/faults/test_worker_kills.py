@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from tests.support.keys import NEW_KEY
 from tests.support.service import Service
 from tests.support.store import Query
 
-IN_FLIGHT = 3.0  # seconds from an email's arrival to its row in the ledger, on a busy machine
+IN_FLIGHT = 10.0  # seconds from an email's arrival to its row in the ledger, on a busy machine
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ async def encrypted(service: Service) -> Service:
     settings = ClientSettings(_env_file=None, payload_keys=NEW_KEY)
     config["data_converter"] = client_data_converter(settings)
     service.temporal = Client(**config)
-    await service.start_worker()
+    await start_worker(service)
     deploy = service.launch("-m", "smart_accounts.admin", "deploy")
     assert await asyncio.to_thread(deploy.wait, 40) == 0, service.log
     return service
@@ -65,7 +66,7 @@ async def test_workers_killed_under_load(
 ) -> None:
     size = FULL if full else SHORT
     requests = [request_for(f"load-{number}") for number in range(size.requests)]
-    kills: list[float] = []
+    kills: dict[str, float] = {}
     began = time.monotonic()
     killing = asyncio.create_task(kill_workers(encrypted, size.kill_every, kills))
     async with asyncio.TaskGroup() as playing:
@@ -83,18 +84,18 @@ async def test_workers_killed_under_load(
         "SELECT status, state FROM requests r JOIN accounts a ON a.id = r.id"
     )
     assert [tuple(row.values()) for row in rows] == [("active", "active")] * size.requests
-    # A decision stops opening emails that were not sent yet.
-    rows = await query_service(
-        f"SELECT message_id, kind FROM emails WHERE state = '{EmailState.SENT}'"
-    )
+    query = f"SELECT message_id, kind FROM emails WHERE state = '{EmailState.SENT}'"
+    recorded = {row["message_id"]: row["kind"] for row in await query_service(query)}
+    for kind in ("activated", "welcome", "access-granted"):
+        assert [*recorded.values()].count(kind) == size.requests
     copies = defaultdict(list)
     for email, arrived in zip(encrypted.mail.emails, encrypted.mail.arrivals, strict=True):
         copies[message_id(email)].append(arrived)
-    assert copies.keys() == {row["message_id"] for row in rows}
-    kinds = [row["kind"] for row in rows]
-    for kind in ("activated", "welcome", "access-granted"):
-        assert kinds.count(kind) == size.requests
-    assert [name for name, times in copies.items() if not are_explained(times, kills)] == []
+    assert recorded.keys() <= copies.keys()
+    # The last copy of a recorded email needs no explanation. A decision may stop an opening email
+    # that no worker recorded.
+    to_explain = {name: times[:-1] if name in recorded else times for name, times in copies.items()}
+    assert [name for name, times in to_explain.items() if not are_explained(times, kills)] == []
     assert kills
     print(  # noqa: T201 - the figures of the run
         f"{size.requests} requests in {started_within:.0f} s, all ended after"
@@ -103,9 +104,9 @@ async def test_workers_killed_under_load(
     )
 
 
-def are_explained(arrivals: list[float], kills: list[float]) -> bool:
-    """Return True if each copy of an email but the last was in flight when a worker was killed."""
-    return all(any(0 <= kill - each < IN_FLIGHT for kill in kills) for each in arrivals[:-1])
+def are_explained(copies: list[tuple[str, float]], kills: dict[str, float]) -> bool:
+    """Return True if the worker that sent a copy was killed just after that, for each copy."""
+    return all(0 <= kills.get(worker, 0) - arrived < IN_FLIGHT for worker, arrived in copies)
 
 
 async def start_and_accept(service: Service, request: dict[str, Any]) -> None:
@@ -116,11 +117,23 @@ async def start_and_accept(service: Service, request: dict[str, Any]) -> None:
     await retry(lambda: requests.accept(workflow_id(request["account_domain"])))
 
 
-async def kill_workers(service: Service, every: int, kills: list[float]) -> None:
-    """Replace the older of two workers again and again. Add the time of each kill."""
-    workers = [service.processes[0], await service.start_worker()]
-    while True:
+async def kill_workers(service: Service, every: int, kills: dict[str, float]) -> None:
+    """Replace the older of two workers again and again. Note when each was killed."""
+    await start_worker(service)
+    for number in count():
         await asyncio.sleep(every)
-        kills.append(time.monotonic())
-        await service.kill(workers.pop(0))
-        workers.append(await service.start_worker())
+        older = next(each for each in service.processes if each.poll() is None)
+        await service.kill(older)
+        kills[host_name(number)] = time.monotonic()
+        await start_worker(service)
+
+
+async def start_worker(service: Service) -> None:
+    workers = [each for each in service.processes if "worker.py" in each.arguments]
+    name = host_name(len(workers))
+    await service.start_worker(SMART_ACCOUNTS_SMTP_LOCAL_HOSTNAME=name)
+
+
+def host_name(number: int) -> str:
+    """Return the name of a worker, by which the mail server knows it."""
+    return f"worker-{number}.example"

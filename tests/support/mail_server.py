@@ -26,8 +26,8 @@ class MailServer:
     def __init__(self) -> None:
         self.port = find_free_port()
         self.emails: list[EmailMessage] = []
-        self.arrivals: list[float] = []
-        """When each email arrived, by the monotonic clock."""
+        self.arrivals: list[tuple[str, float]] = []
+        """Who sent each email (the host name in EHLO), and when it arrived (monotonic clock)."""
         self.refusals: dict[str, str] = {}
         """For each recipient that is refused: the reply to its RCPT, such as ``451 later``."""
         self.refuse_next: Iterator[bool] = repeat(False)
@@ -97,7 +97,7 @@ class MailServer:
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         message["Return-Path"] = envelope.mail_from  # as the last mail server on the way adds it
         self.emails.append(message)
-        self.arrivals.append(time.monotonic())
+        self.arrivals.append((str(session.host_name), time.monotonic()))
         if next(self.disconnect_next):
             self.unacknowledged.append(message)
             assert isinstance(server.transport, asyncio.Transport)

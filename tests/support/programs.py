@@ -39,7 +39,7 @@ class Program:
             target=_run, args=(arguments, cwd, env, out, err), daemon=True
         )
         self._process.start()
-        self._arguments = arguments
+        self.arguments = arguments
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal, or None while the program runs."""
@@ -54,7 +54,7 @@ class Program:
         self._process.join(seconds)
         status = self._process.exitcode
         if status is None:
-            raise subprocess.TimeoutExpired(self._arguments, seconds)
+            raise subprocess.TimeoutExpired(self.arguments, seconds)
         return status
 
     def send_signal(self, signum: int) -> None:
