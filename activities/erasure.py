@@ -36,11 +36,11 @@ class ErasureActivities:
         while ended := await self._store.purge.ended(before, skipped):
             ready = []
             for each in ended:
-                if await self._histories.are_running(each.workflow_id, each.id):
+                if await self._histories.are_running(each):
                     skipped.add(each.id)
                     continue
                 # The histories first: once the store is purged, nothing leads to them.
-                await self._histories.delete(each.workflow_id, each.id)
+                await self._histories.delete(each)
                 ready.append(each)
             await self._store.purge.purge(ready, datetime.now(UTC))
             purged += len(ready)

@@ -10,6 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.names import (
         REMAINING_EMAILS_TYPE,
         closing_id,
+        erased_id,
         remaining_emails_id,
     )
     from smart_accounts.contract.steps import CloseAccount, ClosedAccount, Email, SendEmails
@@ -27,8 +28,10 @@ class RemainingEmailsWorkflow:
     @workflow.run
     async def run(self, remaining: SendEmails) -> None:
         # A client with another request_id would otherwise occupy the id of a closing.
-        known = remaining_emails_id(remaining.request_id), closing_id(remaining.request_id)
-        if workflow.info().workflow_id not in known:
+        its_id, request_id = workflow.info().workflow_id, remaining.request_id
+        if its_id == erased_id(request_id):
+            return  # only its memo counts
+        if its_id not in (remaining_emails_id(request_id), closing_id(request_id)):
             message = "does not belong to the workflow id"
             raise invalid_request([FieldError(field="request_id", message=message)])
         if remaining.closing:

@@ -1,8 +1,8 @@
 """Erase a person's data from the database and from Temporal."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -17,15 +17,21 @@ from smart_accounts.contract.actions import Actor, Role, Withdrawal
 from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
 from smart_accounts.contract.fields import EmailAddress
+from smart_accounts.contract.messages import Status
+from smart_accounts.contract.steps import Decision, ErasedRequest, RecordDecision
 from smart_accounts.errors import BadSetting, Rejected
 from smart_accounts.settings import load_settings
 from smart_accounts.store.database import create_engine
 from smart_accounts.store.erasure import ARRIVED, REASON
 from smart_accounts.store.people import Involvement, Part, Traces
+from smart_accounts.store.rebuilding import Rebuilt
+from smart_accounts.store.records import ROLES, StoredRequest
 from smart_accounts.store.store import AccountStore
+from smart_accounts.sweep.differences import Repair
 from smart_accounts.sweep.executions import Executions
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.connection import connect
+from smart_accounts.temporal.erasures import Erasures
 from smart_accounts.temporal.histories import Histories
 from smart_accounts.text import counted, printable
 
@@ -86,28 +92,30 @@ class Eraser:
     store: AccountStore
     requests: RequestClient
     histories: Histories
+    erasures: Erasures
     erased: ErasedList
 
-    async def erase(self, its_mailbox: str) -> None:
-        """Erase one person.
+    async def erase(self, its_mailbox: str, until: datetime | None = None) -> None:
+        """Erase one person. With ``until``, erase again what is older, after a restore.
 
         Raises:
             Rejected: something else must be done first. The message says what.
         """
-        found = await self.store.erasure.find(its_mailbox)
+        found = await self.store.erasure.find(its_mailbox, until)
         if not found.are_there:
             # A crash may have come after the store was erased.
             output.show("The database has nothing about this address.")
             return
         _check_accounts(found)
         # First, so that a restore after a crash does not bring the person back.
-        self.erased.add(found.person.mailboxes)
+        self._list(found)
         found = await self._withdraw_open_requests(found, its_mailbox)
         await self._delete_histories(found.ended)
         ids = [each.request.id for each in found.ended]
+        self._list(found)  # with all that has come since
         counts = await self.store.erasure.erase(found.person, ids, datetime.now(UTC))
         output.show(f"Erased in the database: {_listed(counts)}.")
-        if (await self.store.erasure.find(its_mailbox)).are_there:
+        if (await self.store.erasure.find(its_mailbox, until)).are_there:
             raise Rejected(ARRIVED)
         for each in found.requests:
             if each.stays_open:
@@ -117,19 +125,25 @@ class Eraser:
                 )
 
     async def erase_listed(self, *, dry_run: bool) -> None:
-        """Erase everyone on the list again, after a restore of the database or of Temporal."""
+        """Erase everyone on the list again, after a restore of the database or of Temporal.
+
+        What they have done since their erasure stays.
+        """
         self.erased.check_exists()
-        listed = sorted(await self.store.erasure.mailboxes(self.erased.has))
         problems = self.erased.problems()
-        output.show(f"{len(listed)} erased mailboxes are in the database.")
-        for its_mailbox in listed:
-            if dry_run:
-                _show_plan(await self.store.erasure.find(its_mailbox), its_mailbox)
-                continue
-            try:
-                await self.erase(its_mailbox)
-            except Rejected as problem:
-                problems.append(str(problem))
+        if not dry_run:
+            problems += await self._restore_ends()
+        left = 0
+        for its_mailbox in sorted(await self.store.erasure.mailboxes(self.erased.has)):
+            until = self.erased.erased_at(its_mailbox)
+            found = await self.store.erasure.find(its_mailbox, until)
+            left += found.are_there
+            if dry_run and found.are_there:
+                _show_plan(found, its_mailbox)
+            elif found.are_there:
+                with _noted(problems):
+                    await self.erase(its_mailbox, until)
+        output.show(f"Erased mailboxes that were in the database again: {left}.")
         if not dry_run:
             await self._delete_restored_histories()
             output.show(NOT_REACHED)
@@ -141,10 +155,32 @@ class Eraser:
             for each in to_withdraw:
                 await self._withdraw(each)
             await self._wait_for_end(to_withdraw)
-            found = await self.store.erasure.find(its_mailbox)
+            until = found.person.until
+            found = await self.store.erasure.find(its_mailbox, until)
+            if until and await self._settle_lost(found):
+                found = await self.store.erasure.find(its_mailbox, until)
             _check_accounts(found)  # the customer may have accepted meanwhile
             _check_ended(found, to_withdraw)
         return found
+
+    async def _settle_lost(self, found: Traces) -> bool:
+        """Withdraw requests whose history was erased before a restore. Nobody is told.
+
+        Temporal no longer knows how such a request ended if its retention has passed.
+        """
+        lost = [
+            each.request
+            for each in found.requests
+            if each.must_be_withdrawn and not await self.histories.are_there(each.request)
+        ]
+        for request in lost:
+            withdrawn = Decision(
+                status=Status.WITHDRAWN, at=datetime.now(UTC), by=Role.OPERATOR, reason=REASON
+            )
+            await self.store.requests.close(
+                RecordDecision(request_id=request.id, decision=withdrawn)
+            )
+        return bool(lost)
 
     async def _withdraw(self, involved: Involvement) -> None:
         request = involved.request
@@ -156,25 +192,56 @@ class Eraser:
 
     async def _wait_for_end(self, involved: Iterable[Involvement]) -> None:
         for each in involved:
-            request = each.request
-            if await self.histories.are_running(request.workflow_id, request.id):
+            if await self.histories.are_running(each.request):
                 output.show(f"Waiting until the last emails of {_name(each)} are sent.")
-                await self.histories.wait_for_end(request.workflow_id, request.id)
+                await self.histories.wait_for_end(each.request)
 
     async def _delete_histories(self, ended: Sequence[Involvement]) -> None:
         await self._wait_for_end(ended)
         output.show("Deleting the histories in Temporal. This can take a minute.")
-        runs = [
-            await self.histories.delete(each.request.workflow_id, each.request.id) for each in ended
-        ]
-        output.show(f"Deleted in Temporal: {counted(sum(runs), 'execution')}.")
+        runs = 0
+        for each in ended:
+            # First, so that a store that is restored after a crash learns how it ended.
+            await self.erasures.add(_erased(each.request, datetime.now(UTC)))
+            runs += await self.histories.delete(each.request)
+        output.show(f"Deleted in Temporal: {counted(runs, 'execution')}.")
 
     async def _delete_restored_histories(self) -> None:
-        runs = [
-            await self.histories.delete(each.workflow_id, each.id)
-            async for each in self.store.erasure.erased_requests()
-        ]
-        output.show(f"Deleted in Temporal, of requests erased before: {sum(runs)} executions.")
+        runs = 0
+        async for each in self.store.erasure.erased_requests():
+            if await self.histories.are_there(each):
+                assert each.erased_at
+                await self.erasures.add(_erased(each, each.erased_at))
+                runs += await self.histories.delete(each)
+        output.show(f"Deleted in Temporal, of requests erased before: {runs} executions.")
+
+    async def _restore_ends(self) -> list[str]:
+        """Tell a restored store how the requests ended that were erased since its backup.
+
+        Returns what cannot be restored.
+        """
+        problems = {}
+        async for request_id, erased in self.erasures.all():
+            if erased is None:
+                problems[request_id] = (
+                    f"Temporal knows how the erased request {request_id} ended, but that cannot be"
+                    " read. Check SMART_ACCOUNTS_PAYLOAD_KEYS."
+                )
+                continue
+            rebuilt = await self.store.rebuilding.restore_end(erased)
+            name = f"The erased request {request_id} for {erased.account_domain}"
+            if rebuilt is Rebuilt.DOMAIN_TAKEN:
+                problems[request_id] = f"{name} was active. {Repair.DOMAIN_TAKEN.capitalize()}."
+            elif erased.is_open and not await self.store.requests.find(request_id):
+                problems[request_id] = (
+                    f"{name} was active, but it is not in the backup. Its account is lost. Tell"
+                    " its partner to request it again."
+                )
+        return list(problems.values())
+
+    def _list(self, found: Traces) -> None:
+        if found.person.until is None:  # otherwise they are on the list, with an earlier time
+            self.erased.add(found.person.mailboxes)
 
 
 @asynccontextmanager
@@ -191,9 +258,35 @@ async def _open_eraser() -> AsyncIterator[Eraser]:
         if namespace not in (None, await Executions(client).namespace_id()):
             raise BadSetting("TEMPORAL_NAMESPACE: the requests of this database run in another one")
         erased = ErasedList(settings.erased_list, settings.signing_keys)
-        yield Eraser(store, RequestClient(client), Histories(client), erased)
+        yield Eraser(store, RequestClient(client), Histories(client), Erasures(client), erased)
     finally:
         await engine.dispose()
+
+
+@contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """Note why a person could not be erased, and go on with the next one."""
+    try:
+        yield
+    except Rejected as problem:
+        problems.append(str(problem))
+
+
+def _erased(request: StoredRequest, at: datetime) -> ErasedRequest:
+    """Return how a request ended, without what may name a person."""
+    decision = Decision(
+        status=request.status,
+        at=request.decided_at or request.requested_at,
+        by=request.decided_by if request.decided_by in (None, *ROLES) else "customer",
+        reason=REASON if request.reason == REASON else None,
+    )
+    return ErasedRequest(
+        request_id=request.id,
+        account_domain=request.account_domain,
+        decision=decision,
+        closed_at=request.closed_at,
+        at=at,
+    )
 
 
 def _check_accounts(found: Traces) -> None:

@@ -202,6 +202,24 @@ class RequestRecord(OwnMessage):
     retry_at: datetime | None = None
 
 
+class ErasedRequest(OwnMessage):
+    """How a request had ended when its history was erased. It says nothing about a person.
+
+    It stays in Temporal for a store that is restored from a backup of before ``at``.
+    """
+
+    request_id: str
+    account_domain: str
+    decision: Decision
+    closed_at: datetime | None = None
+    at: datetime
+
+    @property
+    def is_open(self) -> bool:
+        """Return True if there was an account, which nobody had closed."""
+        return self.decision.status is Status.ACTIVE and self.closed_at is None
+
+
 class Sweep(OwnMessage):
     """Start input of the sweep. It has no options, because any client can start a workflow."""
 

@@ -38,6 +38,8 @@ class KnownRequest:
     """Its workflow was terminated or lost, so that the store ended it."""
     closed_at: datetime | None
     missing_since: datetime | None
+    emails_due: bool
+    erased_at: datetime | None
 
     @property
     def workflow_id(self) -> str:
@@ -56,6 +58,8 @@ class KnownRequest:
             was_settled=row.decided_by == Role.OPERATOR and row.reason == TERMINATED,
             closed_at=row.closed_at,
             missing_since=row.missing_since,
+            emails_due=row.emails_due,
+            erased_at=row.erased_at,
         )
 
 
@@ -71,6 +75,8 @@ _COLUMNS = tables.requests.c[
     "reason",
     "closed_at",
     "missing_since",
+    "emails_due",
+    "erased_at",
 ]
 
 

@@ -48,10 +48,11 @@ class Erasure:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def find(self, its_mailbox: str) -> Traces:
-        """Return everything about the person with this mailbox."""
+    async def find(self, its_mailbox: str, until: datetime | None = None) -> Traces:
+        """Return everything about the person with this mailbox, or only what is older."""
         async with transaction(self._engine, writes=False) as connection:
-            return await find_traces(connection, await find_person(connection, its_mailbox))
+            person = await find_person(connection, its_mailbox, until)
+            return await find_traces(connection, person)
 
     async def erase(
         self, person: Person, request_ids: Collection[str], at: datetime

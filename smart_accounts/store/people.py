@@ -2,11 +2,24 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, false, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Table,
+    and_,
+    exists,
+    false,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.domains import mailbox
@@ -32,6 +45,23 @@ _SIGN_INS = {
 }
 
 
+# When a row was made. The rows of the second kind are as old as their request.
+_MADE_AT = {
+    tables.requests: "requested_at",
+    tables.sessions: "began_at",
+    tables.drafts: "saved_at",
+    tables.address_owners: "since",
+    tables.partners: "since",
+    tables.audit_events: "at",
+    tables.idempotency_keys: "at",
+}
+_REQUEST_OF = {
+    tables.emails: "request_id",
+    tables.accounts: "id",
+    tables.account_users: "account_id",
+}
+
+
 class Part(StrEnum):
     """What a person is in a request."""
 
@@ -48,11 +78,13 @@ class Part(StrEnum):
 class Person:
     """The mailboxes and the identities of one person.
 
-    Everyone who signed in with the mailbox that was asked for counts as this person.
+    Everyone who signed in with the mailbox that was asked for counts as this person. With
+    ``until``, only what was made until then counts, because the person has come back later.
     """
 
     mailboxes: frozenset[str]
     identities: frozenset[Identity]
+    until: datetime | None = None
 
     @cached_property
     def mentions(self) -> Mentions:
@@ -118,20 +150,23 @@ class Traces:
         return any(self.rows.values())
 
 
-async def find_person(connection: AsyncConnection, its_mailbox: str) -> Person:
+async def find_person(
+    connection: AsyncConnection, its_mailbox: str, until: datetime | None = None
+) -> Person:
     """Return the person with a mailbox, with all other mailboxes that they signed in with."""
     mentions = Mentions([its_mailbox])
     identities: set[Identity] = set()
     addresses: set[str] = {its_mailbox}
     for table in _SIGN_INS:
-        for identity, address in await _sign_ins(connection, table, mentions.may_be_in(table)):
+        condition = and_(mentions.may_be_in(table), _made_until(table, until))
+        for identity, address in await _sign_ins(connection, table, condition):
             if identity and mailbox(address) == its_mailbox:
                 identities.add(identity)
     for table in _SIGN_INS:
-        condition = _is_of(table, identities)
+        condition = and_(_is_of(table, identities), _made_until(table, until))
         for _, address in await _sign_ins(connection, table, condition):
             addresses.add(mailbox(address))
-    return Person(mailboxes=frozenset(addresses), identities=frozenset(identities))
+    return Person(mailboxes=frozenset(addresses), identities=frozenset(identities), until=until)
 
 
 async def find_traces(connection: AsyncConnection, person: Person) -> Traces:
@@ -159,9 +194,8 @@ async def find_traces(connection: AsyncConnection, person: Person) -> Traces:
 def _parts(rows: Rows, events: Iterable[Row[Any]], person: Person) -> Iterator[tuple[str, Part]]:
     for row in rows["requests"]:
         yield from ((row.id, part) for part in _parts_in_request(row, person))
-    keys = {"emails": "request_id", "accounts": "id", "account_users": "account_id"}
-    for name, key in keys.items():
-        yield from ((getattr(row, key), Part.NAMED) for row in rows[name])
+    for table, key in _REQUEST_OF.items():
+        yield from ((getattr(row, key), Part.NAMED) for row in rows[table.name])
     for row in rows["audit_events"]:
         if row.request_id:
             yield row.request_id, Part.NAMED
@@ -185,7 +219,9 @@ def _parts_in_request(row: Row[Any], person: Person) -> Iterator[Part]:
 
 async def _rows_about(connection: AsyncConnection, table: Table, person: Person) -> list[Row[Any]]:
     condition = or_(person.mentions.may_be_in(table), _is_of(table, person.identities))
-    found = await connection.execute(select(table).where(condition))
+    found = await connection.execute(
+        select(table).where(condition, _made_until(table, person.until))
+    )
     return [row for row in found if person.owns(table, row) or _names(table, row, person)]
 
 
@@ -206,7 +242,9 @@ async def _events_of(connection: AsyncConnection, people: Sequence[int]) -> list
 
 async def _closed_by(connection: AsyncConnection, person: Person) -> Sequence[str]:
     requests = tables.requests.c
-    closed = select(requests.id).where(requests.closed_by.in_(person.subjects))
+    closed = select(requests.id).where(
+        requests.closed_by.in_(person.subjects), _made_until(tables.requests, person.until)
+    )
     return (await connection.scalars(closed)).all()
 
 
@@ -233,6 +271,19 @@ async def _sign_ins(
         )
     )
     return [(identity_of(row[0], row[1]), row[2]) for row in rows]
+
+
+def _made_until(table: Table, until: datetime | None) -> ColumnElement[bool]:
+    """Return the condition for what was there until then. Who has acted since is known again."""
+    events, requests = tables.audit_events.c, tables.requests.c
+    if until is None:
+        return true()
+    if table is tables.people:
+        return not_(exists().where(events.person_id == tables.people.c.id, events.at > until))
+    if key := _REQUEST_OF.get(table):
+        return exists().where(requests.id == table.c[key], requests.requested_at <= until)
+    made_at = _MADE_AT.get(table)
+    return table.c[made_at] <= until if made_at else true()
 
 
 def _is_of(table: Table, identities: Collection[Identity]) -> ColumnElement[bool]:

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 from enum import Enum, auto
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Status
-from smart_accounts.contract.steps import RecordDecision, RequestRecord
+from smart_accounts.contract.steps import ErasedRequest, RecordDecision, RequestRecord
 from smart_accounts.store import tables
 from smart_accounts.store.comparison import KnownRequest
 from smart_accounts.store.database import insert_on_conflict, transaction
@@ -21,7 +23,7 @@ from smart_accounts.store.decisions import (
 )
 from smart_accounts.store.limits import lock_requester
 from smart_accounts.store.partners import company_is_stated
-from smart_accounts.store.records import AccountState, StoredRequest, stored_reminders
+from smart_accounts.store.records import ERASED, AccountState, StoredRequest, stored_reminders
 from smart_accounts.store.search import search_text_of
 
 
@@ -47,6 +49,19 @@ def is_behind(known: KnownRequest | None, record: RequestRecord) -> bool:
         or record.link_ordinal > known.link_ordinal
         or (record.approved_at is not None and known.status is Status.IN_REVIEW)
     )
+
+
+def is_before_erasure(known: KnownRequest, erased: ErasedRequest | None) -> bool:
+    """Return True if a restored store has a request as it was before its erasure."""
+    return known.erased_at is None or (erased is not None and known.erased_at < erased.at)
+
+
+def lacks_end(known: KnownRequest, erased: ErasedRequest) -> bool:
+    """Return True if a restored store does not know how a request ended that was erased since."""
+    has_decision = known.status.is_final and known.decided_at == erased.decision.at
+    has_closing = known.closed_at is not None or erased.closed_at is None
+    is_complete = has_decision and has_closing and not known.emails_due
+    return is_before_erasure(known, erased) and not is_complete
 
 
 class Rebuilding:
@@ -76,13 +91,50 @@ class Rebuilding:
             if not is_behind(known, record):
                 return Rebuilt.NOT_NEEDED
             await withdraw_terminated(connection, request.account_domain, record.requested_at)
-            if _holds_domain(record) and await _is_taken(connection, record):
+            if _holds_domain(record) and await _is_taken(
+                connection, request.account_domain, record.request_id
+            ):
                 return Rebuilt.DOMAIN_TAKEN
             if known is None:
                 await _insert(connection, record, owner, idempotency_key)
             await _update(connection, record, run_id)
             await _add_links(connection, record.request_id, link_hashes)
-            await _record_decision(connection, record)
+            if record.decision:
+                await _decide(
+                    connection,
+                    RecordDecision(
+                        request_id=record.request_id,
+                        decision=record.decision,
+                        request=request,
+                    ),
+                )
+            return Rebuilt.DONE
+
+    async def restore_end(self, erased: ErasedRequest) -> Rebuilt:
+        """Give a request the end that it had before its history was erased. Nobody is told.
+
+        A repeat changes nothing.
+
+        Raises:
+            Unavailable: the database does not respond.
+        """
+        async with transaction(self._engine, writes=True) as connection:
+            known = await _find(connection, erased.request_id)
+            if known is None or not lacks_end(known, erased):
+                return Rebuilt.NOT_NEEDED
+            decision, is_decided = erased.decision, known.decided_at == erased.decision.at
+            if erased.is_open and await _is_taken(connection, known.account_domain, known.id):
+                return Rebuilt.DOMAIN_TAKEN
+            values: dict[str, Any] = {"missing_since": None, "emails_due": False}
+            values |= {} if is_decided else {"status": Status.PENDING}
+            requests = tables.requests
+            await connection.execute(
+                update(requests).where(requests.c.id == known.id).values(values)
+            )
+            if not is_decided:
+                await _decide(connection, RecordDecision(request_id=known.id, decision=decision))
+            if erased.closed_at and known.closed_at is None:
+                await _close(connection, known.id, erased.closed_at)
             return Rebuilt.DONE
 
 
@@ -98,12 +150,12 @@ def _holds_domain(record: RequestRecord) -> bool:
     return record.decision is None or record.decision.status is Status.ACTIVE
 
 
-async def _is_taken(connection: AsyncConnection, record: RequestRecord) -> bool:
+async def _is_taken(connection: AsyncConnection, domain: str, request_id: str) -> bool:
     accounts = tables.accounts.c
     holder = select(accounts.id).where(
-        accounts.domain == record.request.account_domain,
+        accounts.domain == domain,
         accounts.state != AccountState.CLOSED,
-        accounts.id != record.request_id,
+        accounts.id != request_id,
     )
     return await connection.scalar(holder) is not None
 
@@ -182,17 +234,22 @@ async def _add_links(
         )
 
 
-async def _record_decision(connection: AsyncConnection, record: RequestRecord) -> None:
-    if record.decision is None:
-        return
-    decided = await decide(
-        connection,
-        RecordDecision(
-            request_id=record.request_id, decision=record.decision, request=record.request
-        ),
-    )
-    assert decided  # _update has opened it
+async def _decide(connection: AsyncConnection, record: RecordDecision) -> None:
+    decided = await decide(connection, record)
+    assert decided  # the caller has opened it
     if record.decision.status is Status.ACTIVE:
         await activate_account(connection, decided, record.decision.at)
     else:
         await free_domain(connection, record.request_id)
+
+
+async def _close(connection: AsyncConnection, request_id: str, at: datetime) -> None:
+    """Close an account again. Who closed it, and why, was erased."""
+    requests, users = tables.requests, tables.account_users
+    await connection.execute(
+        update(requests)
+        .where(requests.c.id == request_id)
+        .values(closed_at=at, closed_by=ERASED, close_reason=None)
+    )
+    await connection.execute(delete(users).where(users.c.account_id == request_id))
+    await free_domain(connection, request_id)

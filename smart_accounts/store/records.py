@@ -93,6 +93,8 @@ class StoredRequest:
     closed_by: str | None = None
     """The operator's subject, as the client stated it."""
     close_reason: str | None = None
+    run_id: str | None = None
+    """The run that continues it after a reset or a restart, as far as the store knows."""
     erased_at: datetime | None = None
     """When the data of a person in the request was last erased."""
     purged_at: datetime | None = None

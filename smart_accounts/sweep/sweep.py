@@ -21,7 +21,7 @@ from temporalio.client import (
 from smart_accounts.contract.messages import CLOSING_TIME, Status
 from smart_accounts.contract.names import IDEMPOTENCY_KEY
 from smart_accounts.store.comparison import KnownRequest
-from smart_accounts.store.rebuilding import Rebuilt, is_behind
+from smart_accounts.store.rebuilding import Rebuilt, is_before_erasure, is_behind, lacks_end
 from smart_accounts.store.store import AccountStore
 from smart_accounts.sweep.differences import Difference, Kind, Repair, Report
 from smart_accounts.sweep.executions import (
@@ -34,6 +34,7 @@ from smart_accounts.sweep.executions import (
     status_of,
     was_seen_by_worker,
 )
+from smart_accounts.temporal.erasures import Erasures
 from smart_accounts.temporal.memo import memo_value, owner_in
 from smart_accounts.tokens import LinkTokens, token_hash
 
@@ -73,6 +74,7 @@ class Sweeper:
         on_difference: Callable[[Difference], None] = lambda _: None,
     ) -> None:
         self._executions = Executions(client)
+        self._erasures = Erasures(client)
         self._store = store
         self._tokens = tokens
         self._choice = choice
@@ -86,6 +88,7 @@ class Sweeper:
         self._running: set[str] = set()
         self._missing: list[KnownRequest] = []
         self._found_again: list[str] = []
+        self._erased: set[str] = set()
         self._settled: set[str] = set()
         self._unclear: set[str] = set()
         self._unreadable = 0
@@ -95,6 +98,7 @@ class Sweeper:
         namespace = await self._executions.namespace_id()
         is_known = await self._check_namespace(namespace)
         if is_known:
+            await self._restore_ends_of_erased()  # before another repair takes them for lost
             await self._look_at_temporal()
         await self._look_at_store()
         # In the order of the requests, because a domain's earlier request must end first.
@@ -129,6 +133,25 @@ class Sweeper:
         self._hold("Temporal's namespace is not the one that the last sweep saw.")
         self._may_write = False
         return False
+
+    async def _restore_ends_of_erased(self) -> None:
+        """Give requests their end that were erased after the backup of a restored store.
+
+        Everyone in them is in the store again until ``admin erase --again``, so no email is sent.
+        """
+        async for request_id, erased in self._erasures.all():
+            known = await self._store.comparison.find(request_id)
+            if known is None or not is_before_erasure(known, erased):
+                continue
+            self._erased.add(known.id)
+            if erased is None:
+                if not known.status.is_final:
+                    self._note(Kind.UNREADABLE, known.id, Repair.TRIED_AGAIN)
+            elif lacks_end(known, erased):
+                rebuilt = Rebuilt.DONE
+                if self._may_write:
+                    rebuilt = await self._store.rebuilding.restore_end(erased)
+                self._note(Kind.STORE_BEHIND, known.id, _repair(rebuilt))
 
     async def _look_at_temporal(self) -> None:
         async for batch in self._executions.requests():
@@ -197,7 +220,7 @@ class Sweeper:
 
     async def _check_request(self, listed: KnownRequest) -> None:
         known = await self._store.comparison.find(listed.id)
-        if known is None or known.status.is_final:
+        if known is None or known.status.is_final or known.id in self._erased:
             return  # an earlier check, or the workflow, has ended it
         run = await self._executions.find(known)
         if run is None:
@@ -255,7 +278,7 @@ class Sweeper:
         if is_taken:
             self._unclear.add(record.request_id)
         kind = Kind.STORE_BEHIND if known else Kind.NOT_STORED
-        self._note(kind, record.request_id, Repair.DOMAIN_TAKEN if is_taken else Repair.REBUILT)
+        self._note(kind, record.request_id, _repair(rebuilt))
         if run.status in GONE and record.decision is None and not is_taken:
             stored = await self._store.comparison.find(record.request_id)
             if stored and not stored.status.is_final:
@@ -322,8 +345,10 @@ class Sweeper:
     async def _start_emails(self) -> None:
         """Start the workflows that tell customers of a withdrawal by the sweep."""
         for request in await self._store.comparison.emails_due():
-            if request.id in self._unclear or not self._is_old(request.requested_at):
+            if request.id in self._unclear | self._erased:
                 continue  # the withdrawal may be wrong
+            if not self._is_old(request.requested_at):
+                continue
             emails = await self._store.comparison.unsent_closing_emails(request.id)
             if emails and request.id not in self._settled:
                 self._note(Kind.EMAILS_UNSENT, request.id, Repair.EMAILS_STARTED)
@@ -332,3 +357,7 @@ class Sweeper:
             if emails:
                 await self._executions.start_emails(request.id, emails, request.account_domain)
             await self._store.comparison.set_emails_due(request.id, due=False)
+
+
+def _repair(rebuilt: Rebuilt) -> Repair:
+    return Repair.DOMAIN_TAKEN if rebuilt is Rebuilt.DOMAIN_TAKEN else Repair.REBUILT

@@ -15,6 +15,7 @@ from temporalio.client import (
 
 from smart_accounts.contract.names import closing_id, remaining_emails_id
 from smart_accounts.errors import NotFound
+from smart_accounts.store.records import StoredRequest
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, time_limit, translate_errors
 from smart_accounts.temporal.memo import request_id_in
 
@@ -30,22 +31,25 @@ class Histories:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def are_running(self, workflow_id: str, request_id: str) -> bool:
-        return bool(_running(await self._of_request(workflow_id, request_id)))
+    async def are_there(self, request: StoredRequest) -> bool:
+        return bool(await self._of_request(request))
 
-    async def wait_for_end(self, workflow_id: str, request_id: str) -> None:
+    async def are_running(self, request: StoredRequest) -> bool:
+        return bool(_running(await self._of_request(request)))
+
+    async def wait_for_end(self, request: StoredRequest) -> None:
         """Wait until the request has ended and its last emails are sent."""
-        while running := _running(await self._of_request(workflow_id, request_id)):
+        while running := _running(await self._of_request(request)):
             for run in running:
                 await self._wait_until_closed(run)
 
-    async def delete(self, workflow_id: str, request_id: str) -> int:
+    async def delete(self, request: StoredRequest) -> int:
         """Delete the runs, one after another. Returns how many there were.
 
         A run that was reset shares events with the next one. If Temporal deleted both at the same
         time, each deletion would leave the events to the other run, and they would stay forever.
         """
-        runs = await self._of_request(workflow_id, request_id)
+        runs = await self._of_request(request)
         for run in runs:
             await self._delete(run.id, run.run_id)
             # Within seconds. A run that has just closed takes half a minute.
@@ -66,26 +70,30 @@ class Histories:
                     request, timeout=QUERY_TIMEOUT
                 )
 
-    async def _of_request(
-        self, workflow_id: str, request_id: str
-    ) -> list[WorkflowExecutionDescription]:
+    async def _of_request(self, request: StoredRequest) -> list[WorkflowExecutionDescription]:
+        workflow_id, request_id = request.workflow_id, request.id
         ids = (workflow_id, remaining_emails_id(request_id), closing_id(request_id))
-        # Temporal's list is some seconds behind, so look at the first and the newest runs too.
+        # Temporal's list is some seconds behind, so look at the known and the newest runs too.
         runs: set[tuple[str, str | None]] = {(each, None) for each in ids}
-        runs.add((workflow_id, request_id))
+        runs |= {(workflow_id, request_id), (workflow_id, request.run_id)}
         query = "WorkflowId IN ({})".format(", ".join(f"'{each}'" for each in ids))
         async with time_limit(QUERY_TIMEOUT):
             async for listed in self._client.list_workflows(query, rpc_timeout=QUERY_TIMEOUT):
                 runs.add((listed.id, listed.run_id))
-        found = {}
-        for its_id, run_id in runs:
-            described = await self._describe(its_id, run_id)
-            # A run with the domain's id may belong to another request.
-            if described and (
-                its_id != workflow_id or await request_id_in(described) == request_id
-            ):
-                found[described.run_id] = described
-        return list(found.values())
+        described = [await self._describe(its_id, run_id) for its_id, run_id in runs]
+        found = {each.run_id: each for each in described if each}
+        # A run with the domain's id may belong to another request. The store knows the run of a
+        # restart, also if its memo cannot be read.
+        first_runs = {request_id}
+        if request.run_id in found:
+            first_runs.add(found[request.run_id].raw_info.first_run_id)
+        return [
+            each
+            for each in found.values()
+            if each.id != workflow_id
+            or each.raw_info.first_run_id in first_runs
+            or await request_id_in(each) == request_id
+        ]
 
     async def _describe(
         self, workflow_id: str, run_id: str | None

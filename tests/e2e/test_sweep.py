@@ -21,8 +21,11 @@ from temporalio.client import (
     WorkflowFailureError,
 )
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
 from smart_accounts.admin.__main__ import app
+from smart_accounts.admin.erase import Eraser
+from smart_accounts.admin.erased_list import ErasedList
 from smart_accounts.cli.run import run
 from smart_accounts.contract.actions import Actor, Closing, NewApprover, Review, Role, Withdrawal
 from smart_accounts.contract.messages import SmartAccountRequest, Status
@@ -39,8 +42,11 @@ from smart_accounts.sweep.differences import Kind, Repair
 from smart_accounts.sweep.executions import Executions
 from smart_accounts.sweep.schedule import schedule_sweep
 from smart_accounts.sweep.sweep import Choice
+from smart_accounts.temporal.erasures import Erasures
+from smart_accounts.temporal.histories import Histories
 from tests.support.histories import Keep
 from tests.support.installation import Installation, kinds
+from tests.support.keys import KEY
 from tests.support.mail_server import MailServer
 from tests.support.temporal_server import NewDevServer, connect
 
@@ -68,6 +74,8 @@ async def installation(
 ) -> AsyncIterator[Installation]:
     file = tmp_path_factory.mktemp("installation") / "temporal.db"
     server, mail = new_dev_server(file, schedules=True), MailServer()
+    # A run that has just closed is deleted once this interval has passed. It is half a minute.
+    server.set_dynamic_config("history.transferProcessorUpdateAckInterval", "1s")
     await server.start()
     await mail.start()
     yield Installation(server, file, mail)
@@ -395,6 +403,54 @@ async def test_store_restored_from_an_older_backup(
         for each in (waits, is_approved, fresh, reviewed, twice_open):
             await this.client.withdraw(each.workflow_id, Withdrawal())
             await this.handle(each).result()
+        await this.until_agreement()
+
+
+async def test_store_restored_from_before_an_erasure(
+    installation: Installation, example: dict[str, Any], tmp_path: Path
+) -> None:
+    """Nobody is told of an end that the store did not know. An active account stays."""
+    this, erased = installation, ErasedList(tmp_path / "erased.txt", [KEY])
+
+    def eraser() -> Eraser:
+        client = this.temporal
+        return Eraser(this.store, this.client, Histories(client), Erasures(client), erased)
+
+    async with this.running():
+        ends = await this.request("erased-ends.example", example)
+        replaced = await this.request("erased-again.example", example)
+        active = await this.request("erased-active.example", example)
+        saved = this.saved(this.store_file)
+        assert await this.answer(active.request_id, 1) == 303
+        await this.until_ended(active, Status.ACTIVE)
+        for address in ("ada@erased-ends", "ada@erased-again", "bo@erased-active"):
+            await eraser().erase(f"{address}.example")
+        before = {each["id"]: each["status"] for each in this.rows()["requests"]}
+    this.restore_store(saved)
+    this.mail.emails.clear()
+    async with this.running():
+        # The new request takes the earlier one for terminated, so that emails about that are due.
+        again = await this.request("erased-again.example", example)
+        report = await this.sweep(later=TWO_HOURS)
+        assert kinds(report, ends, replaced, active) == [Kind.STORE_BEHIND] * 3
+        assert {each.repair for each in report.differences} == {Repair.REBUILT}
+        assert (await this.sweep(later=2 * TWO_HOURS)).differences == []
+        after = {each["id"]: each["status"] for each in this.rows()["requests"]}
+        assert after == before | {again.request_id: "pending"}
+        users = {each["email"] for each in this.rows()["account_users"]}
+        assert "ada@erased-active.example" in users
+        await eraser().erase_listed(dry_run=False)
+        assert "bo@erased-active.example" not in this.dump()
+        assert "ada@erased-ends.example" not in this.dump()
+        await this.until(again, Status.PENDING)  # the person came back
+        for each in (ends, replaced, active):
+            with pytest.raises(RPCError, match="not found"):
+                await this.temporal.get_workflow_handle(
+                    remaining_emails_id(each.request_id)
+                ).describe()
+        assert sorted(this.mail.kinds()) == ["activation", "request-received"]
+        await this.client.withdraw(again.workflow_id, Withdrawal())
+        await this.until_ended(again, Status.WITHDRAWN)
         await this.until_agreement()
 
 

@@ -21,13 +21,14 @@ async def open_request(
     store: AccountStore, example: dict[str, Any], request_id: str, **changes: Any
 ) -> None:
     owner = changes.pop("owner", Identity(ISSUER, "pat"))
+    requested_at = changes.pop("requested_at", NOW)
     request = example | {"account_domain": f"{request_id}.example"} | changes
     await store.requests.open(
         OpenRequest(
             request_id=request_id,
             request=SmartAccountRequest.model_validate(request),
-            requested_at=NOW,
-            deadline=NOW + timedelta(days=90),
+            requested_at=requested_at,
+            deadline=requested_at + timedelta(days=90),
             requester_issuer=owner.issuer,
             requester_subject=owner.subject,
             idempotency_key=f"key of {request_id}",

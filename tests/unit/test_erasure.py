@@ -1,5 +1,6 @@
 """Finding and erasing a person in the store, and the list of erased mailboxes."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_list_survives_a_crash_and_a_new_key(tmp_path: Path) -> None:
         file.write("2026-11-26 3f2a")  # a process that was killed
     known = ErasedList(path, ["k" * 32, KEY])
     assert known.has(ADA)
-    known.add([ADA, "bo@acme.example"])
+    known.add(["bo@acme.example"])
     again = ErasedList(path, ["k" * 32, KEY])
     assert (again.has("bo@acme.example"), again.has("cy@acme.example")) == (True, False)
     assert len(path.read_text().splitlines()) == 3
@@ -198,6 +199,49 @@ def test_list_survives_a_crash_and_a_new_key(tmp_path: Path) -> None:
     without = ErasedList(path, ["k" * 32])
     assert not without.has(ADA)
     assert "made with a secret key that is not set now: 1." in without.problems()[0]
+
+
+def test_list_has_the_time_of_the_last_erasure(tmp_path: Path) -> None:
+    path = tmp_path / "erased.txt"
+    before = datetime.now(UTC)
+    ErasedList(path, [KEY]).add([ADA])
+    line = path.read_text()
+    at = ErasedList(path, [KEY]).erased_at(ADA)
+    assert at
+    assert before <= at <= datetime.now(UTC)
+    path.write_text(line + "2020-01-02" + line[line.index(" ") :])  # as earlier lines were
+    assert ErasedList(path, [KEY]).erased_at(ADA) == at
+    path.write_text("2020-01-02" + line[line.index(" ") :] + "2020-01-99" + line[line.index(" ") :])
+    old = ErasedList(path, [KEY])
+    assert old.erased_at(ADA) == datetime(2020, 1, 3, tzinfo=UTC)
+    assert old.problems() == ["Damaged lines of the list: 1."]
+    old.add([ADA])
+    assert (old.erased_at(ADA) or before) > at
+
+
+async def test_only_what_is_older_is_found(store: AccountStore, example: dict[str, Any]) -> None:
+    """The person came back after their erasure. Another person got the address then."""
+    later = NOW + timedelta(days=1)
+    ada, new_ada = Identity(ISSUER, "ada"), Identity(ISSUER, "new")
+    origin = Origin(client_address="192.0.2.7", user_agent="Firefox")
+    requester = {**example["requester"], "email": ADA}
+    for name, owner, at in (("old", ada, NOW), ("new", new_ada, later)):
+        more = {"owner": owner, "requester": requester, "requested_at": at}
+        await open_request(store, example, name, customer_email="cy@acme.example", **more)
+        await store.adoption.claim_address(f"{name}@acme.example", owner, at)
+        email = Email(kind=EmailKind.REQUEST_RECEIVED, to=Addressee.REQUESTER)
+        sent = EmailOutcome(state=EmailState.SENT, at=at)
+        await add_email(store, name, email, sent, recipient=ADA, token=name)
+    actor = Actor(role=Role.REQUESTER, email=ADA, name="Ada", identity=new_ada)
+    await store.audit.record(Action.SEND, actor, origin, "new")
+    found = await store.erasure.find(ADA, NOW + timedelta(hours=1))
+    assert found.person.identities == {ada}
+    assert [each.request.id for each in found.requests] == ["old"]
+    counts = {name: len(rows) for name, rows in found.rows.items() if rows}
+    assert counts == {"requests": 1, "emails": 1, "address_owners": 1}
+    everything_found = await store.erasure.find(ADA)
+    assert [each.request.id for each in everything_found.requests] == ["old", "new"]
+    assert everything_found.rows["people"]
 
 
 def test_list_that_cannot_be_written_is_named(tmp_path: Path) -> None:

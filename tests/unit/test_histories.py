@@ -1,6 +1,7 @@
 """Deleting the executions of a request, with a fake Temporal."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,8 +9,11 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from smart_accounts.contract.messages import SmartAccountRequest, Status
+from smart_accounts.store.records import StoredRequest
 from smart_accounts.temporal import histories
 from smart_accounts.temporal.histories import Histories
+from tests.support.stored_requests import NOW
 
 WORKFLOW_ID = "smart-account-acme.example"
 REQUEST = "first-run"
@@ -24,6 +28,7 @@ class Temporal:
         self.looks = {REQUEST: -1, "second-run": -1, "third-run": -1}
         """How often a deleted run is still found. It is -1 before the deletion."""
         self.workflow_service = self
+        self.first_run = dict.fromkeys(self.looks, REQUEST)
 
     async def delete_workflow_execution(self, request: Any, **_: Any) -> None:
         assert not any(left > 0 for left in self.looks.values()), "another run is being deleted"
@@ -42,7 +47,7 @@ class Temporal:
             return SimpleNamespace(
                 id=workflow_id,
                 run_id=run,
-                raw_info=SimpleNamespace(first_run_id=REQUEST),
+                raw_info=SimpleNamespace(first_run_id=self.first_run[run]),
                 status=WorkflowExecutionStatus.COMPLETED,
                 memo_value=no_memo,
             )
@@ -53,9 +58,39 @@ class Temporal:
         return SimpleNamespace(describe=describe)
 
 
-async def test_runs_are_deleted_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise Temporal keeps the events that a run shares with the run that replaced it."""
+@pytest.fixture
+def temporal(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(histories, "GONE_EVERY", 0)
-    temporal: Any = Temporal()
-    assert await Histories(temporal).delete(WORKFLOW_ID, REQUEST) == 3
+    return Temporal()
+
+
+@pytest.fixture
+def request_(example: dict[str, Any]) -> StoredRequest:
+    given = SmartAccountRequest.model_validate(example)
+    return StoredRequest.new(REQUEST, given, NOW, status=Status.PENDING)
+
+
+async def test_runs_are_deleted_one_after_another(temporal: Any, request_: StoredRequest) -> None:
+    """Otherwise Temporal keeps the events that a run shares with the run that replaced it."""
+    assert await Histories(temporal).delete(request_) == 3
     assert set(temporal.looks.values()) == {0}
+
+
+async def test_restarted_run_is_found_without_its_memo(
+    temporal: Any, request_: StoredRequest
+) -> None:
+    """The memo may be in clear, which strict encryption does not read, or under another key.
+
+    The run was reset, so the run that the store knows has the same first run as the newest one.
+    """
+    temporal.first_run |= {"second-run": "second-run", "third-run": "second-run"}
+    assert await Histories(temporal).delete(replace(request_, run_id="second-run")) == 3
+    assert set(temporal.looks.values()) == {0}
+
+
+async def test_run_of_another_request_for_the_domain_is_left(
+    temporal: Any, request_: StoredRequest
+) -> None:
+    temporal.first_run["third-run"] = "third-run"
+    assert await Histories(temporal).delete(request_) == 2
+    assert temporal.looks["third-run"] == -1
