@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, insert, not_, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    and_,
+    case,
+    insert,
+    not_,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.domains import mailbox
@@ -14,7 +26,7 @@ from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.decisions import find_request
 from smart_accounts.store.limits import Limits, check_emails, lock_requester
-from smart_accounts.store.records import ReturnedEmail, StoredRequest
+from smart_accounts.store.records import ERASED, ReturnedEmail, StoredRequest
 from smart_accounts.tokens import token_hash
 
 LEASE = timedelta(seconds=10)  # after a crash, another worker waits at most this long
@@ -83,7 +95,7 @@ class EmailLedger:
             await connection.execute(
                 update(emails)
                 .where(_is(request_id, email), emails.c.state == EmailState.QUEUED)
-                .values(**outcome.model_dump(), leased_until=None)
+                .values(**outcome.model_dump() | _reply(outcome.answer), leased_until=None)
             )
 
     async def renew(self, request_id: str, email: Email, now: datetime) -> None:
@@ -181,11 +193,12 @@ class EmailLedger:
 
     async def mark_bounced(self, returned: ReturnedEmail, outcome: EmailOutcome) -> None:
         """Record that an email bounced. The first report is kept."""
-        await self._mark(returned, outcome.model_dump(), only_if=true())
+        values = outcome.model_dump() | _reply(outcome.answer)
+        await self._mark(returned, values, only_if=true())
 
     async def mark_returned(self, returned: ReturnedEmail, reply: str) -> None:
         """Record that an email was returned because of us. It stays ``sent``, with the reply."""
-        values = {"state": EmailState.SENT, "answer": reply}
+        values = {"state": EmailState.SENT} | _reply(reply)
         is_first = or_(tables.emails.c.state == EmailState.QUEUED, tables.emails.c.answer.is_(None))
         await self._mark(returned, values, only_if=is_first)
 
@@ -202,6 +215,11 @@ class EmailLedger:
                 )
                 .values(**values)
             )
+
+
+def _reply(text: str | None) -> dict[str, Any]:
+    """Return the new value of ``answer``. A reply may name its recipient, who may be erased now."""
+    return {"answer": case((tables.emails.c.recipient == ERASED, null()), else_=text)}
 
 
 def _is(request_id: str, email: Email) -> Any:

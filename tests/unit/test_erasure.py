@@ -244,6 +244,27 @@ async def test_only_what_is_older_is_found(store: AccountStore, example: dict[st
     assert everything_found.rows["people"]
 
 
+async def test_reply_that_comes_after_the_erasure_is_not_kept(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    """An email that was in flight outlives its workflow's activity."""
+    await open_request(store, example, "one", customer_email=ADA)
+    email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
+    queued = EmailOutcome(state=EmailState.QUEUED, at=NOW)
+    await add_email(store, "one", email, queued, recipient=ADA, token="q" * 32)
+    returned = await store.emails.find_returned("q" * 32)
+    assert returned
+    await decide(store, "one", Status.WITHDRAWN)
+    await store.erasure.erase((await store.erasure.find(ADA)).person, ["one"], NOW)
+    refused = EmailOutcome(state=EmailState.FAILED, at=NOW, answer=f"550 {ADA} is unknown")
+    await store.emails.record("one", email, refused.model_copy(update={"state": EmailState.QUEUED}))
+    await store.emails.mark_returned(returned, str(refused.answer))
+    await store.emails.mark_bounced(returned, refused)
+    assert ADA not in await everything(store)
+    [(_, status)] = await store.emails.of_request("one")
+    assert (status.state, status.answer) == (EmailState.FAILED, None)
+
+
 def test_list_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="SMART_ACCOUNTS_ERASED_LIST: the file cannot be used"):
         ErasedList(tmp_path, [KEY])
