@@ -157,11 +157,14 @@ class Executions:
     async def closing(self, request_id: str) -> CloseAccount | None:
         """Return how Temporal has closed an account, or None if it has not or is unreadable."""
         handle: WorkflowHandle[Any, Any] = self._client.get_workflow_handle(closing_id(request_id))
-        closed = await closed_account(handle)
-        if closed is None or closed.at is None:
+        try:
+            closed = await closed_account(handle)
+            if closed is None or closed.at is None:
+                return None
+            async with time_limit(QUERY_TIMEOUT):
+                first = await anext(handle.fetch_history_events(page_size=1))
+        except (NotFound, WorkflowQueryFailedError):  # it was deleted, or no worker can continue it
             return None
-        async with time_limit(QUERY_TIMEOUT):
-            first = await anext(handle.fetch_history_events(page_size=1))
         started = first.workflow_execution_started_event_attributes
         given = await start_input(self._client, started.input.payloads, SendEmails)
         if given is None or given.closing is None:

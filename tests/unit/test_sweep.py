@@ -1,5 +1,6 @@
 """What a sweep does where Temporal, a key or an operator stands in its way."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -7,16 +8,24 @@ import pytest
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
-from temporalio.client import ScheduleAlreadyRunningError, WorkflowExecution
+from temporalio.client import (
+    ScheduleAlreadyRunningError,
+    WorkflowExecution,
+    WorkflowQueryFailedError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
-from smart_accounts.contract.names import LINK
-from smart_accounts.contract.steps import Sweep, Swept
-from smart_accounts.errors import Unavailable
-from smart_accounts.sweep.executions import may_have_newer_link
+from smart_accounts.contract.messages import Status
+from smart_accounts.contract.names import HOW_IT_ENDED, LINK, erased_id
+from smart_accounts.contract.steps import Decision, ErasedRequest, Sweep, Swept
+from smart_accounts.errors import NotFound, Unavailable
+from smart_accounts.sweep import executions
+from smart_accounts.sweep.executions import Executions, may_have_newer_link
 from smart_accounts.sweep.schedule import schedule_sweep
 from smart_accounts.temporal.codec import PayloadCipher, client_data_converter
+from smart_accounts.temporal.erasures import Erasures
 from tests.support.keys import NEW_KEY, OLD_KEY
+from tests.support.stored_requests import NOW
 from tests.support.web_settings import client_settings
 from workflows.sweep import SweepWorkflow
 
@@ -53,6 +62,47 @@ async def test_link_under_an_unknown_key_ends_no_sweep(
     converter = client_data_converter(client_settings(payload_keys=NEW_KEY))
     run = WorkflowExecution._from_raw_info(info, "default", converter)
     assert await may_have_newer_link(run, 2) is is_newer
+
+
+@pytest.mark.parametrize("error", [WorkflowQueryFailedError("unreadable"), NotFound("gone")])
+async def test_unreadable_closing_ends_no_sweep(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Workers cannot continue it, or Temporal's retention has just passed."""
+    monkeypatch.setattr(executions, "closed_account", AsyncMock(side_effect=error))
+    assert await Executions(Mock()).closing("one") is None
+
+
+async def test_erasures_are_read_without_their_key() -> None:
+    """An end that cannot be read is not taken for none: the sweep then does nothing."""
+    erased = ErasedRequest(
+        request_id="one",
+        account_domain="acme.example",
+        decision=Decision(status=Status.ACTIVE, at=NOW),
+        at=NOW,
+    )
+    converter = client_data_converter(client_settings(payload_keys=NEW_KEY))
+    runs = []
+    for its_id, key, memo in (
+        ("one", NEW_KEY, erased.model_dump_json()),
+        ("one", OLD_KEY, erased.model_dump_json()),
+        ("two", NEW_KEY, erased.model_dump_json()),
+        ("one", NEW_KEY, '"nonsense"'),
+    ):
+        plain = Payload(metadata={"encoding": b"json/plain"}, data=memo.encode())
+        info = WorkflowExecutionInfo()
+        info.execution.workflow_id = erased_id(its_id)
+        info.memo.fields[HOW_IT_ENDED].CopyFrom(PayloadCipher([key]).encrypt(plain))
+        runs.append(WorkflowExecution._from_raw_info(info, "default", converter))
+
+    async def list_workflows(*_given: object, **_options: object) -> AsyncIterator[Any]:
+        for run in runs:
+            yield run
+
+    client = Mock()
+    client.list_workflows = list_workflows
+    found = [each async for each in Erasures(client).all()]
+    assert found == [("one", erased), ("one", None), ("two", None), ("one", None)]
 
 
 @pytest.mark.parametrize("is_created", [False, True])
