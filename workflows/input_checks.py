@@ -13,13 +13,13 @@ with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.messages import SmartAccountRequest
     from smart_accounts.contract.names import (
         IDEMPOTENCY_KEY,
-        MAX_KEY,
         REQUESTER_ISSUER,
         REQUESTER_SUBJECT,
         RESTARTS,
         workflow_id,
     )
     from smart_accounts.temporal.guard import invalid_request
+    from smart_accounts.temporal.memo import memo_text
     from workflows.links import action_refused
 
 
@@ -52,17 +52,11 @@ def memo_fields() -> MemoFields:
         workflow.memo_value(REQUESTER_ISSUER, None), workflow.memo_value(REQUESTER_SUBJECT, None)
     )
     return MemoFields(
-        idempotency_key=_memo_text(IDEMPOTENCY_KEY),
+        idempotency_key=memo_text(workflow.memo_value(IDEMPOTENCY_KEY, None)),
         requester_issuer=owner.issuer if owner else None,
         requester_subject=owner.subject if owner else None,
-        restarts=_memo_text(RESTARTS),
+        restarts=memo_text(workflow.memo_value(RESTARTS, None)),
     )
-
-
-def _memo_text(name: str) -> str | None:
-    value = workflow.memo_value(name, None)
-    is_text = isinstance(value, str) and value.isprintable() and len(value) <= MAX_KEY
-    return value if is_text else None
 
 
 def with_approver(request: SmartAccountRequest, new: NewApprover) -> SmartAccountRequest:

@@ -5,6 +5,7 @@ import logging
 import re
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -15,9 +16,10 @@ from temporalio.exceptions import FailureError
 from temporalio.service import RPCError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from smart_accounts.contract.names import WORKFLOW_TYPE
+from smart_accounts.contract.names import RESTARTS, WORKFLOW_TYPE
 from smart_accounts.errors import BadSetting, Unavailable
 from smart_accounts.settings import LogFormat
+from smart_accounts.temporal.memo import memo_text
 
 _WORD = r"[^\s@<>()\[\]{},;:'\"\\/=]"
 _ADDRESS = re.compile(rf"(?<!{_WORD}){_WORD}++@{_WORD}++")  # reads each character once
@@ -122,7 +124,7 @@ def _ids(record: logging.LogRecord) -> dict[str, object]:
         info = workflow.info()
         found |= info._logger_details()  # noqa: SLF001 - what Temporal's own logger adds
         if info.workflow_type == WORKFLOW_TYPE:
-            found["request_id"] = info.first_execution_run_id
+            found["request_id"] = _restarted() or info.first_execution_run_id
     elif activity.in_activity():
         found |= activity.info()._logger_details()  # noqa: SLF001 - as above
     for source in ("temporal_workflow", "temporal_activity"):
@@ -135,6 +137,13 @@ def _ids(record: logging.LogRecord) -> dict[str, object]:
     if "request_id" in given:
         found["request_id"] = given["request_id"]
     return {name: found[name] for name in _IDS if found.get(name) is not None}
+
+
+def _restarted() -> str | None:
+    """Return the request that this run restarts. Any client can set the memo to anything."""
+    with suppress(ValueError, TypeError, KeyError, RuntimeError):
+        return memo_text(workflow.memo_value(RESTARTS, None))
+    return None
 
 
 def _traceback(error: BaseException, seen: frozenset[int] = frozenset()) -> Iterator[str]:

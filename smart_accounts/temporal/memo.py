@@ -7,6 +7,7 @@ from temporalio.client import WorkflowExecution, WorkflowExecutionDescription
 from smart_accounts.contract.identity import Identity, identity_of
 from smart_accounts.contract.names import (
     IDEMPOTENCY_KEY,
+    MAX_KEY,
     REQUESTER_ISSUER,
     REQUESTER_SUBJECT,
     RESTARTS,
@@ -39,6 +40,12 @@ async def request_id_in(described: WorkflowExecutionDescription) -> str:
     """
     restarted = await memo_value(described, RESTARTS)
     return str(restarted or described.raw_info.first_run_id)
+
+
+def memo_text(value: Any) -> str | None:
+    """Return a value of a memo. Any client can set it, so ignore all but short printable text."""
+    is_text = isinstance(value, str) and value.isprintable() and len(value) <= MAX_KEY
+    return value if is_text else None
 
 
 async def memo_value(described: WorkflowExecution, name: str) -> Any:

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from temporalio import activity
+from temporalio import activity, workflow
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from smart_accounts.contract.names import RESTARTS, WORKFLOW_TYPE
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.smtp import RefusedTemporarily
 from smart_accounts.temporal.logs import JsonFormatter, LineFormatter
@@ -117,6 +118,26 @@ def test_json_line_has_the_ids_of_an_activity() -> None:
         "activity_type": info.activity_type,
         "attempt": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("memo", "request_id"),
+    [("first", "first"), (None, "second"), (7, "second"), ("a\nb", "second"), ("x" * 65, "second")],
+)
+def test_restarted_run_logs_the_id_of_its_request(
+    monkeypatch: pytest.MonkeyPatch, memo: object, request_id: str
+) -> None:
+    """Any client can set the memo to anything."""
+    info = SimpleNamespace(
+        workflow_type=WORKFLOW_TYPE,
+        first_execution_run_id="second",
+        _logger_details=lambda: {"run_id": "second"},
+    )
+    monkeypatch.setattr(workflow, "in_workflow", lambda: True)
+    monkeypatch.setattr(workflow, "info", lambda: info)
+    monkeypatch.setattr(workflow, "memo_value", lambda name, _: {RESTARTS: memo}[name])
+    fields = json.loads(JsonFormatter().format(record_of()))
+    assert (fields["request_id"], fields["run_id"]) == (request_id, "second")
 
 
 def test_lines_of_the_sdk_show_ids_but_quote_no_failure() -> None:
