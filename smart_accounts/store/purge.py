@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, not_, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.messages import Status
@@ -62,13 +62,31 @@ class Purge:
                 )
 
     async def remove_old(self, before: datetime) -> None:
-        """Remove old drafts, sessions, and the audit trail of requests that the store never got."""
+        """Remove what is old and belongs to no request: drafts, sessions, events and partners."""
         drafts, sessions, events = tables.drafts, tables.sessions, tables.audit_events.c
         is_stored = exists().where(tables.requests.c.id == events.request_id)
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(delete(drafts).where(drafts.c.saved_at < before))
             await connection.execute(delete(sessions).where(sessions.c.began_at < before))
             await _remove_events(connection, and_(events.at < before, not_(is_stored)))
+            for table in (tables.address_owners, tables.partners):
+                await connection.execute(
+                    delete(table).where(table.c.since < before, not_(_has_anything(table)))
+                )
+
+
+def _has_anything(table: Table) -> ColumnElement[bool]:
+    """Return the condition for rows whose person has anything else in the store."""
+    others = {
+        tables.requests: ("requester_issuer", "requester_subject"),
+        **dict.fromkeys((tables.people, tables.sessions, tables.drafts), ("issuer", "subject")),
+    }
+    return or_(
+        *(
+            exists().where(other.c[issuer] == table.c.issuer, other.c[subject] == table.c.subject)
+            for other, (issuer, subject) in others.items()
+        )
+    )
 
 
 async def _remove_events(connection: AsyncConnection, condition: ColumnElement[bool]) -> None:

@@ -1,12 +1,13 @@
 """Erasing a person and purging requests in the store, on both databases."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import JSON, Boolean, Column, Integer, String, insert, update
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
@@ -14,7 +15,7 @@ from smart_accounts.store.audit import Action, Actor, Origin, Role
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from tests.support.ledger import add_email
-from tests.support.stored_requests import NOW, decide, everything, open_request
+from tests.support.stored_requests import ISSUER, NOW, decide, everything, open_request
 
 ADA = "ada@acme.example"
 DAY = timedelta(days=1)
@@ -125,3 +126,25 @@ async def test_ended_requests_are_purged_and_active_accounts_are_not(
     assert (purged.status, purged.decided_at) == (Status.DECLINED, NOW)
     assert purged.account_domain == "declined.example"
     assert [each.id async for each in store.erasure.erased_requests()] == ["closed", "declined"]
+
+
+async def test_partners_without_anything_else_are_purged(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    await open_request(store, example, "one")
+    for subject in ("pat", "gone"):
+        person = Identity(ISSUER, subject)
+        await store.adoption.claim_address(f"{subject}@partner.example", person, NOW)
+        await store.partners.keep_company(ISSUER, subject, "Partner Ltd")
+    later = datetime.now(UTC) + DAY
+    await store.purge.remove_old(NOW - DAY)
+    assert "'gone'" in await everything(store), "they are too new"
+    await store.purge.remove_old(later)
+    rows = await everything(store)
+    assert "gone" not in rows
+    assert await store.partners.company_of(ISSUER, "pat") == "Partner Ltd"
+    assert "pat@partner.example', '" in rows
+    await decide(store, "one", Status.DECLINED)
+    await store.purge.purge(await store.purge.ended(later, []), later)
+    await store.purge.remove_old(later)
+    assert "pat" not in await everything(store)
