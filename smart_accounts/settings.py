@@ -1,6 +1,7 @@
 """Settings from environment variables with the prefix ``SMART_ACCOUNTS_`` or a ``.env`` file."""
 
 import re
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -130,7 +131,7 @@ class Settings(ClientSettings):
     session_keys: Annotated[tuple[SecretStr, ...] | None, NoDecode] = None
     database_url: str = "sqlite+aiosqlite:///smart-accounts.db"
     database_pool_size: Annotated[int, Field(gt=0)] = POOL_SIZE
-    smtp_hostname: Annotated[str, Field(min_length=1)]
+    smtp_hostname: str
     smtp_port: Annotated[int, Field(gt=0, lt=65536)] = 587
     smtp_username: str | None = None
     smtp_password: SecretStr | None = None
@@ -191,6 +192,13 @@ class Settings(ClientSettings):
             raise ValueError(NOT_RANDOM)
         return keys
 
+    @field_validator("smtp_hostname", "web_host")
+    @classmethod
+    def _check_host(cls, value: str) -> str:
+        if not is_host(value):
+            raise ValueError("must be a host name or an IP address")
+        return value
+
     @field_validator("smtp_tls")
     @classmethod
     def _check_smtp_tls(cls, value: SmtpTls, info: ValidationInfo) -> SmtpTls:
@@ -244,6 +252,13 @@ class Settings(ClientSettings):
 
 def _split(keys: str) -> tuple[str, ...]:
     return tuple(key.strip() for key in keys.split(",") if key.strip())
+
+
+def is_host(value: str) -> bool:
+    """Return True if a value can be looked up. For others, Python raises all kinds of errors."""
+    with suppress(UnicodeError):
+        return value.isprintable() and bool(value.encode("idna"))
+    return False
 
 
 def _is_local(host: str | None) -> bool:

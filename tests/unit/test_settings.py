@@ -76,6 +76,15 @@ def test_wrong_time_of_the_purge(monkeypatch: pytest.MonkeyPatch, value: str) ->
     assert load(monkeypatch, PURGE_AFTER="P90D").purge_after == timedelta(days=90)
 
 
+@pytest.mark.parametrize("name", ["SMTP_HOSTNAME", "WEB_HOST"])
+@pytest.mark.parametrize("value", ["", "x" * 64 + ".example", "ü" * 80, "a..example"])
+def test_wrong_host(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    with pytest.raises(BadSetting, match=f"^bad settings: {PREFIX}{name}: must be a host name or"):
+        load(monkeypatch, **{name: value})
+    for host in ("bücher.example", "::1", "mail_1"):
+        assert load(monkeypatch, **{name: host})
+
+
 @pytest.mark.parametrize(
     "url",
     [

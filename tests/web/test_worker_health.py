@@ -15,7 +15,7 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.readiness import WorkerReadiness
 from smart_accounts.version import VERSION
 from smart_accounts.web.http import server
-from smart_accounts.web.http.health import serve_health
+from smart_accounts.web.http.health import MAX_CONNECTIONS, serve_health
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.ports import FreePort
 
@@ -100,9 +100,30 @@ async def test_strange_bytes_do_no_harm(
             assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
 
 
+async def test_idle_connections_do_not_keep_the_health_check_out(free_port: FreePort) -> None:
+    """A client that only opens connections would otherwise take all file descriptors."""
+    port = free_port()
+    async with serve_health(f"127.0.0.1:{port}", WorkerReadiness(asyncio.Event()).check):
+        idle = [
+            await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS + 5)
+        ]
+        async with httpx.AsyncClient() as http, asyncio.timeout(20):
+            assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
+            for reader, _ in idle[:5]:
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""  # closed before its time
+        assert not any(reader.at_eof() for reader, _ in idle[10:])
+        for _, writer in idle:
+            writer.transport.abort()
+
+
 @pytest.mark.parametrize(
     "address",
-    ["", ":9465", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:99999", "192.0.2.1:9465"],
+    [
+        *("", ":9465", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:99999"),
+        *("192.0.2.1:9465", "ü" * 80 + ":9465", "x" * 300 + ":9465", "127.0.0.1\0:9465"),
+    ],
+    ids=ascii,
 )
 async def test_bad_address_is_named(address: str) -> None:
     with pytest.raises(BadSetting, match=r"^bad settings: SMART_ACCOUNTS_HEALTH_ADDRESS: .+$"):

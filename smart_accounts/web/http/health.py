@@ -13,11 +13,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from smart_accounts.errors import BadSetting
+from smart_accounts.settings import is_host
 from smart_accounts.temporal.readiness import OK
 from smart_accounts.version import VERSION, build_id
-from smart_accounts.web.http.server import server_config
+from smart_accounts.web.http.server import LimitedProtocol, server_config
 
 SETTING = "SMART_ACCOUNTS_HEALTH_ADDRESS"
+MAX_CONNECTIONS = 50
 
 
 def alive_response() -> Response:
@@ -30,6 +32,27 @@ def ready_response(states: Mapping[str, str]) -> Response:
     return JSONResponse(
         {"status": OK if is_ready else "unavailable", **states}, 200 if is_ready else 503
     )
+
+
+class _Protocol(LimitedProtocol):
+    """Closes the oldest connection if there are too many.
+
+    Otherwise a client could take all file descriptors of the worker. A health check needs its
+    connection for a moment only, so it does not become the oldest one.
+    """
+
+    since: float
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self.since = self.loop.time()
+        waiting = [
+            each
+            for each in self.connections
+            if isinstance(each, _Protocol) and not each.transport.is_closing()
+        ]
+        if len(waiting) > MAX_CONNECTIONS:
+            min(waiting, key=lambda each: each.since).transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -60,7 +83,7 @@ async def serve_health(
 
     listener = _listen(address)
     app = Starlette(routes=[Route("/healthz", alive), Route("/readyz", ready)])
-    server = _Server(server_config(app, lifespan="off", log_level="warning"))
+    server = _Server(server_config(app, _Protocol, lifespan="off", log_level="warning"))
     serving = asyncio.create_task(server.serve([listener]))
     try:
         yield
@@ -72,7 +95,7 @@ async def serve_health(
 def _listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+    if not is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise BadSetting(f"bad settings: {SETTING}: must be HOST:PORT")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -57,11 +57,13 @@ class LimitedProtocol(H11Protocol):
             self._timer = None
 
 
-def server_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
+def server_config(
+    app: ASGIApp, protocol: type[LimitedProtocol] = LimitedProtocol, **options: Any
+) -> uvicorn.Config:
     """Return uvicorn's settings for the application."""
     return uvicorn.Config(
         app,
-        http=LimitedProtocol,
+        http=protocol,
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
