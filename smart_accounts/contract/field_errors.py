@@ -1,5 +1,6 @@
 """Field errors: what is wrong with an input. One message per field, which quotes no value."""
 
+import re
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -37,12 +38,13 @@ _PLAIN = {
     "uuid_parsing": "must be the id of a request",
     "time_delta_parsing": "must be an ISO 8601 duration in days or less, such as P90D",
 }
+_SHOULD = re.compile(r"^\w+ should ")  # Input should be …, String should have …
 
 
 def _field_error(error: ErrorDetails) -> FieldError:
     names = [str(part) for part in error["loc"] if isinstance(part, str)]
     entry = next((part + 1 for part in error["loc"] if isinstance(part, int)), None)
-    message = _PLAIN.get(error["type"], error["msg"].replace("Input should be", "must be"))
+    message = _PLAIN.get(error["type"], _SHOULD.sub("must ", error["msg"]))
     own: str = error.get("ctx", {}).get("field", "request")
     field = ".".join(name if name.isidentifier() else "?" for name in names) or own
     return FieldError(field=field, message=f"entry {entry} {message}" if entry else message)
