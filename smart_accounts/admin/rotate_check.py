@@ -1,4 +1,4 @@
-"""``rotate-check``: which payload keys the open requests still need."""
+"""``rotate-check``: which payload keys the open workflows still need."""
 
 from collections import Counter
 
@@ -11,16 +11,17 @@ from smart_accounts.cli.exit_codes import ExitCode
 from smart_accounts.settings import ClientSettings, load_client_settings
 from smart_accounts.temporal.codec import PayloadCipher
 from smart_accounts.temporal.connection import connect
-from smart_accounts.temporal.needed_keys import count_open, needed_keys
+from smart_accounts.temporal.needed_keys import count_open, needed_by_next_sweep, needed_keys
 
 
 @asynchronous
 async def rotate_check(as_json: Json = False) -> None:
     """
-    Tell which keys of SMART_ACCOUNTS_PAYLOAD_KEYS the open requests still need.
+    Tell which keys of SMART_ACCOUNTS_PAYLOAD_KEYS the open workflows still need.
 
-    It reads the history of each open request. The exit code is 1 if an open request needs a key
-    that is not in the setting, or has data in clear although that is not allowed.
+    It reads the history of each open workflow, and the result of the last sweep, which Temporal
+    gives to the next one. The exit code is 1 if one of them needs a key that is not in the setting,
+    or has data in clear although that is not allowed.
     """
     settings = load_client_settings()
     client = await connect()
@@ -30,6 +31,7 @@ async def rotate_check(as_json: Json = False) -> None:
             counts.update(needed)
             total += 1
             advance()
+    counts.update(await needed_by_next_sweep(client))
     known = PayloadCipher(settings.encryption_keys).key_ids
     missing = sorted(key for key in counts if key is not None and key not in known)
     if as_json:
@@ -48,17 +50,17 @@ def _lines(
     known: list[str],
     missing: list[str],
 ) -> list[str]:
-    lines = [f"Open requests: {total}"]
+    lines = [f"Open workflows: {total}"]
     for key in known:
         use = "encrypts" if key == known[0] else "can be removed" if not counts[key] else "needed"
         lines.append(f"Key {key}: {counts[key]} ({use})")
     lines += [
-        f"Key {key}: {counts[key]} (not in SMART_ACCOUNTS_PAYLOAD_KEYS; these requests wait for it)"
+        f"Key {key}: {counts[key]} (not in SMART_ACCOUNTS_PAYLOAD_KEYS; they wait for it)"
         for key in missing
     ]
     lines.append(f"In clear: {counts[None]}")
     if counts[None] and not settings.allows_plaintext:
-        lines[-1] += " (these requests wait for SMART_ACCOUNTS_PAYLOAD_PLAINTEXT=allowed)"
+        lines[-1] += " (they wait for SMART_ACCOUNTS_PAYLOAD_PLAINTEXT=allowed)"
     elif settings.payload_plaintext and not counts[None]:
         lines[-1] += " (SMART_ACCOUNTS_PAYLOAD_PLAINTEXT can be removed)"
     return lines

@@ -44,6 +44,7 @@ from smart_accounts.sweep.schedule import schedule_sweep
 from smart_accounts.sweep.sweep import Choice
 from smart_accounts.temporal.erasures import Erasures
 from smart_accounts.temporal.histories import Histories
+from smart_accounts.temporal.needed_keys import needed_by_next_sweep
 from tests.support.histories import Keep
 from tests.support.installation import Installation, kinds
 from tests.support.keys import KEY
@@ -570,4 +571,7 @@ async def test_schedule_starts_the_sweep(here: Installation, keep: Keep) -> None
     assert await sweep.result() == {"differences": {}, "is_held": False}
     assert (await sweep.describe()).workflow_type == SWEEP_TYPE
     keep("sweep", await sweep.fetch_history())
+    # Temporal gives the result of the last sweep to the next one, also after a long pause.
+    assert await needed_by_next_sweep(client) == {None}
     await schedule.delete()
+    assert await needed_by_next_sweep(client) == set()

@@ -39,8 +39,8 @@ def payload(text: str) -> Payload:
             [
                 "0 (encrypts)",
                 "0 (can be removed)",
-                "1 (not in SMART_ACCOUNTS_PAYLOAD_KEYS; these requests wait for it)",
-                "In clear: 2 (these requests wait for SMART_ACCOUNTS_PAYLOAD_PLAINTEXT=allowed)",
+                "1 (not in SMART_ACCOUNTS_PAYLOAD_KEYS; they wait for it)",
+                "In clear: 2 (they wait for SMART_ACCOUNTS_PAYLOAD_PLAINTEXT=allowed)",
             ],
         ),
     ],
@@ -49,7 +49,7 @@ def test_lines(counts: dict[str | None, int], plaintext: str | None, expected: l
     settings = client_settings(payload_keys="x" * 3 + NEW_KEY, payload_plaintext=plaintext)
     missing = ["0" * 16] if "0" * 16 in counts else []
     lines = _lines(settings, 3, Counter(counts), [NEW, OLD], missing)
-    assert lines[0] == "Open requests: 3"
+    assert lines[0] == "Open workflows: 3"
     assert [line.partition(": ")[2] for line in lines[1:-1]] == expected[:-1]
     assert lines[-1] == expected[-1]
 
