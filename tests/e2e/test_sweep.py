@@ -35,6 +35,7 @@ from smart_accounts.contract.names import (
     SWEEP_TYPE,
     TASK_QUEUE,
     WORKFLOW_TYPE,
+    erased_id,
     remaining_emails_id,
 )
 from smart_accounts.store.decisions import TERMINATED
@@ -408,7 +409,7 @@ async def test_store_restored_from_an_older_backup(
 
 
 async def test_store_restored_from_before_an_erasure(
-    installation: Installation, example: dict[str, Any], tmp_path: Path
+    installation: Installation, example: dict[str, Any], tmp_path: Path, keep: Keep
 ) -> None:
     """Nobody is told of an end that the store did not know. An active account stays."""
     this, erased = installation, ErasedList(tmp_path / "erased.txt", [KEY])
@@ -427,13 +428,17 @@ async def test_store_restored_from_before_an_erasure(
         for address in ("ada@erased-ends", "ada@erased-again", "bo@erased-active"):
             await eraser().erase(f"{address}.example")
         before = {each["id"]: each["status"] for each in this.rows()["requests"]}
+        kept = this.temporal.get_workflow_handle(erased_id(active.request_id))
+        await kept.result()
+        keep("erased-request", await kept.fetch_history())
     this.restore_store(saved)
     this.mail.emails.clear()
     async with this.running():
         # The new request takes the earlier one for terminated, so that emails about that are due.
         again = await this.request("erased-again.example", example)
-        report = await this.sweep(later=TWO_HOURS)
-        assert kinds(report, ends, replaced, active) == [Kind.STORE_BEHIND] * 3
+        for dry_run in (True, False):
+            report = await this.sweep(later=TWO_HOURS, dry_run=dry_run)
+            assert kinds(report, ends, replaced, active) == [Kind.STORE_BEHIND] * 3
         assert {each.repair for each in report.differences} == {Repair.REBUILT}
         assert (await this.sweep(later=2 * TWO_HOURS)).differences == []
         after = {each["id"]: each["status"] for each in this.rows()["requests"]}

@@ -1,11 +1,19 @@
 """What the sweep does in the store, on SQLite and PostgreSQL."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Status
-from smart_accounts.contract.steps import Checked, Decision, OpenRequest, RequestRecord
+from smart_accounts.contract.steps import (
+    Checked,
+    Decision,
+    ErasedRequest,
+    OpenRequest,
+    RecordDecision,
+    RequestRecord,
+)
+from smart_accounts.store.erasure import REASON
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.rebuilding import Rebuilt
 from smart_accounts.store.store import AccountStore
@@ -13,6 +21,7 @@ from tests.e2e.test_each_database import LIMITS, NOW, opened
 from tests.support.store import QueryDatabase
 
 PAT = Identity("https://login.example", "pat")
+LATER = NOW + timedelta(days=1)
 
 
 async def test_run_takes_over_a_missing_request_once(
@@ -90,3 +99,60 @@ async def test_request_is_rebuilt_once(
         assert withdrawn.status is Status.WITHDRAWN
     users = await query_database(any_database_url, "SELECT email FROM account_users ORDER BY email")
     assert users == [{"email": "ada@acme.example"}, {"email": "bo@acme.example"}]
+
+
+def ended(name: str, status: Status, closed_at: datetime | None = None) -> ErasedRequest:
+    decision = Decision(status=status, at=NOW, by="operator", reason=REASON)
+    return ErasedRequest(
+        request_id=name,
+        account_domain="acme.example",
+        decision=decision,
+        closed_at=closed_at,
+        at=LATER,
+    )
+
+
+async def test_end_of_an_erased_request_is_restored_once(
+    any_database_url: str, example: dict[str, Any], query_database: QueryDatabase
+) -> None:
+    await migrate(any_database_url)
+    async with AccountStore.open(any_database_url) as store:
+        restore = store.rebuilding.restore_end
+
+        async def state(name: str) -> tuple[str, str, datetime | None, int]:
+            request = await store.requests.find(name)
+            assert request
+            [account] = await query_database(
+                any_database_url, f"SELECT state FROM accounts WHERE id = '{name}'"
+            )
+            users = await query_database(
+                any_database_url, f"SELECT email FROM account_users WHERE account_id = '{name}'"
+            )
+            return request.status, str(account["state"]), request.closed_at, len(users)
+
+        first = ended("first", Status.WITHDRAWN)
+        assert await restore(first) is Rebuilt.NOT_NEEDED, "it is not in the backup"
+        await store.requests.open(opened("first", NOW, example), (), LIMITS)
+        assert [await restore(first), await restore(first)] == [Rebuilt.DONE, Rebuilt.NOT_NEEDED]
+        assert await state("first") == ("withdrawn", "closed", None, 0)
+        await store.comparison.set_emails_due("first", due=True)  # as in the backup
+        assert await restore(first) is Rebuilt.DONE
+        assert await store.comparison.emails_due() == []
+
+        await store.requests.open(opened("second", NOW, example), (), LIMITS)
+        active, closed = ended("second", Status.ACTIVE), ended("second", Status.ACTIVE, LATER)
+        third = opened("third", LATER, example)
+        await store.requests.open(third, (), LIMITS)  # it takes the second for terminated
+        assert [each.id for each in await store.comparison.emails_due()] == ["second"]
+        assert await restore(active) is Rebuilt.DOMAIN_TAKEN
+        await store.requests.close(RecordDecision(request_id="third", decision=first.decision))
+        assert [await restore(active), await restore(active)] == [Rebuilt.DONE, Rebuilt.NOT_NEEDED]
+        assert await state("second") == ("active", "active", None, 2)
+        assert [await restore(closed), await restore(closed)] == [Rebuilt.DONE, Rebuilt.NOT_NEEDED]
+        assert await state("second") == ("active", "closed", LATER, 0)
+
+        await store.requests.open(opened("fourth", NOW, example), (), LIMITS)
+        await store.requests.close(RecordDecision(request_id="fourth", decision=first.decision))
+        await store.purge.purge(await store.purge.ended(LATER, ()), LATER)
+        other = ended("fourth", Status.ACTIVE).model_copy(update={"at": NOW})
+        assert await restore(other) is Rebuilt.NOT_NEEDED, "this store has the erasure"

@@ -35,6 +35,7 @@ class Temporal:
         self.ends: dict[str, ErasedRequest | None] = {}
         self.waited = False
         self.is_erasing = True
+        self.deleted_at = datetime.now(UTC)
 
     def _call(self) -> None:
         if self.calls_left == 0:
@@ -76,6 +77,7 @@ class Temporal:
             assert request.id in self.ends, "a restored store would not learn how it ended"
         found = len(self.histories)
         self.histories.discard(request.id)
+        self.deleted_at = datetime.now(UTC)
         self._call()
         return found
 
@@ -103,6 +105,9 @@ async def test_command_can_be_repeated_after_a_failure_at_any_call(
     assert failures >= 4
     assert temporal.histories == set()
     assert ADA not in await everything(store)
+    erased_at = ErasedList(tmp_path / "erased.txt", [KEY]).erased_at(ADA)
+    assert erased_at
+    assert erased_at > temporal.deleted_at, "what arrived meanwhile would come back"
     request = await store.requests.find("one")
     assert request
     assert request.status is Status.WITHDRAWN
@@ -133,9 +138,13 @@ async def test_restored_request_is_settled_without_a_history(
     temporal = Temporal(store)
     temporal.open.clear()
     temporal.histories.clear()
+    temporal.waited = True
     with pytest.raises(Rejected, match="let the sweep settle the request"):  # by mistake deleted?
         await eraser(store, temporal, tmp_path).erase(ADA)
-    temporal.waited = True
+    temporal.histories.add("one")  # terminated, perhaps
+    with pytest.raises(Rejected, match="let the sweep settle the request"):
+        await eraser(store, temporal, tmp_path).erase_listed(dry_run=False)
+    temporal.histories.clear()
     await eraser(store, temporal, tmp_path).erase_listed(dry_run=False)
     request = await store.requests.find("one")
     assert request
@@ -173,6 +182,7 @@ async def test_again_restores_ends_and_leaves_what_came_later(
     temporal.ends["unreadable"] = None
     command = eraser(store, temporal, tmp_path)
     command.erased.add([ADA])
+    listed_at = command.erased.erased_at(ADA)
     with pytest.raises(Rejected) as problems:
         await command.erase_listed(dry_run=False)
     assert "lost for lost.example was active, but it is not in the backup" in str(problems.value)
@@ -184,6 +194,7 @@ async def test_again_restores_ends_and_leaves_what_came_later(
     assert (one.account_state, two.account_state) == ("active", "closed")
     assert (two.closed_at, two.closed_by, two.customer_email) == (NOW, "erased", "erased")
     assert ADA not in await everything(store)
+    assert ErasedList(tmp_path / "erased.txt", [KEY]).erased_at(ADA) == listed_at
 
     capsys.readouterr()
     temporal.ends.clear()
