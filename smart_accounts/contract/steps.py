@@ -212,6 +212,7 @@ class ErasedRequest(OwnMessage):
     account_domain: str
     decision: Decision
     closed_at: datetime | None = None
+    link_ordinal: int
     at: datetime
 
     @property

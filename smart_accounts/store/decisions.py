@@ -9,7 +9,7 @@ from smart_accounts.contract.actions import Role
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision, RecordDecision
 from smart_accounts.store import tables
-from smart_accounts.store.records import OPEN, AccountState, StoredRequest, stored_request
+from smart_accounts.store.records import ERASED, OPEN, AccountState, StoredRequest, stored_request
 from smart_accounts.store.search import search_text_of
 
 TERMINATED = "The request's workflow was terminated."
@@ -77,13 +77,13 @@ async def activate_account(
         .values(state=AccountState.ACTIVE, activated_at=at)
     )
     roles = dict.fromkeys(request.added_users, USER) | {request.customer_email: APPROVER}
-    await connection.execute(
-        insert(tables.account_users),
-        [
-            {"account_id": request.id, "email": email, "role": role, "since": at}
-            for email, role in roles.items()
-        ],
-    )
+    users = [
+        {"account_id": request.id, "email": email, "role": role, "since": at}
+        for email, role in roles.items()
+        if email != ERASED
+    ]
+    if users:
+        await connection.execute(insert(tables.account_users), users)
 
 
 async def decide(connection: AsyncConnection, record: RecordDecision) -> StoredRequest | None:

@@ -26,6 +26,8 @@ from smart_accounts.store.partners import company_is_stated
 from smart_accounts.store.records import ERASED, AccountState, StoredRequest, stored_reminders
 from smart_accounts.store.search import search_text_of
 
+APPROVER_UNKNOWN = "The approver is not known, because the database was restored."
+
 
 class Rebuilt(Enum):
     DONE = auto()
@@ -58,10 +60,14 @@ def is_before_erasure(known: KnownRequest, erased: ErasedRequest | None) -> bool
 
 def lacks_end(known: KnownRequest, erased: ErasedRequest) -> bool:
     """Return True if a restored store does not know how a request ended that was erased since."""
-    has_decision = known.status.is_final and known.decided_at == erased.decision.at
     has_closing = known.closed_at is not None or erased.closed_at is None
-    is_complete = has_decision and has_closing and not known.emails_due
+    is_complete = _has_decision(known, erased) and has_closing and not known.emails_due
     return is_before_erasure(known, erased) and not is_complete
+
+
+def _has_decision(known: KnownRequest, erased: ErasedRequest) -> bool:
+    # Earlier releases stored no time of a rejection.
+    return known.status.is_final and known.decided_at in (None, erased.decision.at)
 
 
 class Rebuilding:
@@ -122,17 +128,22 @@ class Rebuilding:
             known = await _find(connection, erased.request_id)
             if known is None or not lacks_end(known, erased):
                 return Rebuilt.NOT_NEEDED
-            decision, is_decided = erased.decision, known.decided_at == erased.decision.at
+            is_decided = _has_decision(known, erased)
             if erased.is_open and await _is_taken(connection, known.account_domain, known.id):
                 return Rebuilt.DOMAIN_TAKEN
             values: dict[str, Any] = {"missing_since": None, "emails_due": False}
-            values |= {} if is_decided else {"status": Status.PENDING}
+            if not is_decided:
+                values["status"] = Status.PENDING
+            if erased.is_open and known.link_ordinal < erased.link_ordinal:
+                # Perhaps this approver was replaced, and must not get access.
+                values |= {"customer_email": ERASED, "needs_attention": [APPROVER_UNKNOWN]}
             requests = tables.requests
             await connection.execute(
                 update(requests).where(requests.c.id == known.id).values(values)
             )
             if not is_decided:
-                await _decide(connection, RecordDecision(request_id=known.id, decision=decision))
+                record = RecordDecision(request_id=known.id, decision=erased.decision)
+                await _decide(connection, record)
             if erased.closed_at and known.closed_at is None:
                 await _close(connection, known.id, erased.closed_at)
             return Rebuilt.DONE

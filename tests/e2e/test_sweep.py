@@ -24,8 +24,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from smart_accounts.admin.__main__ import app
-from smart_accounts.admin.erase import Eraser
 from smart_accounts.admin.erased_list import ErasedList
+from smart_accounts.admin.eraser import Eraser
 from smart_accounts.cli.run import run
 from smart_accounts.contract.actions import Actor, Closing, NewApprover, Review, Role, Withdrawal
 from smart_accounts.contract.messages import SmartAccountRequest, Status

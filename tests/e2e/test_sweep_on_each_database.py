@@ -15,7 +15,7 @@ from smart_accounts.contract.steps import (
 )
 from smart_accounts.store.erasure import REASON
 from smart_accounts.store.migrate import migrate
-from smart_accounts.store.rebuilding import Rebuilt
+from smart_accounts.store.rebuilding import APPROVER_UNKNOWN, Rebuilt
 from smart_accounts.store.store import AccountStore
 from tests.e2e.test_each_database import LIMITS, NOW, opened
 from tests.support.store import QueryDatabase
@@ -101,13 +101,16 @@ async def test_request_is_rebuilt_once(
     assert users == [{"email": "ada@acme.example"}, {"email": "bo@acme.example"}]
 
 
-def ended(name: str, status: Status, closed_at: datetime | None = None) -> ErasedRequest:
+def ended(
+    name: str, status: Status, closed_at: datetime | None = None, link: int = 1
+) -> ErasedRequest:
     decision = Decision(status=status, at=NOW, by="operator", reason=REASON)
     return ErasedRequest(
         request_id=name,
         account_domain="acme.example",
         decision=decision,
         closed_at=closed_at,
+        link_ordinal=link,
         at=LATER,
     )
 
@@ -156,3 +159,10 @@ async def test_end_of_an_erased_request_is_restored_once(
         await store.purge.purge(await store.purge.ended(LATER, ()), LATER)
         other = ended("fourth", Status.ACTIVE).model_copy(update={"at": NOW})
         assert await restore(other) is Rebuilt.NOT_NEEDED, "this store has the erasure"
+
+        await store.requests.open(opened("fifth", NOW, example), (), LIMITS)
+        assert await restore(ended("fifth", Status.ACTIVE, link=2)) is Rebuilt.DONE
+        assert await state("fifth") == ("active", "active", None, 1)
+        fifth = await store.requests.find("fifth")
+        assert fifth
+        assert (fifth.customer_email, fifth.needs_attention) == ("erased", (APPROVER_UNKNOWN,))

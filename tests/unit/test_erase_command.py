@@ -9,8 +9,9 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.erasure import ErasureActivities
-from smart_accounts.admin.erase import Eraser, erase
+from smart_accounts.admin.erase import erase
 from smart_accounts.admin.erased_list import ErasedList
+from smart_accounts.admin.eraser import Eraser
 from smart_accounts.contract.actions import Withdrawal
 from smart_accounts.contract.field_errors import BadInput
 from smart_accounts.contract.messages import Status
@@ -177,6 +178,7 @@ async def test_again_restores_ends_and_leaves_what_came_later(
             account_domain=f"{name}.example",
             decision=active,
             closed_at=closed_at,
+            link_ordinal=1,
             at=datetime.now(UTC),
         )
     temporal.ends["unreadable"] = None

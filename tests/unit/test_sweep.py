@@ -79,6 +79,7 @@ async def test_erasures_are_read_without_their_key() -> None:
         request_id="one",
         account_domain="acme.example",
         decision=Decision(status=Status.ACTIVE, at=NOW),
+        link_ordinal=1,
         at=NOW,
     )
     converter = client_data_converter(client_settings(payload_keys=NEW_KEY))
