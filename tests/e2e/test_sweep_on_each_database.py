@@ -143,13 +143,16 @@ async def test_end_of_an_erased_request_is_restored_once(
         assert await store.comparison.emails_due() == []
 
         await store.requests.open(opened("second", NOW, example), (), LIMITS)
-        active, closed = ended("second", Status.ACTIVE), ended("second", Status.ACTIVE, LATER)
+        was_active, closed = ended("second", Status.ACTIVE), ended("second", Status.ACTIVE, LATER)
         third = opened("third", LATER, example)
         await store.requests.open(third, (), LIMITS)  # it takes the second for terminated
         assert [each.id for each in await store.comparison.emails_due()] == ["second"]
-        assert await restore(active) is Rebuilt.DOMAIN_TAKEN
+        assert await restore(was_active) is Rebuilt.DOMAIN_TAKEN
         await store.requests.close(RecordDecision(request_id="third", decision=first.decision))
-        assert [await restore(active), await restore(active)] == [Rebuilt.DONE, Rebuilt.NOT_NEEDED]
+        assert [await restore(was_active), await restore(was_active)] == [
+            Rebuilt.DONE,
+            Rebuilt.NOT_NEEDED,
+        ]
         assert await state("second") == ("active", "active", None, 2)
         assert [await restore(closed), await restore(closed)] == [Rebuilt.DONE, Rebuilt.NOT_NEEDED]
         assert await state("second") == ("active", "closed", LATER, 0)
@@ -157,7 +160,9 @@ async def test_end_of_an_erased_request_is_restored_once(
         await store.requests.open(opened("fourth", NOW, example), (), LIMITS)
         await store.requests.close(RecordDecision(request_id="fourth", decision=first.decision))
         await store.purge.purge(await store.purge.ended(LATER, ()), LATER)
-        other = ended("fourth", Status.ACTIVE).model_copy(update={"at": NOW})
+        active = Decision(status=Status.ACTIVE, at=LATER)
+        other = ended("fourth", Status.ACTIVE)
+        other = other.model_copy(update={"at": NOW, "decision": active})
         assert await restore(other) is Rebuilt.NOT_NEEDED, "this store has the erasure"
 
         await store.requests.open(opened("fifth", NOW, example), (), LIMITS)
