@@ -17,7 +17,6 @@ from smart_accounts.store.people import Involvement, Part, Traces
 from smart_accounts.store.rebuilding import Rebuilt
 from smart_accounts.store.records import ROLES, StoredRequest
 from smart_accounts.store.store import AccountStore
-from smart_accounts.sweep.differences import Repair
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.erasures import Erasures
 from smart_accounts.temporal.histories import Histories
@@ -169,26 +168,25 @@ class Eraser:
     async def _restore_ends(self) -> list[str]:
         """Tell a restored store how the requests ended that were erased since its backup.
 
-        Returns what cannot be restored.
+        Returns the problems. What can never be restored is only shown.
         """
-        problems = {}
+        problems = []
         async for request_id, erased in self.erasures.all():
+            known = await self.store.requests.find(request_id)
             if erased is None:
-                problems[request_id] = (
-                    f"Temporal knows how the erased request {request_id} ended, but that cannot be"
-                    " read. Check SMART_ACCOUNTS_PAYLOAD_KEYS."
-                )
+                if known and known.erased_at is None:
+                    problems.append(
+                        f"Temporal knows how the erased request {request_id} ended, but this cannot"
+                        " be read. Check SMART_ACCOUNTS_PAYLOAD_KEYS."
+                    )
                 continue
             rebuilt = await self.store.rebuilding.restore_end(erased)
-            name = f"The erased request {request_id} for {erased.account_domain}"
+            lost = f"Lost: the account of {erased.account_domain}, request {request_id}."
             if rebuilt is Rebuilt.DOMAIN_TAKEN:
-                problems[request_id] = f"{name} was active. {Repair.DOMAIN_TAKEN.capitalize()}."
-            elif erased.is_open and not await self.store.requests.find(request_id):
-                problems[request_id] = (
-                    f"{name} was active, but it is not in the backup. Its account is lost. Tell"
-                    " its partner to request it again."
-                )
-        return list(problems.values())
+                output.show(f"{lost} A newer request has its domain.")
+            elif known is None and erased.is_open:
+                output.show(f"{lost} It is not in the backup, and its history was erased.")
+        return problems
 
     def _list(self, found: Traces) -> None:
         if found.person.until is None:  # otherwise they are on the list, with an earlier time

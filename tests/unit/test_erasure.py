@@ -257,10 +257,14 @@ async def test_reply_that_comes_after_the_erasure_is_not_kept(
     await decide(store, "one", Status.WITHDRAWN)
     await store.erasure.erase((await store.erasure.find(ADA)).person, ["one"], NOW)
     refused = EmailOutcome(state=EmailState.FAILED, at=NOW, answer=f"550 {ADA} is unknown")
-    await store.emails.record("one", email, refused.model_copy(update={"state": EmailState.QUEUED}))
-    await store.emails.mark_returned(returned, str(refused.answer))
-    await store.emails.mark_bounced(returned, refused)
-    assert ADA not in await everything(store)
+    later = refused.model_copy(update={"state": EmailState.QUEUED})
+    for late in (
+        store.emails.record("one", email, later),
+        store.emails.mark_returned(returned, str(refused.answer)),
+        store.emails.mark_bounced(returned, refused),
+    ):
+        await late
+        assert ADA not in await everything(store)
     [(_, status)] = await store.emails.of_request("one")
     assert (status.state, status.answer) == (EmailState.FAILED, None)
 

@@ -66,6 +66,7 @@ FIELDS = {
     steps.RecordDecision: "request_id decision request",
     steps.CloseAccount: "request_id closing at",
     steps.ClosedAccount: "at reason added_users",
+    steps.ErasedRequest: "request_id account_domain decision closed_at link_ordinal at",
     steps.SendEmails: "request_id emails until closing now",
     steps.EmailOutcome: "state at answer",
     FieldError: "field message",
@@ -134,6 +135,7 @@ def test_temporal_names() -> None:
     assert names.workflow_id("acme.example") == "smart-account-acme.example"
     assert names.remaining_emails_id("run") == "smart-account-mails-run"
     assert names.closing_id("run") == "smart-account-closed-run"
+    assert names.erased_id("run") == "smart-account-erased-run"
     assert names.SEARCH_ATTRIBUTES == {
         "SmartAccountStatus": "Keyword",
         "SmartAccountDomain": "Keyword",
@@ -143,6 +145,7 @@ def test_temporal_names() -> None:
     assert names.REQUESTER_ISSUER == "requester_issuer"
     assert names.REQUESTER_SUBJECT == "requester_subject"
     assert (names.RESTARTS, names.LINK) == ("restarts", "link")
+    assert names.HOW_IT_ENDED == "how_it_ended"
     assert (names.INVALID_REQUEST, names.ACTION_REFUSED) == ("InvalidRequest", "ActionRefused")
 
 
