@@ -4,13 +4,13 @@ That each metric exists is tested in ``tests/e2e/test_observability.py``.
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.support.documents import anchors_of
 from tests.support.promtool import run_promtool
 
 ROOT = Path(__file__).parents[2]
@@ -174,15 +174,9 @@ def test_every_alert_has_a_severity_and_a_chapter_that_says_what_to_do(
         assert rule["labels"]["severity"] in ("page", "ticket"), name
         assert rule["annotations"]["summary"]
         path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-        headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), re.MULTILINE)
-        assert anchor in map(anchor_of, headings), name
+        assert anchor in anchors_of(ROOT / path), name
         linked.append(anchor)
     assert len(set(linked)) == len(linked)
-
-
-def anchor_of(heading: str) -> str:
-    """Return the fragment that leads to a heading on GitHub and GitLab."""
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def test_dashboard_has_valid_queries(tmp_path: Path) -> None:

@@ -195,8 +195,8 @@ def test_programs_start_with_these_settings(
 
 
 def test_new_settings_and_images_of_an_overlay_reach_every_pod(tmp_path: Path) -> None:
-    """The overlay is the one that docs/operations.md shows."""
-    text = (ROOT / "docs" / "operations.md").read_text()
+    """The overlay is the one that docs/production.md shows."""
+    text = (ROOT / "docs" / "production.md").read_text()
     [overlay] = re.findall(r"   ```yaml\n(   apiVersion: kustomize.*?)   ```", text, re.DOTALL)
     overlay = re.sub(r"^   ", "", overlay, flags=re.MULTILINE)
     overlay = overlay.replace("sha256:…", f"sha256:{'0' * 64}").replace(", ingress.yaml", "")

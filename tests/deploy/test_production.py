@@ -164,8 +164,8 @@ def test_prometheus_asks_every_program(services: dict[str, Any]) -> None:
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
-    """The folder with the secrets, made with the commands of docs/operations.md."""
-    text = (ROOT / "docs" / "operations.md").read_text()
+    """The folder with the secrets, made with the commands of docs/production.md."""
+    text = (ROOT / "docs" / "production.md").read_text()
     [commands] = re.findall(r"<!-- tested: secrets -->\n *```sh\n(.*?)```", text, re.DOTALL)
     (tmp_path / "deploy").mkdir()
     subprocess.run(["sh", "-eu", "-c", commands], cwd=tmp_path, check=True)

@@ -1,4 +1,4 @@
-"""Run the commands of docs/operations.md as they are, but with the addresses of the test's servers.
+"""Run the commands of the two guides as they are, but with the addresses of the test's servers.
 
 The way from ``make run`` to production comes first: everything else runs on what it has set up.
 """
@@ -16,7 +16,7 @@ from smart_accounts.store.migrate import revisions
 from smart_accounts.temporal.records import Started
 from tests.support.documents import ROOT
 from tests.support.mail_server import MailServer
-from tests.support.production import DATABASE, GUIDE, PYTHON, Production
+from tests.support.production import DATABASE, GUIDES, PYTHON, Production
 
 RESEND = f"{PYTHON} -m smart_accounts.admin resend --by oda"
 
@@ -191,7 +191,8 @@ async def test_backup_and_restore(production: Production) -> None:
 def test_every_command_is_run_by_a_test() -> None:
     """Where no test runs a command, its section says so."""
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
-    for section in re.split("^## ", (ROOT / GUIDE).read_text(), flags=re.MULTILINE):
+    text = "".join((ROOT / guide).read_text() for guide in GUIDES)
+    for section in re.split("^## ", text, flags=re.MULTILINE):
         if "**Neither was run by us.**" in section:
             continue
         for before, script in re.findall(r"(.*\n) *```sh\n(.*?)```", section, re.DOTALL):

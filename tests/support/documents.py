@@ -12,3 +12,9 @@ def code_block(document: str, name: str) -> str:
     found = re.findall(rf"<!-- tested: {re.escape(name)} -->\n```\w+\n(.*?)```", text, re.DOTALL)
     assert len(found) == 1, f"{document}: {name}"
     return str(found[0])
+
+
+def anchors_of(document: Path) -> list[str]:
+    """Return the fragments that lead to the headings of a document on GitHub and GitLab."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]

@@ -1,4 +1,4 @@
-"""The production that docs/operations.md sets up, with the addresses of the test's servers."""
+"""The production that docs/production.md sets up, with the addresses of the test's servers."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ from tests.support.postgres import Postgres
 from tests.support.programs import Program, stop_process
 from tests.support.temporal_server import DevServer, connect
 
-GUIDE = "docs/operations.md"
+GUIDES = ("docs/production.md", "docs/operations.md")
 NAMESPACE = "smart-accounts"
 DATABASE = "db.example.com:5432"
 PYTHON = ".venv/bin/python"
@@ -57,7 +57,8 @@ class Production:
         return f"http://{self.addresses['127.0.0.1:8000']}"
 
     def block(self, name: str) -> str:
-        script = code_block(GUIDE, name)
+        [guide] = [each for each in GUIDES if f"tested: {name} -->" in (ROOT / each).read_text()]
+        script = code_block(guide, name)
         for address, here in self.addresses.items():
             script = script.replace(address, here)
         return script

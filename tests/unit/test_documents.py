@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from smart_accounts.web.security_log import Event
+from tests.support.documents import anchors_of
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -17,6 +18,16 @@ def test_links_lead_to_files(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text())
     paths = [link for link in links if not link.startswith(("http://", "https://"))]
     assert [path for path in paths if not (document.parent / path).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_headings(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text())
+    found = [(document.parent / path if path else document, anchor) for path, anchor in links]
+    missing = [
+        anchor for path, anchor in found if path.suffix == ".md" and anchor not in anchors_of(path)
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
