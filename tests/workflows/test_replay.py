@@ -14,9 +14,11 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from smart_accounts.contract import domains, fields
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.names import (
+    HOW_IT_ENDED,
     SWEEP_ID,
     SWEEP_TYPE,
     closing_id,
+    erased_id,
     remaining_emails_id,
     workflow_id,
 )
@@ -148,6 +150,8 @@ async def replay_history(history: dict[str, Any], runner: WorkflowRunner | None 
         history_id = SWEEP_ID
     elif "request_id" in start_input:
         id_of = closing_id if start_input.get("closing") else remaining_emails_id
+        if HOW_IT_ENDED in started.get("memo", {}).get("fields", {}):
+            id_of = erased_id
         history_id = id_of(start_input["request_id"])
     else:
         history_id = workflow_id(start_input.get("account_domain", ""))
