@@ -57,7 +57,7 @@ async def test_repeated_writes_change_nothing(
     for _ in range(2):
         assert await store.requests.open(opening("one"), (), LIMITS) == Checked()
     for _ in range(2):
-        assert await store.requests.activate(ACCEPTED_ONE) == ACCEPTED
+        assert (await store.requests.activate(ACCEPTED_ONE)).decision == ACCEPTED
     assert await store.requests.close(LAPSED_ONE) == ACCEPTED
     assert await query_store("SELECT status FROM requests") == [{"status": "active"}]
     assert await query_store("SELECT state FROM accounts") == [{"state": "active"}]
