@@ -1,0 +1,253 @@
+"""Begin emails and record their outcomes, several in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Row, and_, bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smart_accounts.contract.domains import mailbox
+from smart_accounts.contract.identity import identity_of
+from smart_accounts.contract.messages import EmailKind, EmailState
+from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
+from smart_accounts.errors import Rejected
+from smart_accounts.store import tables
+from smart_accounts.store.limits import Limits, check_emails, lock_requester
+from smart_accounts.store.links import save_link
+from smart_accounts.store.records import StoredRequest, stored_request
+from smart_accounts.tokens import LinkTokens, token_hash
+
+LEASE = timedelta(seconds=10)  # after a crash, another worker waits at most this long
+WITH_LINK = {EmailKind.ACTIVATION, EmailKind.REMINDER}
+
+
+class BeingSent(Exception):
+    """Another attempt is sending this email. Its lease has not expired."""
+
+
+class UnknownRequest(Exception):
+    """The store does not know the request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendAttempt:
+    """An attempt to send an email. ``tokens`` make its return path and its activation link."""
+
+    request_id: str
+    email: Email
+    message_id: str
+    tokens: LinkTokens
+    now: datetime
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """An email in the ledger, and what to compose it from.
+
+    ``outcome`` is set if the email was tried before or is outdated. The email must be sent if there
+    is none, or if it is ``queued``; its ``at`` is then when it was first tried. ``link_token`` is
+    set if the email must be sent and contains the activation link.
+    """
+
+    request: StoredRequest
+    outcome: EmailOutcome | None
+    link_token: str | None = None
+
+
+Outcome = tuple[str, Email, EmailOutcome]
+"""The id of a request, one of its emails, and the outcome of that email."""
+
+_requests, _links, _emails = tables.requests.c, tables.activation_links.c, tables.emails.c
+# Statements are made once, because making one takes as long as running it.
+_REQUESTER = select(
+    _requests.requester_issuer, _requests.requester_subject, _requests.requester_email
+).where(_requests.id == bindparam("request_id"))
+_REQUEST_AND_LINK = (
+    select(tables.requests, _links.token_hash)
+    .outerjoin(
+        tables.activation_links,
+        and_(_links.request_id == _requests.id, _links.ordinal == _requests.link_ordinal),
+    )
+    .where(_requests.id == bindparam("request_id"))
+)
+# In the order in which `record_outcomes` changes them. Otherwise both could wait for each other.
+_EARLIER = (
+    select(tables.emails)
+    .where(_emails.request_id == bindparam("request_id"))
+    .order_by(_emails.kind, _emails.addressee, _emails.number)
+    .with_for_update()
+)
+_IS_EMAIL = and_(
+    _emails.request_id == bindparam("of_request"),
+    _emails.kind == bindparam("of_kind"),
+    _emails.addressee == bindparam("of_addressee"),
+    _emails.number == bindparam("of_number"),
+)
+_CHANGE = update(tables.emails).where(_IS_EMAIL)
+_CHANGE_QUEUED = _CHANGE.where(_emails.state == EmailState.QUEUED)
+_INSERT = insert(tables.emails)
+
+
+async def begin_emails(
+    connection: AsyncConnection, attempts: Sequence[SendAttempt]
+) -> list[Begun | Exception]:
+    """Add emails to the ledger before they are sent, so that a bounce finds them at any time.
+
+    Each gets a lease: no other attempt sends the email until the outcome is recorded or the lease
+    expires. Returns ``BeingSent`` for an email of which another attempt has the lease, and
+    ``Rejected`` if the requester's emails within a day have reached a limit.
+
+    Raises:
+        UnknownRequest: the store does not know the request.
+    """
+    request_id = attempts[0].request_id
+    # Lock before reading, because the approver may be replaced while this waits.
+    await _lock(connection, request_id)
+    found = await connection.execute(_REQUEST_AND_LINK, {"request_id": request_id})
+    row = found.one_or_none()
+    if row is None:
+        raise UnknownRequest("The store does not know this request yet.")
+    earlier = await connection.execute(_EARLIER, {"request_id": request_id})
+    batch = _Batch(connection, stored_request(row), row.token_hash, earlier.all())
+    begun = [await batch.begin(attempt) for attempt in attempts]
+    await batch.save_new_rows()
+    return begun
+
+
+class _Batch:
+    """The emails of one request that are tried together."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        request: StoredRequest,
+        link_hash: str | None,
+        earlier: Sequence[Row[Any]],
+    ) -> None:
+        self._connection = connection
+        self._request = request
+        self._link_hash = link_hash
+        self._earlier = {(row.kind, row.addressee, row.number): row for row in earlier}
+        self._new_rows: list[dict[str, Any]] = []
+        self._leased: set[Email] = set()
+        """The emails that this batch has taken the lease of."""
+
+    async def begin(self, attempt: SendAttempt) -> Begun | Exception:
+        email, request = attempt.email, self._request
+        row = self._earlier.get((email.kind, email.to, email.number))
+        if email in self._leased or (row and _has_lease(row, attempt.now)):
+            return BeingSent()
+        outcome = row and EmailOutcome(state=EmailState(row.state), at=row.at, answer=row.answer)
+        if outcome and outcome.state != EmailState.QUEUED:
+            return Begun(request=request, outcome=outcome)
+        if request.is_outdated(email):
+            dropped = EmailOutcome(state=EmailState.DROPPED, at=attempt.now)
+            return Begun(request=request, outcome=dropped)
+        try:
+            await (self._try_again(attempt) if outcome else self._add(attempt))
+        except Rejected as error:
+            return error
+        self._leased.add(email)
+        token = await self._link_token(attempt.tokens) if email.kind in WITH_LINK else None
+        return Begun(request=request, outcome=outcome, link_token=token)
+
+    async def _try_again(self, attempt: SendAttempt) -> None:
+        await self._connection.execute(
+            _CHANGE, _key(self._request.id, attempt.email) | _lease(attempt)
+        )
+
+    async def _add(self, attempt: SendAttempt) -> None:
+        """Add an email that was never tried.
+
+        Raises:
+            Rejected: a limit of the requester's emails is reached.
+        """
+        email, to = attempt.email, attempt.email.address_in(self._request)
+        its_mailbox = None if email.to == Addressee.REQUESTER else mailbox(to)
+        if its_mailbox:
+            if any(row["mailbox"] for row in self._new_rows):
+                await self.save_new_rows()  # because they count
+            await check_emails(
+                self._connection, self._request, its_mailbox, attempt.now, attempt.limits
+            )
+        key = {"kind": email.kind, "addressee": email.to, "number": email.number}
+        row = {
+            "recipient": to,
+            "mailbox": its_mailbox,
+            "state": EmailState.QUEUED,
+            "at": attempt.now,
+        }
+        self._new_rows.append({"request_id": self._request.id} | key | row | _lease(attempt))
+
+    async def save_new_rows(self) -> None:
+        if self._new_rows:
+            await self._connection.execute(_INSERT, self._new_rows)
+            self._new_rows = []
+
+    async def _link_token(self, tokens: LinkTokens) -> str:
+        """Return the token of the issued link, or of a new one if the key of it was removed."""
+        request = self._request
+        candidates = tokens.candidates(request.id, request.link_ordinal)
+        for token in candidates:
+            if token_hash(token) == self._link_hash:
+                return token
+        # Save the link before the email is sent, because the customer may open it immediately.
+        self._link_hash = token_hash(candidates[0])
+        await save_link(self._connection, request.id, request.link_ordinal, self._link_hash)
+        return candidates[0]
+
+
+def _has_lease(row: Row[Any], now: datetime) -> bool:
+    is_leased = row.leased_until is not None and row.leased_until > now
+    return is_leased and row.state == EmailState.QUEUED
+
+
+def _lease(attempt: SendAttempt) -> dict[str, Any]:
+    return_token = attempt.tokens.return_token(attempt.message_id)
+    return {
+        "leased_until": attempt.now + LEASE,
+        "message_id": attempt.message_id,
+        "return_token_hash": token_hash(return_token),  # of the newest key
+    }
+
+
+def _key(request_id: str, email: Email) -> dict[str, Any]:
+    """Return the parameters that name an email."""
+    return {
+        "of_request": request_id,
+        "of_kind": email.kind,
+        "of_addressee": email.to,
+        "of_number": email.number,
+    }
+
+
+async def record_outcomes(connection: AsyncConnection, outcomes: Sequence[Outcome]) -> list[None]:
+    """Record the outcomes of emails. The first outcome that is not ``queued`` is kept."""
+    changes = [
+        _key(request_id, email) | outcome.model_dump() | {"leased_until": None}
+        for request_id, email, outcome in outcomes
+    ]
+    changes.sort(key=itemgetter("of_request", "of_kind", "of_addressee", "of_number"))
+    await connection.execute(_CHANGE_QUEUED, changes)
+    return [None] * len(outcomes)
+
+
+async def renew_lease(
+    connection: AsyncConnection, request_id: str, email: Email, now: datetime
+) -> None:
+    await connection.execute(
+        _CHANGE_QUEUED, _key(request_id, email) | {"leased_until": now + LEASE}
+    )
+
+
+async def _lock(connection: AsyncConnection, request_id: str) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    found = await connection.execute(_REQUESTER, {"request_id": request_id})
+    if row := found.one_or_none():
+        owner = identity_of(row.requester_issuer, row.requester_subject)
+        await lock_requester(connection, owner, row.requester_email)
