@@ -130,3 +130,25 @@ async def test_two_workers_that_begin_and_record_the_same_emails(
             *(other.emails.record("one", each, sent) for each in reversed(emails)),
             *(one.emails.begin(send_attempt(each, now + LEASE)) for each in emails),
         )
+
+
+async def test_outcomes_that_are_recorded_together_are_locked_in_one_order(
+    postgres: Postgres, example: dict[str, Any]
+) -> None:
+    """Otherwise two workers could each wait for a row that the other one has locked."""
+    await migrate(url := postgres.new_database())
+    lock = "SELECT * FROM emails WHERE kind = '{}' FOR UPDATE NOWAIT"
+    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
+    async with AccountStore.open(url) as store:
+        await store.requests.open(opened("one", NOW, example), (), LIMITS)
+        emails = (REMINDER, ACTIVATION)
+        await asyncio.gather(*(store.emails.begin(send_attempt(each, NOW)) for each in emails))
+        async with transaction(store.engine, writes=True) as connection:
+            await connection.execute(text(lock.format("activation")))
+            recording = asyncio.gather(*(store.emails.record("one", each, sent) for each in emails))
+            while not await connection.scalar(
+                text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            ):
+                await asyncio.sleep(0.01)
+            await connection.execute(text(lock.format("reminder")))
+        await recording
