@@ -39,6 +39,8 @@ from smart_accounts.tokens import LinkTokens
 
 HEARTBEAT_EVERY = timedelta(seconds=3)
 LEASE_CHECK = timedelta(seconds=0.5)
+# How long another attempt may take to record that the email was sent, once the store responds.
+RECORD_TIME = timedelta(seconds=3)
 # More than the connections, because an attempt also waits for the store. Each renews its lease.
 MAX_ATTEMPTS = 32
 ALERT_EVERY = timedelta(minutes=10)
@@ -85,7 +87,7 @@ class Delivery:
             asyncio.CancelledError: the activity was cancelled while this waited. What the email
                 says may no longer be true, so it must not be sent.
         """
-        task, has_waited_for_lease = asyncio.current_task(), False
+        task, seen_lease, has_waited_for_lease = asyncio.current_task(), None, False
         assert task
         while True:
             async with self._turns:
@@ -93,22 +95,27 @@ class Delivery:
                     raise asyncio.CancelledError
                 self.under_way.add(task)
                 try:
-                    return await self._attempt(request_id, email, clock)
-                except BeingSent:
+                    return await self._attempt(request_id, email, clock, seen_lease)
+                except BeingSent as other:
                     has_waited_for_lease = True
+                    has_expired = other.leased_until <= clock()
+                    seen_lease = other.leased_until if has_expired else None
                 finally:
                     self.under_way.discard(task)
-            await asyncio.sleep(LEASE_CHECK.total_seconds())
+            await asyncio.sleep((RECORD_TIME if seen_lease else LEASE_CHECK).total_seconds())
 
-    async def _attempt(self, request_id: str, email: Email, clock: Clock) -> EmailOutcome:
+    async def _attempt(
+        self, request_id: str, email: Email, clock: Clock, seen_lease: datetime | None
+    ) -> EmailOutcome:
         begun = await self._store.emails.begin(
             SendAttempt(
                 request_id=request_id,
                 email=email,
                 message_id=self._composer.message_id(email, request_id),
                 tokens=self._tokens,
-                now=clock(),
+                clock=clock,
                 limits=self._limits,
+                seen_lease=seen_lease,
             )
         )
         request, earlier = begun.request, begun.outcome
@@ -123,9 +130,19 @@ class Delivery:
             now=clock(),
             undelivered=await self._undelivered(request, email),
         )
+        async with self._lease_renewed(request.id, email, clock):
+            return await self._send(message, request, email, earlier, clock)
+
+    async def _send(
+        self,
+        message: EmailMessage,
+        request: StoredRequest,
+        email: Email,
+        earlier: EmailOutcome | None,
+        clock: Clock,
+    ) -> EmailOutcome:
         try:
-            async with self._lease_renewed(request.id, email, clock):
-                await self._sender.send(message, self._return_path(message))
+            await self._sender.send(message, self._return_path(message))
         except MailError as error:
             to = email.address_in(request)
             outcome = await self._outcome_of(error, to, earlier, clock())
@@ -145,7 +162,7 @@ class Delivery:
     ) -> AsyncIterator[None]:
         async def renew() -> None:
             with suppress(Unavailable):
-                await self._store.emails.renew(request_id, email, clock())
+                await self._store.emails.renew(request_id, email, clock)
 
         async with repeatedly(renew):
             yield

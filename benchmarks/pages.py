@@ -85,7 +85,7 @@ async def fill(stack: StackConfiguration) -> list[str]:
                 email=email,
                 message_id=f"<{id_}>",
                 tokens=tokens,
-                now=requested_at,
+                clock=always(requested_at),
                 limits=NO_LIMITS,
             )
             begun = await store.emails.begin(attempt)
@@ -96,6 +96,11 @@ async def fill(stack: StackConfiguration) -> list[str]:
                 links.append(begun.link_token)
         await asyncio.gather(*outcomes)
     return links
+
+
+def always(moment: datetime) -> Callable[[], datetime]:
+    """Return a clock that stands still."""
+    return lambda: moment
 
 
 def request_for(number: int) -> SmartAccountRequest:

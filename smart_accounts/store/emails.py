@@ -1,6 +1,6 @@
 """The ledger of emails. An email whose outcome is recorded as final is never sent again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,10 +58,10 @@ class EmailLedger:
         """Record the outcome of an email. The first outcome that is not ``queued`` is kept."""
         await self._outcomes.call("", (request_id, email, outcome))
 
-    async def renew(self, request_id: str, email: Email, now: datetime) -> None:
+    async def renew(self, request_id: str, email: Email, clock: Callable[[], datetime]) -> None:
         """Renew the lease of an email that is still being sent."""
         async with transaction(self._engine, writes=True) as connection:
-            await renew_lease(connection, request_id, email, now)
+            await renew_lease(connection, request_id, email, clock())
 
     async def others_were_sent(self, recipient: str, since: datetime) -> bool:
         """Return True if another domain took an email later than ``since`` and kept it."""

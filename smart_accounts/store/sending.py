@@ -1,6 +1,6 @@
 """Begin emails and record their outcomes, several in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -20,12 +20,18 @@ from smart_accounts.store.links import save_link
 from smart_accounts.store.records import StoredRequest, stored_request
 from smart_accounts.tokens import LinkTokens, token_hash
 
-LEASE = timedelta(seconds=10)  # after a crash, another worker waits at most this long
+# After a crash, another worker waits as long. A write may wait ten seconds for its turn on SQLite,
+# and meanwhile no lease can be renewed.
+LEASE = timedelta(seconds=20)
 WITH_LINK = {EmailKind.ACTIVATION, EmailKind.REMINDER}
 
 
 class BeingSent(Exception):
-    """Another attempt is sending this email. Its lease has not expired."""
+    """Another attempt is sending this email, or its lease expired a moment ago."""
+
+    def __init__(self, leased_until: datetime) -> None:
+        super().__init__()
+        self.leased_until = leased_until
 
 
 class UnknownRequest(Exception):
@@ -34,14 +40,21 @@ class UnknownRequest(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class SendAttempt:
-    """An attempt to send an email. ``tokens`` make its return path and its activation link."""
+    """An attempt to send an email. ``tokens`` make its return path and its activation link.
+
+    ``clock`` is read when the transaction has begun, because that may take long. ``seen_lease`` is
+    the expired lease of another attempt, if there was one at the last look. Only this lease is
+    taken over, because after an outage of the database the other attempt may just record that the
+    email was sent.
+    """
 
     request_id: str
     email: Email
     message_id: str
     tokens: LinkTokens
-    now: datetime
+    clock: Callable[[], datetime]
     limits: Limits
+    seen_lease: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,30 +150,32 @@ class _Batch:
         """The emails that this batch has taken the lease of."""
 
     async def begin(self, attempt: SendAttempt) -> Begun | Exception:
-        email, request = attempt.email, self._request
+        email, request, now = attempt.email, self._request, attempt.clock()
         row = self._earlier.get((email.kind, email.to, email.number))
-        if email in self._leased or (row and _has_lease(row, attempt.now)):
-            return BeingSent()
+        if email in self._leased:
+            return BeingSent(now + LEASE)
+        if row and _has_lease(row, attempt.seen_lease, now):
+            return BeingSent(row.leased_until)
         outcome = row and EmailOutcome(state=EmailState(row.state), at=row.at, answer=row.answer)
         if outcome and outcome.state != EmailState.QUEUED:
             return Begun(request=request, outcome=outcome)
         if request.is_outdated(email):
-            dropped = EmailOutcome(state=EmailState.DROPPED, at=attempt.now)
+            dropped = EmailOutcome(state=EmailState.DROPPED, at=now)
             return Begun(request=request, outcome=dropped)
         try:
-            await (self._try_again(attempt) if outcome else self._add(attempt))
+            await (self._try_again(attempt, now) if outcome else self._add(attempt, now))
         except Rejected as error:
             return error
         self._leased.add(email)
         token = await self._link_token(attempt.tokens) if email.kind in WITH_LINK else None
         return Begun(request=request, outcome=outcome, link_token=token)
 
-    async def _try_again(self, attempt: SendAttempt) -> None:
+    async def _try_again(self, attempt: SendAttempt, now: datetime) -> None:
         await self._connection.execute(
-            _CHANGE, _key(self._request.id, attempt.email) | _lease(attempt)
+            _CHANGE, _key(self._request.id, attempt.email) | _lease(attempt, now)
         )
 
-    async def _add(self, attempt: SendAttempt) -> None:
+    async def _add(self, attempt: SendAttempt, now: datetime) -> None:
         """Add an email that was never tried.
 
         Raises:
@@ -171,17 +186,15 @@ class _Batch:
         if its_mailbox:
             if any(row["mailbox"] for row in self._new_rows):
                 await self.save_new_rows()  # because they count
-            await check_emails(
-                self._connection, self._request, its_mailbox, attempt.now, attempt.limits
-            )
+            await check_emails(self._connection, self._request, its_mailbox, now, attempt.limits)
         key = {"kind": email.kind, "addressee": email.to, "number": email.number}
         row = {
             "recipient": to,
             "mailbox": its_mailbox,
             "state": EmailState.QUEUED,
-            "at": attempt.now,
+            "at": now,
         }
-        self._new_rows.append({"request_id": self._request.id} | key | row | _lease(attempt))
+        self._new_rows.append({"request_id": self._request.id} | key | row | _lease(attempt, now))
 
     async def save_new_rows(self) -> None:
         if self._new_rows:
@@ -201,15 +214,17 @@ class _Batch:
         return candidates[0]
 
 
-def _has_lease(row: Row[Any], now: datetime) -> bool:
-    is_leased = row.leased_until is not None and row.leased_until > now
-    return is_leased and row.state == EmailState.QUEUED
+def _has_lease(row: Row[Any], seen_lease: datetime | None, now: datetime) -> bool:
+    if row.leased_until is None or row.state != EmailState.QUEUED:
+        return False
+    has_expired: bool = row.leased_until <= now
+    return not has_expired or row.leased_until != seen_lease
 
 
-def _lease(attempt: SendAttempt) -> dict[str, Any]:
+def _lease(attempt: SendAttempt, now: datetime) -> dict[str, Any]:
     return_token = attempt.tokens.return_token(attempt.message_id)
     return {
-        "leased_until": attempt.now + LEASE,
+        "leased_until": now + LEASE,
         "message_id": attempt.message_id,
         "return_token_hash": token_hash(return_token),  # of the newest key
     }

@@ -120,15 +120,21 @@ async def test_two_workers_that_begin_and_record_the_same_emails(
         for late in range(5):
             now = NOW + late * LEASE
             begun = await asyncio.gather(
-                *(one.emails.begin(send_attempt(each, now)) for each in emails),
-                *(other.emails.begin(send_attempt(each, now)) for each in reversed(emails)),
+                *(one.emails.begin(send_attempt(each, now, seen_lease=now)) for each in emails),
+                *(
+                    other.emails.begin(send_attempt(each, now, seen_lease=now))
+                    for each in reversed(emails)
+                ),
                 return_exceptions=True,
             )
             assert Counter(map(type, begun)) == {Begun: 3, BeingSent: 3}
         await asyncio.gather(
             *(one.emails.record("one", each, sent) for each in emails),
             *(other.emails.record("one", each, sent) for each in reversed(emails)),
-            *(one.emails.begin(send_attempt(each, now + LEASE)) for each in emails),
+            *(
+                one.emails.begin(send_attempt(each, now + LEASE, seen_lease=now + LEASE))
+                for each in emails
+            ),
         )
 
 

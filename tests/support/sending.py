@@ -51,7 +51,11 @@ def email_activities(
 
 
 def send_attempt(
-    email: Email, now: datetime = NOW, tokens: LinkTokens | None = None, limits: Limits = LIMITS
+    email: Email,
+    now: datetime = NOW,
+    tokens: LinkTokens | None = None,
+    limits: Limits = LIMITS,
+    seen_lease: datetime | None = None,
 ) -> SendAttempt:
     """Return an attempt to send an email of the request ``one``."""
     return SendAttempt(
@@ -59,8 +63,9 @@ def send_attempt(
         email=email,
         message_id=Composer(SITE).message_id(email, "one"),
         tokens=tokens or LinkTokens([NEW_KEY]),
-        now=now,
+        clock=lambda: now,
         limits=limits,
+        seen_lease=seen_lease,
     )
 
 
