@@ -99,7 +99,7 @@ async def run_worker(
     sender = _sender(settings)
     composer = _composer(settings)
     delivery = _delivery(settings, store, composer, sender)
-    emails = EmailActivities(store, delivery, only_through_queue=settings.emails_through_queue)
+    emails = EmailActivities(delivery, only_through_queue=settings.emails_through_queue)
     reviews = ReviewActivities(store, composer, sender, settings.review_email)
     erasure = ErasureActivities(store, Histories(client), settings.purge_after)
     worker = Worker(

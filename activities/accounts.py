@@ -58,11 +58,9 @@ class AccountActivities:
 
     @activity.defn
     async def activate_account(self, record: RecordDecision) -> Decision:
-        # The page noted the acceptance, which may be long before a worker sees it.
-        accepted_at = await self._store.audit.accepted_at(record.request_id)
-        decision = await self._store.requests.activate(record)
-        if decision is record.decision:  # otherwise the account was activated before
-            account_activated(accepted_at or decision.at)
+        decision, accepted_at = await self._store.requests.activate(record)
+        if accepted_at:  # otherwise the account was activated before
+            account_activated(accepted_at)
         return decision
 
     @activity.defn

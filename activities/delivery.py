@@ -30,20 +30,21 @@ from smart_accounts.mail.smtp import (
     SenderRefused,
     SmtpSender,
 )
-from smart_accounts.store.emails import BeingSent
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.sending import BeingSent, SendAttempt
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.metrics import REFUSED_BECAUSE_OF_SENDER
-from smart_accounts.tokens import LinkTokens, token_hash
+from smart_accounts.tokens import LinkTokens
 
 HEARTBEAT_EVERY = timedelta(seconds=3)
 LEASE_CHECK = timedelta(seconds=0.5)
+# How long another attempt may take to record that the email was sent, once the store responds.
+RECORD_TIME = timedelta(seconds=3)
 # More than the connections, because an attempt also waits for the store. Each renews its lease.
 MAX_ATTEMPTS = 32
 ALERT_EVERY = timedelta(minutes=10)
 GIVE_UP_AFTER = timedelta(days=5)  # mail servers keep trying as long (RFC 5321 §4.5.4.1)
-WITH_LINK = {EmailKind.ACTIVATION, EmailKind.REMINDER}
 
 Clock = Callable[[], datetime]
 
@@ -73,7 +74,7 @@ class Delivery:
         self.under_way: set[asyncio.Task[Any]] = set()
         """The tasks that send an email now. Cancelling one could send the email twice."""
 
-    async def attempt(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
+    async def attempt(self, request_id: str, email: Email, clock: Clock) -> EmailOutcome:
         """Try to send an email once. Returns its outcome, which may be that of another attempt.
 
         This waits for its turn before it takes the email's lease. Otherwise hundreds of waiting
@@ -82,10 +83,11 @@ class Delivery:
         Raises:
             MailError: it could not be sent yet.
             Rejected: a limit of the requester's emails is reached.
+            UnknownRequest: the store does not know the request.
             asyncio.CancelledError: the activity was cancelled while this waited. What the email
                 says may no longer be true, so it must not be sent.
         """
-        task, has_waited_for_lease = asyncio.current_task(), False
+        task, seen_lease, has_waited_for_lease = asyncio.current_task(), None, False
         assert task
         while True:
             async with self._turns:
@@ -93,38 +95,54 @@ class Delivery:
                     raise asyncio.CancelledError
                 self.under_way.add(task)
                 try:
-                    return await self._attempt(request, email, clock)
-                except BeingSent:
+                    return await self._attempt(request_id, email, clock, seen_lease)
+                except BeingSent as other:
                     has_waited_for_lease = True
+                    has_expired = other.leased_until <= clock()
+                    seen_lease = other.leased_until if has_expired else None
                 finally:
                     self.under_way.discard(task)
-            await asyncio.sleep(LEASE_CHECK.total_seconds())
+            await asyncio.sleep((RECORD_TIME if seen_lease else LEASE_CHECK).total_seconds())
 
-    async def _attempt(self, request: StoredRequest, email: Email, clock: Clock) -> EmailOutcome:
-        own_id = self._composer.message_id(email, request.id)
-        earlier = await self._store.emails.begin(
-            request,
-            email,
-            own_id,
-            self._tokens.return_token(own_id),
-            now=clock(),
-            limits=self._limits,
+    async def _attempt(
+        self, request_id: str, email: Email, clock: Clock, seen_lease: datetime | None
+    ) -> EmailOutcome:
+        begun = await self._store.emails.begin(
+            SendAttempt(
+                request_id=request_id,
+                email=email,
+                message_id=self._composer.message_id(email, request_id),
+                tokens=self._tokens,
+                clock=clock,
+                limits=self._limits,
+                seen_lease=seen_lease,
+            )
         )
+        request, earlier = begun.request, begun.outcome
         if earlier and earlier.state != EmailState.QUEUED:
             return earlier
         if activity.is_cancelled():
             raise asyncio.CancelledError
-        link = await self._link(request) if email.kind in WITH_LINK else None
         message = self._composer.compose(
             email,
             request,
-            link,
+            f"{self._base_url}/activate/{begun.link_token}" if begun.link_token else None,
             now=clock(),
             undelivered=await self._undelivered(request, email),
         )
+        async with self._lease_renewed(request.id, email, clock):
+            return await self._send(message, request, email, earlier, clock)
+
+    async def _send(
+        self,
+        message: EmailMessage,
+        request: StoredRequest,
+        email: Email,
+        earlier: EmailOutcome | None,
+        clock: Clock,
+    ) -> EmailOutcome:
         try:
-            async with self._lease_renewed(request.id, email, clock):
-                await self._sender.send(message, self._return_path(message))
+            await self._sender.send(message, self._return_path(message))
         except MailError as error:
             to = email.address_in(request)
             outcome = await self._outcome_of(error, to, earlier, clock())
@@ -144,7 +162,7 @@ class Delivery:
     ) -> AsyncIterator[None]:
         async def renew() -> None:
             with suppress(Unavailable):
-                await self._store.emails.renew(request_id, email, clock())
+                await self._store.emails.renew(request_id, email, clock)
 
         async with repeatedly(renew):
             yield
@@ -212,18 +230,6 @@ class Delivery:
             except Unavailable:
                 # The email has been sent. Giving up here would send it again.
                 await asyncio.sleep(1)
-
-    async def _link(self, request: StoredRequest) -> str:
-        """Return the issued activation link, or a new one if the key of that link was removed."""
-        ordinal = request.link_ordinal
-        issued = await self._store.links.hash_of(request.id, ordinal)
-        candidates = self._tokens.candidates(request.id, ordinal)
-        token = next((each for each in candidates if token_hash(each) == issued), None)
-        if token is None:
-            token = candidates[0]
-            # Save the link first: the customer may open it as soon as the email arrives.
-            await self._store.links.save(request.id, ordinal, token_hash(token))
-        return f"{self._base_url}/activate/{token}"
 
 
 @asynccontextmanager

@@ -15,7 +15,6 @@ from smart_accounts.contract.messages import EmailState
 from smart_accounts.contract.steps import EmailOutcome, SendEmails
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.mail.smtp import MailError, SenderMisconfigured, SenderRefused, Unreachable
-from smart_accounts.store.store import AccountStore
 
 # A local activity keeps decisions and queries waiting, so it must be short.
 LOCAL_TIME = timedelta(seconds=3)
@@ -25,10 +24,7 @@ MISCONFIGURED_RETRY = timedelta(minutes=10)
 
 
 class EmailActivities:
-    def __init__(
-        self, store: AccountStore, delivery: Delivery, *, only_through_queue: bool = False
-    ) -> None:
-        self._store = store
+    def __init__(self, delivery: Delivery, *, only_through_queue: bool = False) -> None:
         self._delivery = delivery
         self._only_through_queue = only_through_queue
         self._no_local_try_before = 0.0
@@ -41,26 +37,18 @@ class EmailActivities:
         being sent has it too: this process finishes it, and ``send_emails`` waits for that.
         """
         clock = _clock(batch.now)
-        attempts: list[asyncio.Task[EmailOutcome]] = []
-        is_allowed = (
-            not self._only_through_queue
-            and time.monotonic() >= self._no_local_try_before
-            and len(batch.emails) <= MAX_LOCAL_EMAILS
-        )
-        if is_allowed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOCAL_TIME.total_seconds()):
-                    request = await self._store.requests.find(batch.request_id)
-                    if request:
-                        attempts = [
-                            _start(self._delivery.attempt(request, email, clock))
-                            for email in batch.emails
-                        ]
-                        await asyncio.wait(attempts)
-            for waiting in {*attempts} - self._delivery.under_way:
-                waiting.cancel()  # ``send_emails`` tries it
-        if not attempts:
+        if (
+            self._only_through_queue
+            or time.monotonic() < self._no_local_try_before
+            or len(batch.emails) > MAX_LOCAL_EMAILS
+        ):
             return [EmailOutcome(state=EmailState.QUEUED, at=clock())] * len(batch.emails)
+        attempts = [
+            _start(self._delivery.attempt(batch.request_id, email, clock)) for email in batch.emails
+        ]
+        await asyncio.wait(attempts, timeout=LOCAL_TIME.total_seconds())
+        for waiting in {*attempts} - self._delivery.under_way:
+            waiting.cancel()  # ``send_emails`` tries it
         outcomes, errors = _split([_result_so_far(each) for each in attempts], clock())
         if any(map(_is_outage, errors)):
             self._no_local_try_before = time.monotonic() + LOCAL_PAUSE.total_seconds()
@@ -81,13 +69,10 @@ class EmailActivities:
         Raises:
             ApplicationError: no email could be sent yet, and ``batch.until`` has not passed.
         """
-        request = await self._store.requests.find(batch.request_id)
-        if request is None:
-            raise ApplicationError("The store does not know this request yet.")
         clock = _clock()
         async with heartbeats():
             results = await _gather(
-                self._delivery.attempt(request, email, clock) for email in batch.emails
+                self._delivery.attempt(batch.request_id, email, clock) for email in batch.emails
             )
         outcomes, errors = _split(results, clock())
         is_late = batch.until is not None and clock() >= batch.until

@@ -22,7 +22,6 @@ from smart_accounts.contract.messages import (
     EmailState,
     Requester,
     SmartAccountRequest,
-    Status,
 )
 from smart_accounts.contract.steps import Addressee, Checked, Email, EmailOutcome, OpenRequest
 from smart_accounts.local.configuration import StackConfiguration, configure, free_ports
@@ -30,10 +29,10 @@ from smart_accounts.local.stack import supervise
 from smart_accounts.settings import PREFIX
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.migrate import migrate
-from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.sending import SendAttempt
 from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
-from smart_accounts.tokens import LinkTokens, token_hash
+from smart_accounts.tokens import LinkTokens
 from smart_accounts.web.auth.cookies import Cookies
 from smart_accounts.web.auth.session import Sessions
 
@@ -67,6 +66,7 @@ async def fill(stack: StackConfiguration) -> list[str]:
     """Store the requests. Return the link tokens of the first ones."""
     url, now = stack.environment[f"{PREFIX}DATABASE_URL"], datetime.now(UTC)
     tokens, links = LinkTokens([stack.environment[f"{PREFIX}SECRET_KEYS"]]), []
+    outcomes: list[asyncio.Task[None]] = []
     await migrate(url)
     async with AccountStore.open(url) as store:
         for number in range(REQUESTS):
@@ -79,17 +79,28 @@ async def fill(stack: StackConfiguration) -> list[str]:
                 deadline=requested_at + request.acceptance_window,
             )
             assert await store.requests.open(opening, (), NO_LIMITS) == Checked()
-            stored = StoredRequest.new(id_, request, requested_at, status=Status.PENDING)
             email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
-            await store.emails.begin(
-                stored, email, f"<{id_}>", id_, now=requested_at, limits=NO_LIMITS
+            attempt = SendAttempt(
+                request_id=id_,
+                email=email,
+                message_id=f"<{id_}>",
+                tokens=tokens,
+                clock=always(requested_at),
+                limits=NO_LIMITS,
             )
+            begun = await store.emails.begin(attempt)
             sent = EmailOutcome(state=EmailState.SENT, at=requested_at)
-            await store.emails.record(id_, email, sent)
+            outcomes.append(asyncio.create_task(store.emails.record(id_, email, sent)))
             if number < LINKS:
-                links.append(tokens.candidates(id_, 1)[0])
-                await store.links.save(id_, 1, token_hash(links[-1]))
+                assert begun.link_token
+                links.append(begun.link_token)
+        await asyncio.gather(*outcomes)
     return links
+
+
+def always(moment: datetime) -> Callable[[], datetime]:
+    """Return a clock that stands still."""
+    return lambda: moment
 
 
 def request_for(number: int) -> SmartAccountRequest:

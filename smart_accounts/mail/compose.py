@@ -1,13 +1,12 @@
 """Compose emails from templates. What people wrote can become neither a header nor a link."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from email.header import Header
-from email.headerregistry import Address, HeaderRegistry, UniqueUnstructuredHeader
+from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import EmailPolicy
 from typing import Any
 
 from css_inline import CSSInliner
@@ -17,6 +16,7 @@ from markupsafe import Markup, escape
 from smart_accounts.contract.messages import EmailKind, EmailStatus, Status
 from smart_accounts.contract.steps import Email
 from smart_accounts.mail.defang import defang
+from smart_accounts.mail.headers import ALTERNATIVES, HEADERS, POLICY, header, new_part
 from smart_accounts.mail.refusals import Fault, fault_of
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.text import (
@@ -39,9 +39,13 @@ def quoted(text: str) -> str:
     return "\n".join(f"> {part}".rstrip() for parts in lines for part in parts)
 
 
+# With its style, because the style sheet is applied to the template, which has no moments.
+_MOMENT = r'<span class="moment" style="white-space: nowrap;">\g<0></span>'
+
+
 def sentence(text: str) -> Markup:
     """Return a sentence as HTML. A moment stays on one line, and names are isolated."""
-    html = UTC_MOMENT.sub(r'<span class="moment">\g<0></span>', str(escape(text)))
+    html = UTC_MOMENT.sub(_MOMENT, str(escape(text)))
     return Markup(bdi(html))  # noqa: S704 - the text is escaped above
 
 
@@ -103,23 +107,33 @@ class Site:
     support_email: str | None = None
 
 
-class _Subject(UniqueUnstructuredHeader):
-    """A subject that arrives unchanged. Python's own folding loses spaces in names."""
-
-    def fold(self, *, policy: EmailPolicy) -> str:
-        lines = Header(str(self), "utf-8", header_name="Subject").encode(linesep=policy.linesep)
-        return f"Subject: {lines}{policy.linesep}"
+_JINJA_TAG = re.compile(r"\{[%#].*?[%#]\}", re.DOTALL)
+_JINJA_TAG_IN_COMMENT = re.compile(rf"<!--({_JINJA_TAG.pattern})-->", re.DOTALL)
 
 
-_HEADERS = HeaderRegistry()
-_HEADERS.map_to_type("subject", _Subject)  # type: ignore[arg-type]  # the registry adds the base class
-_POLICY = EmailPolicy(header_factory=_HEADERS)
+class _Templates(PackageLoader):
+    """Loads templates. HTML gets the rules of its style sheet in its elements when it is loaded."""
+
+    def get_source(self, environment: Environment, template: str) -> Any:
+        source, *rest = super().get_source(environment, template)
+        return (_with_inline_styles(source) if template.endswith(".html") else source, *rest)
+
+
+def _with_inline_styles(template: str) -> str:
+    """Return the template with styles in its elements, because some mail programs need them.
+
+    In the meantime its tags are in comments, which may stand anywhere in HTML.
+    """
+    inliner = CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
+    html = inliner.inline(_JINJA_TAG.sub(r"<!--\g<0>-->", template))
+    return _JINJA_TAG_IN_COMMENT.sub(r"\1", html)
 
 
 # Templates are compiled once per process, because compiling one takes longer than rendering it.
 _templates = Environment(
-    loader=PackageLoader("smart_accounts.mail"),
+    loader=_Templates("smart_accounts.mail"),
     autoescape=select_autoescape(["html"]),
+    auto_reload=False,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -133,7 +147,13 @@ class Composer:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._domain = site.mail_from.rpartition("@")[2]
-        self._inliner = CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
+        own_address = Address(site.organisation_name, addr_spec=site.mail_from)
+        self._from = HEADERS("From", own_address)
+        self._reply_to = (
+            HEADERS("Reply-To", Address(addr_spec=site.support_email))
+            if site.support_email
+            else None
+        )
 
     def message_id(self, email: Email, request_id: str) -> str:
         """Return the email's ``Message-ID``.
@@ -193,21 +213,23 @@ class Composer:
         text = _templates.get_template("layout.txt").render(context, content=content)
         html = _templates.get_template("layout.html").render(context, content=content)
 
-        message = EmailMessage(_POLICY)
-        # Address objects, because an address given as text could contain a second one.
-        message["From"] = Address(self._site.organisation_name, addr_spec=self._site.mail_from)
+        message = EmailMessage(POLICY)
+        message["From"] = self._from
+        # An address object, because an address given as text could contain a second one.
         message["To"] = Address(addr_spec=to)
         # Each subject begins with our own words, so a name needs no isolates. Some mail programs
         # would show them as boxes.
         message["Subject"] = without_isolates(content.subject)
         message["Date"] = datetime.now(UTC)  # this machine's clock; ``now`` is Temporal's
         message["Message-ID"] = own_id
-        message["X-Smart-Account-Mail"] = str(kind)
-        if self._site.support_email:
-            message["Reply-To"] = Address(addr_spec=self._site.support_email)
-        message["Auto-Submitted"] = "auto-generated"
-        message["X-Auto-Response-Suppress"] = "All"  # Exchange ignores Auto-Submitted
-        # Quoted-printable gives short ASCII lines, which every mail server accepts.
-        message.set_content(_wrapped(text), cte="quoted-printable")
-        message.add_alternative(self._inliner.inline(html), subtype="html", cte="quoted-printable")
+        message["X-Smart-Account-Mail"] = header("X-Smart-Account-Mail", str(kind))
+        if self._reply_to:
+            message["Reply-To"] = self._reply_to
+        message["Auto-Submitted"] = header("Auto-Submitted", "auto-generated")
+        # Exchange ignores Auto-Submitted
+        message["X-Auto-Response-Suppress"] = header("X-Auto-Response-Suppress", "All")
+        message["MIME-Version"] = header("MIME-Version", "1.0")
+        message["Content-Type"] = header("Content-Type", ALTERNATIVES)
+        message.attach(new_part(_wrapped(text), "plain"))
+        message.attach(new_part(html, "html"))
         return message

@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
-from email.policy import SMTP as WIRE
+from email.policy import SMTP as SMTP_POLICY
 from typing import Any, Self
 
 from aiosmtplib import (
@@ -24,6 +24,7 @@ from smart_accounts.settings import SmtpTls
 from smart_accounts.text import one_line
 
 MAX_REPLY = 300
+_WIRE = SMTP_POLICY.clone(cte_type="7bit")
 CLOSING = 421  # the server is about to close the connection
 
 
@@ -81,7 +82,7 @@ class _Envelope:
                 several recipients, a server could refuse some of them without an error.
         """
         (sender,), (recipient,) = message["From"].addresses, message["To"].addresses
-        content = message.as_bytes(policy=WIRE.clone(cte_type="7bit"))
+        content = message.as_bytes(policy=_WIRE)
         return cls(return_path or sender.addr_spec, recipient.addr_spec, content)
 
 
@@ -183,7 +184,7 @@ class SmtpSender:
             if reused:
                 await self._open_on_reused(connection, envelope)
             else:
-                await _open_envelope(connection, envelope)
+                await _open_envelope(connection, envelope, self.COMMAND_TIMEOUT)
             # One timeout for both replies to DATA, because the library takes only one.
             timeout = self.FINAL_DOT_TIMEOUT.total_seconds()
             await connection.data(envelope.content, timeout=timeout)
@@ -201,16 +202,16 @@ class SmtpSender:
                 have been sent over it.
         """
         try:
-            await connection.rset(timeout=self.PROBE_TIMEOUT.total_seconds())
-            await _open_envelope(connection, envelope)
+            # The last email on it was taken, so MAIL needs no RSET before it.
+            await _open_envelope(connection, envelope, self.PROBE_TIMEOUT)
         except SMTPException as error:
             if isinstance(error, SMTPRecipientRefused) and error.code != CLOSING:
                 raise
             raise _StaleConnection from error
 
 
-async def _open_envelope(connection: SMTP, envelope: _Envelope) -> None:
-    await connection.mail(envelope.sender)
+async def _open_envelope(connection: SMTP, envelope: _Envelope, timeout: timedelta) -> None:  # noqa: ASYNC109 - of the first reply
+    await connection.mail(envelope.sender, timeout=timeout.total_seconds())
     await connection.rcpt(envelope.recipient)
 
 

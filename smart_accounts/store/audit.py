@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.identity import Identity
@@ -78,6 +78,12 @@ class AuditEvent:
     agreed_text: str | None
 
 
+_ACCEPTED_AT = select(func.max(tables.audit_events.c.at)).where(
+    tables.audit_events.c.request_id == bindparam("request_id"),
+    tables.audit_events.c.action == Action.ACCEPT,
+)
+
+
 class AuditTrail:
     """Each method raises ``Unavailable`` if the database does not respond."""
 
@@ -99,16 +105,6 @@ class AuditTrail:
                 return
             await record(connection, action, actor, origin, now, request_id, agreement)
 
-    async def accepted_at(self, request_id: str) -> datetime | None:
-        """Return when the customer last accepted on a page, or None if they never did."""
-        events = tables.audit_events.c
-        query = select(func.max(events.at)).where(
-            events.request_id == request_id, events.action == Action.ACCEPT
-        )
-        async with transaction(self._engine, writes=False) as connection:
-            found: datetime | None = await connection.scalar(query)
-            return found
-
     async def of_request(self, request_id: str) -> tuple[AuditEvent, ...]:
         """Return the events about a request, oldest first."""
         events, people = tables.audit_events, tables.people.c
@@ -125,6 +121,12 @@ class AuditTrail:
             AuditEvent(**each | {"action": Action(each["action"]), "role": Role(each["role"])})
             for each in found
         )
+
+
+async def find_acceptance(connection: AsyncConnection, request_id: str) -> datetime | None:
+    """Return when the customer last accepted on a page, or None if they never did."""
+    found: datetime | None = await connection.scalar(_ACCEPTED_AT, {"request_id": request_id})
+    return found
 
 
 async def record(

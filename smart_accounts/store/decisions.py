@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.actions import Role
@@ -17,10 +17,22 @@ APPROVER = "approver and administrator"
 USER = "user"
 
 
+# Statements are made once, because making one takes as long as running it.
+_STALE = select(tables.requests.c.id).where(
+    tables.requests.c.account_domain == bindparam("domain"),
+    tables.requests.c.status.in_(OPEN),
+    tables.requests.c.requested_at < bindparam("before"),
+)
+_END = update(tables.requests).where(
+    tables.requests.c.id == bindparam("request_id"), tables.requests.c.status.in_(OPEN)
+)
+_CHANGE_ACCOUNT = update(tables.accounts).where(tables.accounts.c.id == bindparam("request_id"))
+_INSERT_USERS = insert(tables.account_users)
+_FIND = select(tables.requests).where(tables.requests.c.id == bindparam("request_id"))
+
+
 async def find_request(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
-    found = await connection.execute(
-        select(tables.requests).where(tables.requests.c.id == request_id)
-    )
+    found = await connection.execute(_FIND, {"request_id": request_id})
     row = found.one_or_none()
     return stored_request(row) if row else None
 
@@ -35,14 +47,7 @@ async def withdraw_terminated(
     Newer requests are not withdrawn, because the last activity of a terminated run may run late,
     when a newer request already has the domain.
     """
-    requests = tables.requests.c
-    stale = await connection.scalars(
-        select(requests.id).where(
-            requests.account_domain == account_domain,
-            requests.status.in_(OPEN),
-            requests.requested_at < before,
-        )
-    )
+    stale = await connection.scalars(_STALE, {"domain": account_domain, "before": before})
     for request_id in stale.all():
         await settle_terminated(connection, request_id, before)
 
@@ -71,11 +76,8 @@ async def activate_account(
     connection: AsyncConnection, request: StoredRequest, at: datetime
 ) -> None:
     """Activate the account of a request. The customer and the added users get access."""
-    await connection.execute(
-        update(tables.accounts)
-        .where(tables.accounts.c.id == request.id)
-        .values(state=AccountState.ACTIVE, activated_at=at)
-    )
+    activated = {"request_id": request.id, "state": AccountState.ACTIVE, "activated_at": at}
+    await connection.execute(_CHANGE_ACCOUNT, activated)
     roles = dict.fromkeys(request.added_users, USER) | {request.customer_email: APPROVER}
     users = [
         {"account_id": request.id, "email": email, "role": role, "since": at}
@@ -83,7 +85,7 @@ async def activate_account(
         if email != ERASED
     ]
     if users:
-        await connection.execute(insert(tables.account_users), users)
+        await connection.execute(_INSERT_USERS, users)
 
 
 async def decide(connection: AsyncConnection, record: RecordDecision) -> StoredRequest | None:
@@ -99,12 +101,7 @@ async def decide(connection: AsyncConnection, record: RecordDecision) -> StoredR
     if request:
         changes |= {"customer_email": request.customer_email, "added_users": request.added_users}
         changes["search_text"] = search_text_of(request)
-    requests = tables.requests
-    changed = await connection.execute(
-        update(requests)
-        .where(requests.c.id == record.request_id, requests.c.status.in_(OPEN))
-        .values(changes)
-    )
+    changed = await connection.execute(_END, changes | {"request_id": record.request_id})
     return await find_request(connection, record.request_id) if changed.rowcount else None
 
 
@@ -118,8 +115,5 @@ async def earlier_decision(connection: AsyncConnection, request_id: str) -> Deci
 
 
 async def free_domain(connection: AsyncConnection, request_id: str) -> None:
-    await connection.execute(
-        update(tables.accounts)
-        .where(tables.accounts.c.id == request_id)
-        .values(state=AccountState.CLOSED)
-    )
+    closed = {"request_id": request_id, "state": AccountState.CLOSED}
+    await connection.execute(_CHANGE_ACCOUNT, closed)

@@ -1,112 +1,68 @@
 """The ledger of emails. An email whose outcome is recorded as final is never sent again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    and_,
-    case,
-    insert,
-    not_,
-    null,
-    or_,
-    select,
-    true,
-    update,
-)
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import ColumnElement, Row, and_, not_, or_, select, true, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
-from smart_accounts.store.decisions import find_request
-from smart_accounts.store.limits import Limits, check_emails, lock_requester
-from smart_accounts.store.records import ERASED, ReturnedEmail, StoredRequest
+from smart_accounts.store.records import ReturnedEmail, StoredRequest
+from smart_accounts.store.sending import (
+    Begun,
+    SendAttempt,
+    begin_emails,
+    kept_reply,
+    record_outcomes,
+    renew_lease,
+)
+from smart_accounts.store.shared_transactions import SharedTransactions
 from smart_accounts.tokens import token_hash
 
-LEASE = timedelta(seconds=10)  # after a crash, another worker waits at most this long
+RECORD_WAIT = timedelta(milliseconds=10)
+"""How long the outcome of a sent email waits for others, to be recorded with them."""
 # Emails that may bounce. A queued email may have been sent, because the reply can be lost.
 _MAY_BOUNCE = (EmailState.SENT, EmailState.QUEUED)
 
 
-class BeingSent(Exception):
-    """Another attempt is sending this email. Its lease has not expired."""
-
-
 class EmailLedger:
-    """Each method is one transaction. It raises ``Unavailable`` if the database is down."""
+    """Each method raises ``Unavailable`` if the database is down.
+
+    ``begin`` and ``record`` share their transactions with other calls at the same time. Each other
+    method is one transaction.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        # An occasion has several emails, which begin and end at nearly the same time.
+        self._attempts = SharedTransactions(engine, begin_emails)
+        self._outcomes = SharedTransactions(engine, record_outcomes, wait=RECORD_WAIT)
 
-    async def begin(
-        self,
-        request: StoredRequest,
-        email: Email,
-        message_id: str,
-        return_token: str,
-        *,
-        now: datetime,
-        limits: Limits,
-    ) -> EmailOutcome | None:
+    async def begin(self, attempt: SendAttempt) -> Begun:
         """Add an email to the ledger before it is sent, so that a bounce finds it at any time.
 
         The caller gets a lease: no other attempt sends the email until the outcome is recorded or
         the lease expires. ``renew`` keeps it.
 
-        Returns the outcome that counts if the email was tried before or is outdated, otherwise
-        None. ``at`` of a ``queued`` email is when it was first tried.
-
         Raises:
             BeingSent: another attempt has the lease.
             Rejected: the requester's emails within a day have reached a limit.
+            UnknownRequest: the store does not know the request.
         """
-        row: dict[str, Any] = {
-            "leased_until": now + LEASE,
-            "message_id": message_id,
-            "return_token_hash": token_hash(return_token),  # of the newest key
-        }
-        async with transaction(self._engine, writes=True) as connection:
-            # Lock before reading, because the approver may be replaced while this waits.
-            await lock_requester(connection, request.owner, request.requester_email)
-            earlier = await _outcome(connection, request.id, email, now)
-            if earlier and earlier.state != EmailState.QUEUED:
-                return earlier
-            current = await find_request(connection, request.id) or request
-            if current.is_outdated(email):
-                return EmailOutcome(state=EmailState.DROPPED, at=now)
-            if earlier:
-                await connection.execute(
-                    update(tables.emails).where(_is(request.id, email)).values(row)
-                )
-                return earlier
-            await _add(connection, request, email, row, now, limits)
-            return None
+        return await self._attempts.call(attempt.request_id, attempt)
 
     async def record(self, request_id: str, email: Email, outcome: EmailOutcome) -> None:
         """Record the outcome of an email. The first outcome that is not ``queued`` is kept."""
-        emails = tables.emails
-        async with transaction(self._engine, writes=True) as connection:
-            await connection.execute(
-                update(emails)
-                .where(_is(request_id, email), emails.c.state == EmailState.QUEUED)
-                .values(**outcome.model_dump() | _reply(outcome.answer), leased_until=None)
-            )
+        await self._outcomes.call("", (request_id, email, outcome))
 
-    async def renew(self, request_id: str, email: Email, now: datetime) -> None:
+    async def renew(self, request_id: str, email: Email, clock: Callable[[], datetime]) -> None:
         """Renew the lease of an email that is still being sent."""
-        emails = tables.emails
         async with transaction(self._engine, writes=True) as connection:
-            await connection.execute(
-                update(emails)
-                .where(_is(request_id, email), emails.c.state == EmailState.QUEUED)
-                .values(leased_until=now + LEASE)
-            )
+            await renew_lease(connection, request_id, email, clock())
 
     async def others_were_sent(self, recipient: str, since: datetime) -> bool:
         """Return True if another domain took an email later than ``since`` and kept it."""
@@ -193,12 +149,12 @@ class EmailLedger:
 
     async def mark_bounced(self, returned: ReturnedEmail, outcome: EmailOutcome) -> None:
         """Record that an email bounced. The first report is kept."""
-        values = outcome.model_dump() | _reply(outcome.answer)
+        values = outcome.model_dump() | {"answer": kept_reply(outcome.answer)}
         await self._mark(returned, values, only_if=true())
 
     async def mark_returned(self, returned: ReturnedEmail, reply: str) -> None:
         """Record that an email was returned because of us. It stays ``sent``, with the reply."""
-        values = {"state": EmailState.SENT} | _reply(reply)
+        values = {"state": EmailState.SENT, "answer": kept_reply(reply)}
         is_first = or_(tables.emails.c.state == EmailState.QUEUED, tables.emails.c.answer.is_(None))
         await self._mark(returned, values, only_if=is_first)
 
@@ -217,11 +173,6 @@ class EmailLedger:
             )
 
 
-def _reply(text: str | None) -> dict[str, Any]:
-    """Return the new value of ``answer``. A reply may name its recipient, who may be erased now."""
-    return {"answer": case((tables.emails.c.recipient == ERASED, null()), else_=text)}
-
-
 def _is(request_id: str, email: Email) -> Any:
     columns = tables.emails.c
     return and_(
@@ -230,42 +181,6 @@ def _is(request_id: str, email: Email) -> Any:
         columns.addressee == email.to,
         columns.number == email.number,
     )
-
-
-async def _add(
-    connection: AsyncConnection,
-    request: StoredRequest,
-    email: Email,
-    row: dict[str, Any],
-    now: datetime,
-    limits: Limits,
-) -> None:
-    """Add an email that was never tried.
-
-    Raises:
-        Rejected: a limit of the requester's emails is reached.
-    """
-    to = email.address_in(request)
-    if email.to != Addressee.REQUESTER:
-        row["mailbox"] = mailbox(to)
-        await check_emails(connection, request, mailbox(to), now, limits)
-    row |= {"kind": email.kind, "addressee": email.to, "number": email.number}
-    row |= {"recipient": to, "state": EmailState.QUEUED, "at": now}
-    await connection.execute(insert(tables.emails).values(request_id=request.id, **row))
-
-
-async def _outcome(
-    connection: AsyncConnection, request_id: str, email: Email, now: datetime
-) -> EmailOutcome | None:
-    found = await connection.execute(
-        select(tables.emails).where(_is(request_id, email)).with_for_update()
-    )
-    row = found.one_or_none()
-    if row is None:
-        return None
-    if row.state == EmailState.QUEUED and row.leased_until and row.leased_until > now:
-        raise BeingSent
-    return EmailOutcome(state=EmailState(row.state), at=row.at, answer=row.answer)
 
 
 def _is_being_sent(status: EmailStatus) -> bool:

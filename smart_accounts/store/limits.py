@@ -5,9 +5,10 @@ Each limit counts only the requests of one requester, so that nobody can use up 
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
+from functools import cache
+from typing import Any, Self
 
-from sqlalchemy import ColumnElement, and_, func, select, true
+from sqlalchemy import ColumnElement, Integer, Select, Text, and_, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.identity import Identity
@@ -51,6 +52,10 @@ class Rejection:
     retry_at: datetime | None = None
 
 
+# Statements are made once, because making one takes as long as running it.
+_LOCK = select(func.pg_advisory_xact_lock(func.hashtext(bindparam("requester", type_=Text))))
+
+
 async def lock_requester(connection: AsyncConnection, owner: Identity | None, email: str) -> None:
     """Make other transactions wait if they would count the requests of the same requester.
 
@@ -58,18 +63,28 @@ async def lock_requester(connection: AsyncConnection, owner: Identity | None, em
     """
     if connection.dialect.name == "postgresql":
         name = f"requests of {owner or email.lower()}"
-        await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(name))))
+        await connection.execute(_LOCK, {"requester": name})
 
 
-def by_requester(owner: Identity | None, email: str) -> ColumnElement[bool]:
-    """Return the condition for requests of a person, or of an address that has no owner."""
+def by_requester(*, has_owner: bool) -> ColumnElement[bool]:
+    """Return the condition for requests of a person, or of an address that has no owner.
+
+    ``requester_values`` returns the values of its parameters.
+    """
     requests = tables.requests.c
+    if has_owner:
+        return and_(
+            requests.requester_issuer == bindparam("owner_issuer"),
+            requests.requester_subject == bindparam("owner_subject"),
+        )
+    has_address = func.lower(requests.requester_email) == bindparam("owner_email")
+    return and_(requests.requester_subject.is_(None), has_address)
+
+
+def requester_values(owner: Identity | None, email: str) -> dict[str, str]:
     if owner is None:
-        has_address = func.lower(requests.requester_email) == email.lower()
-        return and_(requests.requester_subject.is_(None), has_address)
-    return and_(
-        requests.requester_issuer == owner.issuer, requests.requester_subject == owner.subject
-    )
+        return {"owner_email": email.lower()}
+    return {"owner_issuer": owner.issuer, "owner_subject": owner.subject}
 
 
 async def check_emails(
@@ -87,26 +102,43 @@ async def check_emails(
     Raises:
         Rejected: a limit is reached.
     """
+    values = requester_values(request.owner, request.requester_email) | {
+        "since": now - DAY,
+        "mailbox": its_mailbox,
+        "mailbox_limit": limits.emails_per_mailbox_per_day - 1,
+        "limit": limits.emails_per_requester_per_day - 1,
+    }
+    query = _full_limits(has_owner=request.owner is not None)
+    mailbox_full_since, full_since = (await connection.execute(query, values)).one()
+    for limit, message, since in (
+        (limits.emails_per_mailbox_per_day, MAILBOX_LIMIT, mailbox_full_since),
+        (limits.emails_per_requester_per_day, EMAILS_LIMIT, full_since),
+    ):
+        if since:
+            full = rejection(message.format(limit), since + DAY)
+            raise Rejected(full.reason, full.retry_at)
+
+
+@cache
+def _full_limits(*, has_owner: bool) -> Select[Any]:
+    """Return the query of when the oldest email was sent that fills each limit, or null."""
     emails = tables.emails.c
     sent = (
         select(emails.at)
         .join(tables.requests, tables.requests.c.id == emails.request_id)
         .where(
-            by_requester(request.owner, request.requester_email),
+            by_requester(has_owner=has_owner),
             emails.mailbox.is_not(None),
-            emails.at > now - DAY,
+            emails.at > bindparam("since"),
         )
         .order_by(emails.at.desc())
         .limit(1)
     )
-    for limit, message, counted in (
-        (limits.emails_per_mailbox_per_day, MAILBOX_LIMIT, emails.mailbox == its_mailbox),
-        (limits.emails_per_requester_per_day, EMAILS_LIMIT, true()),
-    ):
-        full_since = await connection.scalar(sent.where(counted).offset(limit - 1))
-        if full_since:
-            full = rejection(message.format(limit), full_since + DAY)
-            raise Rejected(full.reason, full.retry_at)
+    to_mailbox = sent.where(emails.mailbox == bindparam("mailbox"))
+    return select(
+        to_mailbox.offset(bindparam("mailbox_limit", type_=Integer)).scalar_subquery(),
+        sent.offset(bindparam("limit", type_=Integer)).scalar_subquery(),
+    )
 
 
 def reached(limit: int, ends: list[datetime], message: str) -> Rejection | None:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -44,6 +44,12 @@ class Partners:
         return await self.company_of(issuer, subject) or company
 
 
+ENTERED_COMPANY = select(tables.partners.c.company).where(
+    tables.partners.c.issuer == bindparam("owner_issuer"),
+    tables.partners.c.subject == bindparam("owner_subject"),
+)
+
+
 async def company_is_stated(
     connection: AsyncConnection, person: Identity | None, company: str
 ) -> bool:
@@ -53,10 +59,5 @@ async def company_is_stated(
     """
     if person is None:
         return True
-    partners = tables.partners.c
-    entered = await connection.scalar(
-        select(partners.company).where(
-            partners.issuer == person.issuer, partners.subject == person.subject
-        )
-    )
-    return bool(entered == company)
+    owner = {"owner_issuer": person.issuer, "owner_subject": person.subject}
+    return bool(await connection.scalar(ENTERED_COMPANY, owner) == company)

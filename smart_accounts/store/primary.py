@@ -6,6 +6,7 @@ what the server or pgbouncer reported when the connection began.
 """
 
 import logging
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -48,9 +49,9 @@ def follow_primary(engine: AsyncEngine) -> None:
         raise failure
 
     @event.listens_for(engine.sync_engine, "checkout")
-    def _on_checkout(connection: Any, _record: Any, _proxy: Any) -> None:
+    def _on_checkout(connection: Any, record: Any, _proxy: Any) -> None:
         try:
-            connection.run_async(_require_writable)
+            connection.run_async(partial(_require_writable, kept=record.info))
         except OSError as error:
             _log.warning("Connecting to the database again: %s", error)
             raise InvalidatePoolError from error
@@ -59,17 +60,23 @@ def follow_primary(engine: AsyncEngine) -> None:
 def _connect(dialect: Any, options: dict[str, Any]) -> Any:
     connection = dialect.connect(**options)
     try:
-        connection.run_async(_require_writable)
+        connection.run_async(partial(_require_writable, kept={}))
     except BaseException:
         dialect.do_terminate(connection)
         raise
     return connection
 
 
-async def _require_writable(connection: asyncpg.Connection) -> None:
-    """Raise ``OSError`` if the connection is broken, or if its server rejects writes."""
+async def _require_writable(connection: asyncpg.Connection, kept: dict[str, Any]) -> None:
+    """Raise ``OSError`` if the connection is broken, or if its server rejects writes.
+
+    ``kept`` keeps the prepared query of this connection, which saves a round trip.
+    """
     try:
-        read_only = await connection.fetchval("SHOW transaction_read_only", timeout=CHECK_SECONDS)
+        if "read_only" not in kept:
+            query = "SHOW transaction_read_only"
+            kept["read_only"] = await connection.prepare(query, timeout=CHECK_SECONDS)
+        read_only = await kept["read_only"].fetchval(timeout=CHECK_SECONDS)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise ConnectionError("The connection is closed.") from error
     if read_only != "off":

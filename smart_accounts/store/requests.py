@@ -6,9 +6,10 @@ run again after its transaction was committed.
 
 from dataclasses import asdict
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import delete, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import delete, func, insert, or_, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from smart_accounts.checks import REPORTED
 from smart_accounts.contract.domains import mailbox
@@ -25,6 +26,7 @@ from smart_accounts.contract.steps import (
     RecordDecision,
 )
 from smart_accounts.store import tables
+from smart_accounts.store.audit import find_acceptance
 from smart_accounts.store.database import transaction
 from smart_accounts.store.decisions import (
     activate_account,
@@ -34,8 +36,7 @@ from smart_accounts.store.decisions import (
     free_domain,
     withdraw_terminated,
 )
-from smart_accounts.store.limits import Limits, Rejection, by_requester, lock_requester
-from smart_accounts.store.partners import company_is_stated
+from smart_accounts.store.limits import Limits, Rejection, lock_requester
 from smart_accounts.store.records import (
     OPEN,
     AccountState,
@@ -43,9 +44,19 @@ from smart_accounts.store.records import (
     stored_reminders,
 )
 from smart_accounts.store.search import search_text_of
-from smart_accounts.store.usage import Usage, reason_to_reject
+from smart_accounts.store.usage import Usage
 
 WITHDRAW_INSTEAD = "Withdraw the request and make a new one, which an operator reviews."
+
+
+_INSERT_REQUEST, _INSERT_ACCOUNT = insert(tables.requests), insert(tables.accounts)
+
+
+class Activation(NamedTuple):
+    """``accepted_at`` is None if the request was decided before."""
+
+    decision: Decision
+    accepted_at: datetime | None = None
 
 
 class Requests:
@@ -63,7 +74,8 @@ class Requests:
     ) -> Rejection | None:
         """Return why a request made at this moment would be rejected, otherwise None."""
         async with transaction(self._engine, writes=False) as connection:
-            return await reason_to_reject(connection, request, owner, at, limits)
+            usage = await Usage.load(connection, request, owner, at, limits)
+        return usage.reason_to_reject(limits)
 
     async def open(self, new: OpenRequest, odd: tuple[str, ...], limits: Limits) -> Checked:
         """Store the request with its provisional account.
@@ -78,8 +90,9 @@ class Requests:
             request, requester = new.request, new.request.requester
             await lock_requester(connection, owner, requester.email)
             await withdraw_terminated(connection, request.account_domain, new.requested_at)
-            rejection = await reason_to_reject(connection, request, owner, new.requested_at, limits)
-            if await _was_reported(connection, owner, requester.email):
+            usage = await Usage.load(connection, request, owner, new.requested_at, limits)
+            rejection = usage.reason_to_reject(limits)
+            if usage.was_reported:
                 odd += (REPORTED,)
             record = StoredRequest.new(
                 new.request_id,
@@ -87,28 +100,25 @@ class Requests:
                 new.requested_at,
                 status=_first_status(rejection, odd),
                 owner=owner,
-                company_is_stated=await company_is_stated(connection, owner, requester.company),
+                company_is_stated=usage.company_is_stated,
                 needs_attention=odd,
                 reason=rejection.reason if rejection else None,
                 retry_at=rejection.retry_at if rejection else None,
             )
-            await connection.execute(
-                insert(tables.requests).values(
-                    **asdict(record),
-                    idempotency_key=new.idempotency_key,
-                    reminders=stored_reminders(request),
-                    search_text=search_text_of(request),
-                )
-            )
+            row = asdict(record) | {
+                "idempotency_key": new.idempotency_key,
+                "reminders": stored_reminders(request),
+                "search_text": search_text_of(request),
+            }
+            await connection.execute(_INSERT_REQUEST, row)
             if not rejection:
-                await connection.execute(
-                    insert(tables.accounts).values(
-                        id=record.id,
-                        domain=record.account_domain,
-                        name=record.account_name,
-                        state=AccountState.PROVISIONAL,
-                    )
-                )
+                account = {
+                    "id": record.id,
+                    "domain": record.account_domain,
+                    "name": record.account_name,
+                    "state": AccountState.PROVISIONAL,
+                }
+                await connection.execute(_INSERT_ACCOUNT, account)
             return _checked(record)
 
     async def approve(self, approval: Approve) -> None:
@@ -139,12 +149,12 @@ class Requests:
                 request.requester.email
             ):
                 return Checked(refused="The approver's address must differ from the requester's.")
-            if await _was_reported(connection, known.owner, known.requester_email):
+            await lock_requester(connection, known.owner, known.requester_email)
+            usage = await Usage.load(connection, request, known.owner, link.at, limits)
+            if usage.was_reported:
                 odd += (REPORTED,)
             if is_new_approver and odd:
                 return Checked(refused=f"{odd[0]} {WITHDRAW_INSTEAD}")
-            await lock_requester(connection, known.owner, known.requester_email)
-            usage = await Usage.load(connection, request, known.owner, link.at, limits)
             rejection = (usage.customer_limit(limits) if is_new_approver else None) or (
                 usage.mailbox_limit(limits, request.customer_email) or usage.emails_limit(limits)
             )
@@ -193,7 +203,7 @@ class Requests:
                 .values(signalled=answer, signalled_link=link)
             )
 
-    async def activate(self, record: RecordDecision) -> Decision:
+    async def activate(self, record: RecordDecision) -> Activation:
         """Activate the account and give the customer and the added users access.
 
         Returns the decision that counts, which is an earlier one if the store has one.
@@ -201,10 +211,12 @@ class Requests:
         async with transaction(self._engine, writes=True) as connection:
             request = await decide(connection, record)
             if request is None:
-                return await earlier_decision(connection, record.request_id)
+                return Activation(await earlier_decision(connection, record.request_id))
             decision = record.decision
             await activate_account(connection, request, decision.at)
-            return decision
+            # The page noted the acceptance, which may be long before a worker sees it.
+            accepted_at = await find_acceptance(connection, request.id) or decision.at
+            return Activation(decision, accepted_at)
 
     async def close(self, record: RecordDecision) -> Decision:
         """End the request without an account, which frees its domain.
@@ -268,11 +280,3 @@ def _checked(request: StoredRequest) -> Checked:
         needs_attention=request.needs_attention,
         in_review=request.status == Status.IN_REVIEW,
     )
-
-
-async def _was_reported(connection: AsyncConnection, owner: Identity | None, email: str) -> bool:
-    """Return True if a customer reported an earlier request of the same requester."""
-    reported = select(tables.requests.c.id).where(
-        by_requester(owner, email), tables.requests.c.is_reported
-    )
-    return await connection.scalar(reported.limit(1)) is not None

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.domains import mailbox
@@ -24,44 +25,18 @@ from smart_accounts.store.limits import (
     by_requester,
     reached,
     rejection,
+    requester_values,
 )
+from smart_accounts.store.partners import ENTERED_COMPANY
 from smart_accounts.store.records import OPEN, AccountState
-
-
-async def reason_to_reject(
-    connection: AsyncConnection,
-    request: SmartAccountRequest,
-    owner: Identity | None,
-    at: datetime,
-    limits: Limits,
-) -> Rejection | None:
-    """Return why a request made at this moment is rejected, otherwise None."""
-    if taken := await _domain_is_taken(connection, request.account_domain):
-        return taken
-    usage = await Usage.load(connection, request, owner, at, limits)
-    return (
-        usage.open_limit(limits)
-        or usage.customer_limit(limits)
-        or usage.starts_limit(limits)
-        or usage.mailbox_limit(limits, request.customer_email, *request.added_users)
-        or usage.emails_limit(limits)
-    )
-
-
-async def _domain_is_taken(connection: AsyncConnection, domain: str) -> Rejection | None:
-    accounts = tables.accounts
-    active_since: datetime | None = await connection.scalar(
-        select(accounts.c.activated_at).where(
-            accounts.c.domain == domain, accounts.c.state == AccountState.ACTIVE
-        )
-    )
-    return Rejection("The domain already has an active Smart Account.") if active_since else None
 
 
 @dataclass(frozen=True)
 class Usage:
     """What one requester has used up when a request is made or changed.
 
+    ``was_reported`` is True if a customer reported an earlier request of the same requester,
+    ``company_is_stated`` unless the identity provider named the company.
     ``others`` are the requester's other requests that were made within a day, or that are open for
     the same customer. If there are as many open requests as allowed, ``full_until`` is when the
     first of them lapses. ``emails`` are those to approvers and added users within a day.
@@ -69,6 +44,9 @@ class Usage:
 
     at: datetime
     request: SmartAccountRequest
+    domain_is_taken: bool
+    was_reported: bool
+    company_is_stated: bool
     full_until: datetime | None
     others: Sequence[Any]
     emails: Sequence[Any]
@@ -82,13 +60,39 @@ class Usage:
         at: datetime,
         limits: Limits,
     ) -> Self:
-        is_own, is_open = by_requester(owner, request.requester.email), _is_open(request, at)
+        has_owner = owner is not None
+        local, _, domain = mailbox(request.customer_email).partition("@")
+        values = requester_values(owner, request.requester.email) | {
+            "domain": request.account_domain,
+            "at": at,
+            "since": at - DAY,
+            "limit": limits.open_per_requester - 1,
+            "customer": f"{_escaped(local)}%@{_escaped(domain)}",
+        }
+        facts = (await connection.execute(_facts(has_owner=has_owner), values)).one()
+        others = await connection.execute(_others(has_owner=has_owner), values)
+        emails = await connection.execute(_emails(has_owner=has_owner), values)
         return cls(
             at,
             request,
-            await _full_until(connection, and_(is_own, is_open), limits.open_per_requester),
-            await _others(connection, is_own, is_open, request, at),
-            await _emails_within_a_day(connection, is_own, at),
+            domain_is_taken=facts.active_since is not None,
+            was_reported=facts.reported is not None,
+            company_is_stated=(owner is None or facts.entered_company == request.requester.company),
+            full_until=facts.full_until,
+            others=others.all(),
+            emails=emails.all(),
+        )
+
+    def reason_to_reject(self, limits: Limits) -> Rejection | None:
+        """Return why the request is rejected, otherwise None."""
+        if self.domain_is_taken:
+            return Rejection("The domain already has an active Smart Account.")
+        return (
+            self.open_limit(limits)
+            or self.customer_limit(limits)
+            or self.starts_limit(limits)
+            or self.mailbox_limit(limits, self.request.customer_email, *self.request.added_users)
+            or self.emails_limit(limits)
         )
 
     def open_limit(self, limits: Limits) -> Rejection | None:
@@ -156,7 +160,10 @@ class Usage:
                 yield recipient, end
 
 
-def _is_open(request: SmartAccountRequest, at: datetime) -> ColumnElement[bool]:
+# Statements are made once, because making one takes as long as running it.
+
+
+def _is_open() -> ColumnElement[bool]:
     """Return the condition for other open requests.
 
     A request that is still open after its deadline was terminated. An open one for the same domain
@@ -165,68 +172,69 @@ def _is_open(request: SmartAccountRequest, at: datetime) -> ColumnElement[bool]:
     requests = tables.requests.c
     return and_(
         requests.status.in_(OPEN),
-        requests.deadline > at,
-        requests.account_domain != request.account_domain,
+        requests.deadline > bindparam("at"),
+        requests.account_domain != bindparam("domain"),
     )
 
 
-async def _full_until(
-    connection: AsyncConnection, condition: ColumnElement[bool], limit: int
-) -> datetime | None:
-    """Return when fewer than ``limit`` requests are open, or None if fewer are open now."""
-    deadline = tables.requests.c.deadline
-    last = select(deadline).where(condition).order_by(deadline.desc()).offset(limit - 1).limit(1)
-    found: datetime | None = await connection.scalar(last)
-    return found
+@cache
+def _facts(*, has_owner: bool) -> Select[Any]:
+    """Return the query of what needs one value each."""
+    requests, accounts = tables.requests.c, tables.accounts.c
+    is_own = by_requester(has_owner=has_owner)
+    active_since = select(accounts.activated_at).where(
+        accounts.domain == bindparam("domain"), accounts.state == AccountState.ACTIVE
+    )
+    reported = select(requests.id).where(is_own, requests.is_reported).limit(1)
+    full_until = (
+        select(requests.deadline)
+        .where(is_own, _is_open())
+        .order_by(requests.deadline.desc())
+        .offset(bindparam("limit", type_=Integer))
+        .limit(1)
+    )
+    return select(
+        active_since.scalar_subquery().label("active_since"),
+        reported.scalar_subquery().label("reported"),
+        full_until.scalar_subquery().label("full_until"),
+        (ENTERED_COMPANY.scalar_subquery() if has_owner else null()).label("entered_company"),
+    )
 
 
-async def _others(
-    connection: AsyncConnection,
-    is_own: ColumnElement[bool],
-    is_open: ColumnElement[bool],
-    request: SmartAccountRequest,
-    at: datetime,
-) -> Sequence[Any]:
+@cache
+def _others(*, has_owner: bool) -> Select[Any]:
     requests = tables.requests.c
-    local, _, domain = mailbox(request.customer_email).partition("@")
-    has_customer = func.lower(requests.customer_email).like(
-        f"{_escaped(local)}%@{_escaped(domain)}", escape="/"
+    has_customer = func.lower(requests.customer_email).like(bindparam("customer"), escape="/")
+    is_recent = requests.requested_at > bindparam("since")
+    return select(
+        requests.id,
+        requests.status,
+        requests.requested_at,
+        requests.deadline,
+        requests.customer_email,
+        requests.added_users,
+    ).where(
+        by_requester(has_owner=has_owner),
+        requests.status != Status.REJECTED,
+        or_(
+            and_(_is_open(), or_(has_customer, is_recent)),
+            and_(requests.status.not_in(OPEN), is_recent),
+        ),
     )
-    is_recent = requests.requested_at > at - DAY
-    found = await connection.execute(
-        select(
-            requests.id,
-            requests.status,
-            requests.requested_at,
-            requests.deadline,
-            requests.customer_email,
-            requests.added_users,
-        ).where(
-            is_own,
-            requests.status != Status.REJECTED,
-            or_(
-                and_(is_open, or_(has_customer, is_recent)),
-                and_(requests.status.not_in(OPEN), is_recent),
-            ),
-        )
-    )
-    return found.all()
 
 
-async def _emails_within_a_day(
-    connection: AsyncConnection, is_own: ColumnElement[bool], at: datetime
-) -> Sequence[Any]:
+@cache
+def _emails(*, has_owner: bool) -> Select[Any]:
     emails = tables.emails.c
-    found = await connection.execute(
+    return (
         select(emails.request_id, emails.recipient, emails.at)
         .join(tables.requests, tables.requests.c.id == emails.request_id)
         .where(
-            is_own,
+            by_requester(has_owner=has_owner),
             emails.addressee.in_((Addressee.CUSTOMER, Addressee.ADDED_USER)),
-            emails.at > at - DAY,
+            emails.at > bindparam("since"),
         )
     )
-    return found.all()
 
 
 def _escaped(text: str) -> str:

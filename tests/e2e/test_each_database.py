@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,6 +41,7 @@ from tests.support.keys import KEY
 from tests.support.limits import new_limits
 from tests.support.partner_site import CLOSING
 from tests.support.postgres import Postgres
+from tests.support.sending import send_attempt
 from tests.support.service import Service
 from tests.support.store import QueryDatabase
 
@@ -276,11 +278,8 @@ async def test_copy_of_the_database_has_no_return_path(
     sent = EmailOutcome(state=EmailState.SENT, at=NOW)
     async with AccountStore.open(any_database_url) as store:
         await store.requests.open(opened("one", NOW, example), (), LIMITS)
-        request = await store.requests.find("one")
-        assert request
-        assert not await store.emails.begin(
-            request, ACTIVATION, MESSAGE_ID, TOKEN, now=NOW, limits=LIMITS
-        )
+        attempt = replace(send_attempt(ACTIVATION, NOW, LinkTokens([KEY])), message_id=MESSAGE_ID)
+        assert not (await store.emails.begin(attempt)).outcome
         assert await store.emails.find_returned(TOKEN), "a bounce may come before the outcome"
         await store.emails.record("one", ACTIVATION, sent)
         assert await store.emails.find_returned(TOKEN)

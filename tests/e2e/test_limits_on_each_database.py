@@ -1,21 +1,24 @@
 """Limits and links on SQLite and PostgreSQL: late, repeated and concurrent checks."""
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text, update
 
 from smart_accounts.contract.messages import EmailState
-from smart_accounts.contract.steps import Checked, IssueLink
+from smart_accounts.contract.steps import Checked, EmailOutcome, IssueLink
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.limits import lock_requester
 from smart_accounts.store.migrate import migrate
+from smart_accounts.store.sending import LEASE, Begun, BeingSent
 from smart_accounts.store.store import AccountStore
-from tests.e2e.test_each_database import ACTIVATION, LIMITS, MESSAGE_ID, NOW, TOKEN, opened
+from tests.e2e.test_each_database import ACTIVATION, LIMITS, NOW, REMINDER, opened
 from tests.support.limits import new_limits
 from tests.support.postgres import Postgres
+from tests.support.sending import send_attempt
 
 
 async def test_terminated_request_does_not_count_against_the_limit(
@@ -89,18 +92,69 @@ async def test_outdated_email_does_not_begin_while_the_link_changes(
     async with AccountStore.open(url) as store:
         new = opened("one", NOW, example)
         await store.requests.open(new, (), LIMITS)
-        request = await store.requests.find("one")
-        assert request
         async with transaction(store.engine, writes=True) as connection:
             await lock_requester(connection, None, new.request.requester.email)
-            sending = asyncio.create_task(
-                store.emails.begin(request, ACTIVATION, MESSAGE_ID, TOKEN, now=NOW, limits=LIMITS)
-            )
+            sending = asyncio.create_task(store.emails.begin(send_attempt(ACTIVATION, NOW)))
             while not await connection.scalar(
                 text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
             ):
                 await asyncio.sleep(0.01)
             await connection.execute(update(tables.requests).values(link_ordinal=2))
-        outcome = await sending
+        outcome = (await sending).outcome
         assert outcome
         assert outcome.state == EmailState.DROPPED
+
+
+async def test_two_workers_that_begin_and_record_the_same_emails(
+    any_database_url: str, example: dict[str, Any]
+) -> None:
+    """Neither waits for the other for ever, and each email is sent by one of them."""
+    await migrate(any_database_url)
+    emails = [ACTIVATION, REMINDER, REMINDER.model_copy(update={"number": 2})]
+    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
+    async with (
+        AccountStore.open(any_database_url) as one,
+        AccountStore.open(any_database_url) as other,
+    ):
+        await one.requests.open(opened("one", NOW, example), (), LIMITS)
+        for late in range(5):
+            now = NOW + late * LEASE
+            begun = await asyncio.gather(
+                *(one.emails.begin(send_attempt(each, now, seen_lease=now)) for each in emails),
+                *(
+                    other.emails.begin(send_attempt(each, now, seen_lease=now))
+                    for each in reversed(emails)
+                ),
+                return_exceptions=True,
+            )
+            assert Counter(map(type, begun)) == {Begun: 3, BeingSent: 3}
+        await asyncio.gather(
+            *(one.emails.record("one", each, sent) for each in emails),
+            *(other.emails.record("one", each, sent) for each in reversed(emails)),
+            *(
+                one.emails.begin(send_attempt(each, now + LEASE, seen_lease=now + LEASE))
+                for each in emails
+            ),
+        )
+
+
+async def test_outcomes_that_are_recorded_together_are_locked_in_one_order(
+    postgres: Postgres, example: dict[str, Any]
+) -> None:
+    """Otherwise two workers could each wait for a row that the other one has locked."""
+    await migrate(url := postgres.new_database())
+    lock = "SELECT * FROM emails WHERE kind = '{}' FOR UPDATE NOWAIT"
+    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
+    async with AccountStore.open(url) as store:
+        await store.requests.open(opened("one", NOW, example), (), LIMITS)
+        emails = (REMINDER, ACTIVATION)
+        await asyncio.gather(*(store.emails.begin(send_attempt(each, NOW)) for each in emails))
+        async with transaction(store.engine, writes=True) as connection:
+            await connection.execute(text(lock.format("activation")))
+            recording = asyncio.gather(*(store.emails.record("one", each, sent) for each in emails))
+            while not await connection.scalar(
+                text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            ):
+                await asyncio.sleep(0.01)
+            await connection.execute(text(lock.format("reminder")))
+        await recording

@@ -100,7 +100,7 @@ def sender_for(replies: dict[str, str]) -> type[SmtpSender]:
 
     On a busy machine, an impatient sender gives up on a server that is only slow.
     """
-    if SILENT in (replies.get("RSET"), replies.get("QUIT")):
+    if replies.get("QUIT") == SILENT:
         return ProbingSender
     return ImpatientSender if SILENT in replies.values() else SmtpSender
 

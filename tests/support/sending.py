@@ -13,6 +13,7 @@ from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.smtp import SmtpSender
 from smart_accounts.settings import SmtpTls
 from smart_accounts.store.limits import Limits
+from smart_accounts.store.sending import SendAttempt
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
 from tests.support.emails import SITE
@@ -46,7 +47,26 @@ def email_activities(
     delivery = Delivery(
         store, Composer(SITE), sender, LinkTokens(keys), SITE.base_url, "bounces.example", limits
     )
-    return EmailActivities(store, delivery)
+    return EmailActivities(delivery)
+
+
+def send_attempt(
+    email: Email,
+    now: datetime = NOW,
+    tokens: LinkTokens | None = None,
+    limits: Limits = LIMITS,
+    seen_lease: datetime | None = None,
+) -> SendAttempt:
+    """Return an attempt to send an email of the request ``one``."""
+    return SendAttempt(
+        request_id="one",
+        email=email,
+        message_id=Composer(SITE).message_id(email, "one"),
+        tokens=tokens or LinkTokens([NEW_KEY]),
+        clock=lambda: now,
+        limits=limits,
+        seen_lease=seen_lease,
+    )
 
 
 async def try_locally(

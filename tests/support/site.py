@@ -13,6 +13,7 @@ from sqlalchemy import insert, select, update
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.store import tables
+from smart_accounts.store.links import save_link
 from smart_accounts.store.records import StoredRequest
 from smart_accounts.tokens import LinkTokens, token_hash
 from smart_accounts.web.dependencies import Services
@@ -54,7 +55,8 @@ class Site:
 
     async def add_link(self, token: str) -> None:
         """Store the token as the first link of the newest request, whichever key signed it."""
-        await self.store.links.save(self.request_id, 1, token_hash(token))
+        async with self.store.engine.begin() as connection:
+            await save_link(connection, self.request_id, 1, token_hash(token))
 
     async def update_request(self, **changes: Any) -> None:
         """Change the newest request as the worker does."""

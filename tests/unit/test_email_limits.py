@@ -1,6 +1,5 @@
 """The activity ``send_emails`` when a limit of emails is reached."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,20 +10,17 @@ from smart_accounts.store.store import AccountStore
 from tests.support.emails import ACTIVATION, REMINDER, REQUEST_RECEIVED
 from tests.support.limits import new_limits
 from tests.support.mail_server import MailServer
-from tests.support.sending import LIMITS, NOW, send
+from tests.support.sending import NOW, send, send_attempt
+from tests.support.store import Query
 
 
 async def test_eleventh_email_to_a_mailbox_waits_for_the_next_day(
-    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer, query_store: Query
 ) -> None:
     for number in range(2, 12):
         reminder = REMINDER.model_copy(update={"number": number})
-        request = await pending.requests.find("one")
-        assert request
-        request = replace(request, customer_email=f"ada+{number}@acme.example")
-        assert not await pending.emails.begin(
-            request, reminder, f"<{number}>", str(number), now=NOW, limits=LIMITS
-        )
+        await query_store(f"UPDATE requests SET customer_email = 'ada+{number}@acme.example'")
+        assert not (await pending.emails.begin(send_attempt(reminder))).outcome
     with pytest.raises(ApplicationError) as caught:
         await send(pending, sender, ACTIVATION)
     assert caught.value.type == "EmailLimitReached"

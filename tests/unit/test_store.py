@@ -29,6 +29,7 @@ from smart_accounts.store.migrate import migrate
 from smart_accounts.store.store import AccountStore
 from tests.support.ledger import outcome_of
 from tests.support.limits import new_limits
+from tests.support.sending import send_attempt
 from tests.support.store import Query
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
@@ -57,7 +58,7 @@ async def test_repeated_writes_change_nothing(
     for _ in range(2):
         assert await store.requests.open(opening("one"), (), LIMITS) == Checked()
     for _ in range(2):
-        assert await store.requests.activate(ACCEPTED_ONE) == ACCEPTED
+        assert (await store.requests.activate(ACCEPTED_ONE)).decision == ACCEPTED
     assert await store.requests.close(LAPSED_ONE) == ACCEPTED
     assert await query_store("SELECT status FROM requests") == [{"status": "active"}]
     assert await query_store("SELECT state FROM accounts") == [{"state": "active"}]
@@ -96,9 +97,7 @@ ALL_BUT_ID = (
 async def test_final_outcome_of_an_email_is_kept(store: AccountStore, opening: Any) -> None:
     await store.requests.open(opening("one"), (), LIMITS)
     email = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
-    request = await store.requests.find("one")
-    assert request
-    assert await store.emails.begin(request, email, "<id>", "token", now=NOW, limits=LIMITS) is None
+    assert (await store.emails.begin(send_attempt(email, NOW))).outcome is None
 
     async def record(state: EmailState, reply: str | None = None) -> EmailOutcome:
         outcome = EmailOutcome(state=state, at=NOW, answer=reply)

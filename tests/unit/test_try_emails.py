@@ -1,24 +1,38 @@
 """The local activity ``try_emails``, and emails that are still being sent when it ends."""
 
 import asyncio
-import contextlib
 import gc
 import time
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from activities import delivery
 from activities import emails as emails_module
 from smart_accounts.contract.messages import EmailKind, EmailState
-from smart_accounts.contract.steps import Addressee, Email
+from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
+from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.mail.smtp import RefusedTemporarily, SmtpSender
-from smart_accounts.store.emails import LEASE, BeingSent
+from smart_accounts.store import database
+from smart_accounts.store import sending as sending_module
+from smart_accounts.store.database import transaction
+from smart_accounts.store.sending import LEASE, Begun, BeingSent
 from smart_accounts.store.store import AccountStore
 from tests.support.emails import ACTIVATION, REMINDER, REQUEST_RECEIVED
+from tests.support.ledger import outcome_of
+from tests.support.limits import new_limits
 from tests.support.mail_server import MailServer
-from tests.support.sending import LIMITS, NOW, email_activities, send, sender_to, try_locally
+from tests.support.sending import (
+    NOW,
+    email_activities,
+    send,
+    send_attempt,
+    sender_to,
+    try_locally,
+)
 from tests.support.store import Query
 
 
@@ -157,21 +171,134 @@ async def test_many_emails_are_left_to_the_regular_activity(
     assert not mail_server.attempts
 
 
-async def test_lease_of_a_killed_worker_expires(pending: AccountStore) -> None:
-    request = await pending.requests.find("one")
-    assert request
+async def test_emails_that_begin_together_share_a_transaction(pending: AccountStore) -> None:
+    commits = count_commits(pending)
+    attempts = [send_attempt(each) for each in (ACTIVATION, REQUEST_RECEIVED, REMINDER)]
+    begun = await asyncio.gather(*map(pending.emails.begin, attempts))
+    assert len(commits) == 1
+    activation, received, reminder = begun
+    assert activation.link_token == reminder.link_token is not None
+    assert received.link_token is None
+    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
+    await asyncio.gather(*(pending.emails.record("one", each.email, sent) for each in attempts))
+    assert len(commits) == 2
+    assert [await outcome_of(pending, "one", each.email) for each in attempts] == [sent] * 3
 
-    async def begin(seconds: float) -> None:
+
+async def test_one_email_is_not_begun_twice_at_once(pending: AccountStore) -> None:
+    for at in (NOW, NOW + LEASE):  # the first try, and after a crash
+        begun = await asyncio.gather(
+            *(pending.emails.begin(send_attempt(ACTIVATION, at, seen_lease=at)) for _ in range(2)),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in begun] == [Begun, BeingSent]
+
+
+async def test_limit_counts_emails_that_begin_together(pending: AccountStore) -> None:
+    limits = new_limits(emails_per_mailbox_per_day=1)
+    emails = (ACTIVATION, REMINDER, REQUEST_RECEIVED)
+    begun = await asyncio.gather(
+        *(pending.emails.begin(send_attempt(each, limits=limits)) for each in emails),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in begun] == [Begun, Rejected, Begun]
+
+
+async def test_slow_recipient_does_not_hold_back_the_outcome_of_another_email(
+    pending: AccountStore, sender: SmtpSender, mail_server: MailServer
+) -> None:
+    mail_server.slow_recipients = {"ada@acme.example"}
+    sending = asyncio.create_task(send(pending, sender, ACTIVATION, REQUEST_RECEIVED))
+    async with asyncio.timeout(40):
+        while (outcome := await outcome_of(pending, "one", REQUEST_RECEIVED)) is None or (
+            outcome.state != EmailState.SENT
+        ):
+            await asyncio.sleep(0.02)
+    assert not sending.done()
+    mail_server.slow_recipients = set()
+    assert {each.state for each in await sending} == {EmailState.SENT}
+
+
+async def test_failure_of_a_shared_transaction_reaches_each_caller(
+    pending: AccountStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0.1)
+    attempts = [send_attempt(ACTIVATION), send_attempt(REQUEST_RECEIVED)]
+    async with transaction(pending.engine, writes=True):
+        failed = await asyncio.gather(*map(pending.emails.begin, attempts), return_exceptions=True)
+    assert [type(each) for each in failed] == [Unavailable, Unavailable]
+    begun = await asyncio.gather(*map(pending.emails.begin, attempts))
+    assert [each.outcome for each in begun] == [None, None]
+
+
+def count_commits(store: AccountStore) -> list[None]:
+    """Return a list that gets an entry with each commit."""
+    commits: list[None] = []
+    event.listen(store.engine.sync_engine, "commit", lambda _: commits.append(None))
+    return commits
+
+
+async def test_lease_of_a_killed_worker_expires(pending: AccountStore) -> None:
+    async def begin(seconds: float, seen_lease: datetime | None = None) -> None:
         now = NOW + timedelta(seconds=seconds)
-        await pending.emails.begin(request, ACTIVATION, "<id>", "token", now=now, limits=LIMITS)
+        await pending.emails.begin(send_attempt(ACTIVATION, now, seen_lease=seen_lease))
 
     await begin(0)
     with pytest.raises(BeingSent):
         await begin(LEASE.total_seconds() - 1)
-    await pending.emails.renew("one", ACTIVATION, NOW + timedelta(seconds=8))
+    await pending.emails.renew("one", ACTIVATION, lambda: NOW + timedelta(seconds=8))
     with pytest.raises(BeingSent):
         await begin(8 + LEASE.total_seconds() - 1)
-    with contextlib.suppress(BeingSent):
+    with pytest.raises(BeingSent) as expired:
         await begin(8 + LEASE.total_seconds())
-        return
-    pytest.fail("the lease has not expired")
+    await begin(8 + LEASE.total_seconds(), expired.value.leased_until)
+
+
+async def test_lease_begins_when_the_store_lets_the_attempt_in(pending: AccountStore) -> None:
+    now = [NOW]
+    attempt = replace(send_attempt(ACTIVATION), clock=lambda: now[-1])
+    async with transaction(pending.engine, writes=True):
+        beginning = asyncio.create_task(pending.emails.begin(attempt))
+        await asyncio.sleep(0)
+        now.append(NOW + LEASE)
+    await beginning
+    with pytest.raises(BeingSent) as other:
+        await pending.emails.begin(send_attempt(ACTIVATION, NOW + LEASE))
+    assert other.value.leased_until == NOW + 2 * LEASE
+
+
+@pytest.mark.parametrize("is_store_down", [True, False])
+async def test_email_that_was_sent_is_not_sent_again_while_its_outcome_waits(
+    pending: AccountStore,
+    sender: SmtpSender,
+    mail_server: MailServer,
+    monkeypatch: pytest.MonkeyPatch,
+    is_store_down: bool,
+) -> None:
+    """The store is down for longer than the lease, or only the outcome waits as long."""
+    monkeypatch.setattr(sending_module, "LEASE", timedelta(seconds=0.5))
+    monkeypatch.setattr(delivery, "HEARTBEAT_EVERY", timedelta(seconds=0.1))
+    monkeypatch.setattr(delivery, "RECORD_TIME", timedelta(seconds=1.5))
+    record, waiting = pending.emails.record, asyncio.Event()
+    failures = [1] if is_store_down else [1, 2, 3]
+
+    async def record_late(*given: Any) -> None:
+        if failures:
+            failures.pop()
+            waiting.set()
+            raise Unavailable("The database does not respond.")
+        await record(*given)
+
+    async def fail(*_given: Any) -> None:
+        raise Unavailable("The database does not respond.")
+
+    monkeypatch.setattr(pending.emails, "record", record_late)
+    if is_store_down:
+        monkeypatch.setattr(pending.emails, "renew", fail)
+    first = asyncio.create_task(send(pending, sender, ACTIVATION))
+    await waiting.wait()
+    late = NOW + timedelta(seconds=1) if is_store_down else NOW
+    [outcome] = await send(pending, sender, ACTIVATION, at=late)
+    assert outcome.state == EmailState.SENT
+    assert [outcome] == await first
+    assert len(mail_server.emails) == 1

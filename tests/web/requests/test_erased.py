@@ -8,6 +8,7 @@ from playwright.async_api import Page
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.contract.steps import Decision
 from smart_accounts.store.audit import Action, Actor, Origin, Role
+from smart_accounts.store.links import save_link
 from smart_accounts.tokens import LinkTokens, token_hash
 from smart_accounts.web.api.models import RequestDetail
 from tests.support.keys import KEY
@@ -47,7 +48,8 @@ async def test_everything_that_shows_the_request_still_works(
     site, store = partner_site, partner_site.store
     run = await add_declined_request(site)
     token = LinkTokens([KEY]).candidates(run, 1)[0]
-    await store.links.save(run, 1, token_hash(token))
+    async with store.engine.begin() as connection:
+        await save_link(connection, run, 1, token_hash(token))
     if erased == "everyone":
         await store.purge.purge(await store.purge.ended(NOW, []), NOW)
         gone = [ADA, PAT.email, PAT.name, "192.0.2.7"]
