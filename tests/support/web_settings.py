@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic_settings import PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from smart_accounts.settings import ClientSettings, Settings
 from tests.support.keys import KEY
@@ -18,7 +18,11 @@ class _GivenSettings(Settings):
 
     @classmethod
     def settings_customise_sources(
-        cls, *_: Any, init_settings: PydanticBaseSettingsSource, **__: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
