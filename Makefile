@@ -38,8 +38,10 @@ unit: $(READY) ## Run only the tests without servers and browsers, in half a min
 	@exec $(BIN)/python -m pytest -m 'not server' --numprocesses=2
 
 faults: $(READY) ## Run the long fault tests: 200 requests, 18 kills. Repeat a run: FAULTS_SEED=…
-	@exec $(BIN)/python -m pytest tests/faults tests/e2e/test_encryption.py --full --timeout=600 \
-		--capture=no
+	@exec $(BIN)/python -m pytest tests/faults tests/e2e/test_encryption.py tests/e2e/test_api.py \
+		tests/workflows/test_any_order.py tests/workflows/test_any_message.py \
+		tests/workflows/test_outages.py tests/local/test_whole_story.py \
+		tests/local/test_stack_failures.py tests/web/test_worst_calls.py --full --timeout=600 --capture=no
 
 bench: $(READY) ## Measure the response times of the pages with 10,000 requests in the store
 	@exec $(BIN)/python benchmarks/pages.py

@@ -42,7 +42,7 @@ from smart_accounts.temporal.metrics import start_runtime, start_worker_counters
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.temporal.readiness import WorkerReadiness
 from smart_accounts.tokens import LinkTokens
-from smart_accounts.version import describe
+from smart_accounts.version import code_id, describe
 from smart_accounts.web.http.health import serve_health
 from workflows.options import workflow_options
 from workflows.patches import is_activated
@@ -77,7 +77,7 @@ async def main(settings: Settings) -> None:
             keep_gauges(meter, requests, store),
         ):
             start_worker_counters(meter, client.namespace)
-            readiness.set_running(worker, requests, store)
+            readiness.set_running(lambda: worker.is_running, requests, store)
             log.info("worker ready")
             watching = asyncio.create_task(log_missing_tasks(client, version))
             await stop.wait()
@@ -108,6 +108,8 @@ async def run_worker(
         **workflow_options(),
         patch_activation_callback=is_activated,
         deployment_config=_deployment_config(version),
+        # The default is a hash of all imported modules, which are read again for it.
+        build_id=None if version else code_id(),
         activities=[
             *_account_activities(store, settings),
             emails.try_emails,

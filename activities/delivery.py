@@ -19,7 +19,6 @@ from activities import measurements
 from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.errors import Unavailable
-from smart_accounts.mail.bounces import return_path
 from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.refusals import NOT_ACCEPTED, codes_of
 from smart_accounts.mail.smtp import (
@@ -35,7 +34,7 @@ from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.sending import BeingSent, SendAttempt
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.metrics import REFUSED_BECAUSE_OF_SENDER
-from smart_accounts.tokens import LinkTokens
+from smart_accounts.tokens import LinkTokens, return_path
 
 HEARTBEAT_EVERY = timedelta(seconds=3)
 LEASE_CHECK = timedelta(seconds=0.5)

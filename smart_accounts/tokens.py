@@ -37,6 +37,11 @@ class LinkTokens:
         return base64.b32encode(mac[:20]).decode().lower()
 
 
+def return_path(token: str, domain: str) -> str:
+    """Return the address to which an email with this token comes back."""
+    return f"bounce-{token}@{domain}"
+
+
 def token_hash(token: str) -> str:
     """Return the SHA-256 of the token in hex, which is all that the store keeps of a token.
 

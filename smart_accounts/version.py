@@ -11,6 +11,11 @@ def build_id() -> str | None:
     return os.environ.get("SMART_ACCOUNTS_BUILD_ID") or None
 
 
+def code_id() -> str:
+    """Return the name of this code for Temporal: the id of the build, or else the version."""
+    return build_id() or VERSION
+
+
 def describe() -> str:
     """Return the version and the build in one line, for ``--version``."""
     build = build_id()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import certifi
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -44,6 +45,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["SSL_CERT_FILE"] = authorities.name
 # HTTP clients look for sniffio in each call. It is not installed, and is looked for in all folders.
 sys.modules["sniffio"] = None  # type: ignore[assignment]  # None means: not found
+hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine pauses anywhere
+hypothesis.settings.load_profile("tests")
 os.umask(0o022)  # PostgreSQL runs as another user, and reads the files that are copied for it
 
 
@@ -63,6 +66,12 @@ def example() -> dict[str, Any]:
             "company": "Partner Ltd",
         },
     }
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """True if the drills run in full number and length."""
+    return bool(request.config.getoption("--full"))
 
 
 SERVERS = {
@@ -140,6 +149,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="save new histories of this run in tests/histories, for test_replay.py",
     )
-    parser.addoption(
-        "--full", action="store_true", help="run the fault tests in full number and length"
-    )
+    parser.addoption("--full", action="store_true", help="run the drills in full number and length")

@@ -6,7 +6,7 @@ from typing import TypedDict
 from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, WorkflowRunner
 
 from smart_accounts.temporal.guard import GuardInterceptor
-from smart_accounts.temporal.logs import LogInterceptor
+from smart_accounts.temporal.log_interceptor import LogInterceptor
 from smart_accounts.temporal.rate_limit import EmailRateInterceptor
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow

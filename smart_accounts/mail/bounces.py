@@ -1,4 +1,4 @@
-"""Bounced emails: the return path that each email gets, and the reports that arrive there.
+"""Bounced emails: the reports that arrive at the return path of each email.
 
 Many mail servers depart from RFC 3464 (the fields) and RFC 6522 (the parts), and some write only
 sentences. All of these reports are read. This is safe, because nobody can guess the return path.
@@ -19,6 +19,7 @@ from flufl.bounce import all_failures
 
 from smart_accounts.mail.refusals import Fault, codes_of, fault_of, split_codes
 from smart_accounts.mail.smtp import reply_line
+from smart_accounts.tokens import return_path
 
 # Limits of what is parsed. The parser's time grows with the square of a header's length, and a
 # stranger may send 256 KB of anything.
@@ -70,10 +71,6 @@ class _NotAFailure(Exception):
 class _Failure:
     reply: str
     recipient: str = ""
-
-
-def return_path(token: str, domain: str) -> str:
-    return f"bounce-{token}@{domain}"
 
 
 def read_bounce(raw: bytes, domain: str) -> BounceReport | None:

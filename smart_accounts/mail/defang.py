@@ -3,9 +3,8 @@
 import re
 from typing import NamedTuple
 
-from publicsuffixlist import PublicSuffixList
-
 from smart_accounts.contract.characters import JOINERS, MARKS
+from smart_accounts.contract.domains import is_listed_suffix
 
 # Mail clients treat these look-alikes as the ASCII character.
 _DOTS = r".\u2024\ufe52"  # one dot leader, small full stop
@@ -27,7 +26,6 @@ _LEGAL_FORM = r"(?-i:(?<=(?<![\w.@/-])Co)[.]KG)(?![\w:@/-]|[.]\w)"
 # Domains for tests and private networks (RFC 2606, RFC 6761). Mail clients may link them.
 _RESERVED = {"example", "home", "internal", "invalid", "lan", "local", "onion", "test"}
 _UNLISTED = {"za"}  # The list has only the domains below it, such as co.za.
-_top_level_domains = PublicSuffixList(accept_unknown=False)
 
 
 class Rule(NamedTuple):
@@ -84,4 +82,4 @@ def _in_brackets(found: re.Match[str]) -> str:
 def _is_top_level_domain(label: str) -> bool:
     """Return True if a mail client may take a name that ends in this label for a domain."""
     label = label if label.startswith("xn--") else label.partition("-")[0]
-    return label in _RESERVED | _UNLISTED or _top_level_domains.publicsuffix(label) is not None
+    return label in _RESERVED | _UNLISTED or is_listed_suffix(label)

@@ -9,12 +9,11 @@ from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 
 from temporalio import activity, workflow
 from temporalio.exceptions import FailureError
 from temporalio.service import RPCError
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from smart_accounts.contract.names import RESTARTS, WORKFLOW_TYPE
 from smart_accounts.errors import BadSetting, Unavailable
@@ -35,7 +34,8 @@ _HARMLESS = (
 )
 _IDS = ("request_id", "workflow_id", "run_id", "workflow_type", "activity_type", "attempt")
 
-_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+request_id_of_activity: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The request that the running activity is about. Its run id changes with a reset."""
 
 
 class LineFormatter(logging.Formatter):
@@ -87,20 +87,6 @@ def set_up_logging(log_format: LogFormat, stream: TextIO, level: int = logging.W
         workflow.logger.workflow_info_on_message = False
 
 
-class LogInterceptor(Interceptor):
-    """Note which request an activity is about, because its run id changes with a reset."""
-
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - Temporal's name
-        return _NoteRequestId(next)
-
-
-class _NoteRequestId(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - Temporal's name
-        for arg in input.args[:1]:
-            _request_id.set(arg if isinstance(arg, str) else getattr(arg, "request_id", None))
-        return await super().execute_activity(input)
-
-
 def _without_addresses(text: str) -> str:
     return _ADDRESS.sub("(address)", text)
 
@@ -119,7 +105,7 @@ def _message(record: logging.LogRecord) -> str:
 def _ids(record: logging.LogRecord) -> dict[str, object]:
     """Return the ids that are known: from the line itself, or from what runs at the moment."""
     given = record.__dict__
-    found: dict[str, object] = {"request_id": _request_id.get()}
+    found: dict[str, object] = {"request_id": request_id_of_activity.get()}
     if workflow.in_workflow():
         info = workflow.info()
         found |= info._logger_details()  # noqa: SLF001 - what Temporal's own logger adds

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from temporalio.worker import Worker
-
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
@@ -33,14 +31,16 @@ class WorkerReadiness:
 
     def __init__(self, stop: asyncio.Event) -> None:
         self._stop = stop
-        self._running: tuple[Worker, RequestClient, AccountStore] | None = None
+        self._running: tuple[Callable[[], bool], RequestClient, AccountStore] | None = None
 
-    def set_running(self, worker: Worker, client: RequestClient, store: AccountStore) -> None:
-        self._running = worker, client, store
+    def set_running(
+        self, is_running: Callable[[], bool], client: RequestClient, store: AccountStore
+    ) -> None:
+        self._running = is_running, client, store
 
     async def check(self) -> dict[str, str]:
         if self._running is None or self._stop.is_set():
             return {"worker": DOWN}
-        worker, client, store = self._running
+        is_running, client, store = self._running
         states = await check_dependencies(client, store)
-        return states | {"worker": OK if worker.is_running else DOWN}
+        return states | {"worker": OK if is_running() else DOWN}

@@ -195,6 +195,7 @@ async def test_code_block_of_the_documentation(
     assert withdrawn["status"] == "withdrawn"
 
 
+@pytest.mark.full  # test_generated_client.py and tests/web/api/test_description.py are shorter
 async def test_operations_match_the_api_description(
     service: Service,
     api: httpx.AsyncClient,

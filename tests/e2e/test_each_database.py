@@ -30,12 +30,12 @@ from smart_accounts.contract.steps import (
     RecordDecision,
 )
 from smart_accounts.errors import Unavailable
-from smart_accounts.mail.bounces import read_bounce, return_path
+from smart_accounts.mail.bounces import read_bounce
 from smart_accounts.store import database, search
 from smart_accounts.store.database import create_engine, transaction
 from smart_accounts.store.migrate import LOCK, migrate, upgrade
 from smart_accounts.store.store import AccountStore
-from smart_accounts.tokens import LinkTokens
+from smart_accounts.tokens import LinkTokens, return_path
 from tests.e2e.test_bounces import REPORT
 from tests.support.keys import KEY
 from tests.support.limits import new_limits

@@ -20,12 +20,6 @@ RequestFor = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture
-def full(request: pytest.FixtureRequest) -> bool:
-    """True if the faults run in full number and length."""
-    return bool(request.config.getoption("--full"))
-
-
-@pytest.fixture
 def rng() -> Random:
     seed = os.environ.get("FAULTS_SEED") or str(SystemRandom().randrange(1_000_000))
     print(f"FAULTS_SEED={seed}")  # noqa: T201 - shown if the test fails

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import os
 import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 import pytest
 
+from smart_accounts.local.__main__ import main
 from smart_accounts.local.access_token import access_token
 from smart_accounts.local.configuration import ROOT, configure
-from tests.support.local_stack import STACK_COMMAND, RunningStack, run
+from tests.support.local_stack import STACK_COMMAND, RunningStack, new_environment, run
 from tests.support.ports import stack_ports
 
 pytestmark = pytest.mark.server
@@ -32,8 +35,28 @@ def block(name: str) -> str:
     return found.group(1)
 
 
-async def token(home: Path, *person: str, **values: str) -> tuple[int, str, str]:
-    return await run(*STACK_COMMAND, "token", *person, cwd=home, **values)
+class Token(Protocol):
+    """Runs the command ``token`` in this process, because a new one takes two seconds."""
+
+    async def __call__(self, *person: str, **values: str) -> tuple[int, str, str]: ...
+
+
+@pytest.fixture
+def token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Token:
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ.keys() - new_environment().keys():
+        monkeypatch.delenv(name)
+
+    async def run_command(*person: str, **values: str) -> tuple[int, str, str]:
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["local", "token", *person])
+        code = await asyncio.to_thread(main)
+        return code, *capsys.readouterr()
+
+    return run_command
 
 
 def authorization(printed_token: str) -> dict[str, str]:
@@ -67,7 +90,7 @@ async def test_token_identifies_the_person(stack: RunningStack, tmp_path: Path) 
         authorization(await access_token(configuration, name))
         for name in ("Pat Lee", "Kim Roy", "Oda Ray")
     ]
-    status, printed, err = await token(tmp_path, **port)
+    status, printed, err = await run(*STACK_COMMAND, "token", cwd=tmp_path, **port)
     assert (status, err) == (0, "")
     default = authorization(printed.removesuffix("\n"))
     url = f"{stack.url('WEB_PORT')}/api/v1/requests"
@@ -111,8 +134,8 @@ async def test_tokens_of_the_web_pages_are_rejected_by_the_api(stack: RunningSta
             assert response.json()["detail"] == "The token lacks the scope smart-accounts."
 
 
-async def test_unknown_person_gets_no_token(tmp_path: Path) -> None:
-    status, out, err = await token(tmp_path, "Eve")
+async def test_unknown_person_gets_no_token(token: Token) -> None:
+    status, out, err = await token("Eve")
     assert (status, out) == (2, "")
     assert err == "unknown person 'Eve'; choose one of Pat Lee, Kim Roy, Oda Ray\n"
 
@@ -123,8 +146,8 @@ async def test_make_quotes_the_name() -> None:
     assert err.startswith('unknown person "Eve O\'Neil"; choose one of Pat Lee')
 
 
-async def test_too_many_arguments_show_the_usage(tmp_path: Path) -> None:
-    status, out, err = await token(tmp_path, "Kim", "Roy")
+async def test_too_many_arguments_show_the_usage(token: Token) -> None:
+    status, out, err = await token("Kim", "Roy")
     assert (status, out) == (2, "")
     assert err == "usage: python -m smart_accounts.local run|demo|token [PERSON]\n"
 
@@ -136,26 +159,26 @@ def not_running(port: int) -> str:
     )
 
 
-async def test_missing_provider_is_reported_in_one_line(tmp_path: Path) -> None:
+async def test_missing_provider_is_reported_in_one_line(token: Token) -> None:
     port = stack_ports()["OIDC_PORT"]
-    assert await token(tmp_path, OIDC_PORT=str(port)) == (3, "", not_running(port))
+    assert await token(OIDC_PORT=str(port)) == (3, "", not_running(port))
 
 
 @pytest.mark.parametrize(
     "response", ["404 Not Found\r\n\r\n", "200 OK\r\n\r\n[]", "302 Found\r\n\r\n"]
 )
-async def test_another_server_on_the_port_is_no_provider(tmp_path: Path, response: str) -> None:
+async def test_another_server_on_the_port_is_no_provider(token: Token, response: str) -> None:
     async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.0 {response}".encode())
         writer.close()
 
     async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        assert await token(tmp_path, OIDC_PORT=str(port)) == (3, "", not_running(port))
+        assert await token(OIDC_PORT=str(port)) == (3, "", not_running(port))
 
 
-async def test_real_provider_is_not_contacted(tmp_path: Path) -> None:
+async def test_real_provider_is_not_contacted(token: Token) -> None:
     issuer = {"SMART_ACCOUNTS_OIDC_ISSUER": "https://login.example"}
-    status, out, err = await token(tmp_path, **issuer)
+    status, out, err = await token(**issuer)
     assert (status, out) == (3, "")
     assert err == "the stack uses another identity provider; get the token there\n"

@@ -16,6 +16,14 @@ from tests.support.ports import stack_ports
 pytestmark = pytest.mark.server
 
 
+async def test_part_that_is_killed_is_named(tmp_path: Path) -> None:
+    script = "echo working; kill -9 $$"
+    program = await Program.start(configure(tmp_path, os.environ), "worker", "sh", "-c", script)
+    failure = await program.unexpected_exit()
+    assert str(failure) == "worker was killed by signal 9; its log ends with:\n  working"
+
+
+@pytest.mark.full  # the tests before and after it are shorter
 async def test_part_that_dies_stops_the_stack_and_is_named(tmp_path: Path) -> None:
     async with start_stack(tmp_path) as stack:
         await stack.ready()

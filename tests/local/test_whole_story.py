@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 from playwright.async_api import Browser, StorageState, expect
 
 from smart_accounts.contract.messages import Requester, SmartAccountRequest
@@ -19,6 +20,11 @@ from tests.support.person import BROWSERS, NewPerson, Person
 
 SignIn = Callable[[str], Awaitable[Person]]
 StartRequest = Callable[[str, str, timedelta], Awaitable[str]]
+
+
+def in_full(browser: str) -> ParameterSet:
+    """Use this browser only with ``--full``. ``test_accepted_request`` always uses each."""
+    return pytest.param(browser, marks=pytest.mark.full)
 
 
 @pytest.fixture
@@ -112,7 +118,7 @@ async def test_accepted_request(stack: RunningStack, new_person: NewPerson, brow
     await pat.screenshot("active")
 
 
-@pytest.mark.parametrize("browser", ["phone", "keyboard", "no-scripts"])
+@pytest.mark.parametrize("browser", ["phone", in_full("keyboard"), in_full("no-scripts")])
 async def test_declined_request(
     stack: RunningStack, new_person: NewPerson, sign_in_pat: SignIn, browser: str
 ) -> None:
@@ -131,7 +137,7 @@ async def test_declined_request(
     await pat.screenshot("declined")
 
 
-@pytest.mark.parametrize("browser", ["phone", "keyboard", "no-scripts"])
+@pytest.mark.parametrize("browser", [in_full("phone"), in_full("keyboard"), "no-scripts"])
 async def test_resent_activation_email(
     stack: RunningStack,
     new_person: NewPerson,

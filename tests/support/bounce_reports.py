@@ -1,6 +1,7 @@
 """Bounce reports that tests write, and what should be read from them."""
 
-from smart_accounts.mail.bounces import BounceReport, read_bounce, return_path
+from smart_accounts.mail.bounces import BounceReport, read_bounce
+from smart_accounts.tokens import return_path
 
 TOKEN = "q7w2abcdefghijklmnopqrstuvwxyz56"
 OTHER = "a" * 32

@@ -20,7 +20,13 @@ _context.set_forkserver_preload(
         "smart_accounts.web.app",
         "smart_accounts.web.http.server",
         "starter",
-        "tests.support.build_id",  # last, because it reads all imported modules
+        "smart_accounts.admin.deploy",
+        "smart_accounts.admin.erase",
+        "smart_accounts.admin.resend",
+        # What the programs import only when they need it:
+        "alembic.command",
+        "rich.markdown",
+        "rich.traceback",
     ]
 )
 

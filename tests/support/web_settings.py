@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
 from smart_accounts.settings import ClientSettings, Settings
 from tests.support.keys import KEY
 
@@ -11,6 +13,20 @@ ORGANISATION = {
 }
 
 
+class _GivenSettings(Settings):
+    """Settings without the environment. To look there takes more time than to open a site."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
 def web_settings(public_url: str, **changes: Any) -> Settings:
     values = {
         "public_url": public_url,
@@ -18,7 +34,7 @@ def web_settings(public_url: str, **changes: Any) -> Settings:
         "smtp_hostname": "127.0.0.1",
         "mail_from": "accounts@service.example",
     }
-    return Settings(_env_file=None, **values | changes)
+    return _GivenSettings(**values | changes)
 
 
 def client_settings(**changes: Any) -> ClientSettings:

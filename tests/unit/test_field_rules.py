@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from publicsuffixlist import PublicSuffixList
 from pydantic import ValidationError
 
 from smart_accounts.checks import reasons_for_review
-from smart_accounts.contract import fields
+from smart_accounts.contract import domains, fields
 from smart_accounts.contract.actions import ActionResult
 from smart_accounts.contract.characters import HIDDEN
 from smart_accounts.contract.domains import allow_free_mail, is_free_mail, is_on_long_list
@@ -23,6 +24,12 @@ from smart_accounts.contract.steps import IssueLink
 def test_unknown_fields_of_a_newer_release_are_ignored() -> None:
     written = {"status": "pending", "message": "Done.", "a newer field": 1}
     assert ActionResult.model_validate(written).message == "Done."
+
+
+def test_public_suffixes_are_those_of_the_package() -> None:
+    complete = PublicSuffixList()
+    assert domains._suffixes._publicsuffix == complete._publicsuffix
+    assert domains._suffixes._maxlabel == complete._maxlabel
 
 
 def errors(values: Any) -> list[FieldError]:

@@ -14,9 +14,10 @@ from smart_accounts.contract.actions import NewApprover, Resend, Review, Withdra
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.messages import Acceptance, Decline, Requester, SmartAccountRequest
 from smart_accounts.contract.steps import Bounce, SendEmails
-from smart_accounts.mail.bounces import read_bounce, return_path
+from smart_accounts.mail.bounces import read_bounce
 from smart_accounts.settings import Settings
 from smart_accounts.temporal.guard import MAX_PAYLOAD, TolerantPayloadConverter, Unreadable
+from smart_accounts.tokens import return_path
 from smart_accounts.web.auth.claims import partner_from
 from smart_accounts.web.bounces import MAX_REPORT
 from smart_accounts.web.dependencies import MAX_SESSION_FORM

@@ -18,9 +18,8 @@ from temporalio.common import MetricMeter
 from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest
 from smart_accounts.contract.steps import Addressee, Bounce, Email, EmailOutcome, OpenRequest
 from smart_accounts.errors import NotFound, Unavailable
-from smart_accounts.mail.bounces import return_path
 from smart_accounts.store.store import AccountStore
-from smart_accounts.tokens import LinkTokens
+from smart_accounts.tokens import LinkTokens, return_path
 from smart_accounts.web import bounces
 from smart_accounts.web.app import create_app
 from tests.support.fake_temporal import FakeTemporal

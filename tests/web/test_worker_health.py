@@ -5,7 +5,6 @@ import os
 import signal
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any
 
 import httpx
 import pytest
@@ -36,8 +35,7 @@ async def test_worker_is_ready_while_it_runs_and_can_work(
             return response.status_code, response.json()
 
         assert await get("/readyz") == (503, {"status": "unavailable", "worker": "down"})
-        running: Any = worker
-        readiness.set_running(running, temporal, store)
+        readiness.set_running(lambda: worker.is_running, temporal, store)
         assert await get("/readyz") == (200, HEALTHY)
         temporal.error = Unavailable("no")
         down = HEALTHY | {"status": "unavailable", "temporal": "down"}

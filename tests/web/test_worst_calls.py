@@ -162,8 +162,12 @@ def calls_with(fill: str, client: Client) -> dict[str, Callable[[], httpx.Reques
 
 
 @pytest.mark.parametrize("turn", range(len(PATTERNS)))
-def test_worst_values(client: Client, run: Run, turn: int) -> None:
-    """Send each call a third of the patterns. ``test_worst_input`` tries all on each validator."""
+def test_worst_values(client: Client, run: Run, turn: int, full: bool) -> None:
+    """Send each call a sixth of the patterns, or a third with ``--full``.
+
+    ``test_worst_input`` tries all on each validator.
+    """
+    share = 3 if full else 6
 
     def send(call: httpx.Request) -> None:
         status = run(client.http.send(call)).status_code
@@ -171,7 +175,7 @@ def test_worst_values(client: Client, run: Run, turn: int) -> None:
 
     pattern = list(PATTERNS.values())[turn]
     calls = calls_with(filled(pattern, MAX_REPORT), client)
-    for name in list(calls)[turn % 3 :: 3]:
+    for name in list(calls)[turn % share :: share]:
         assert cpu_seconds(send, calls[name](), enough=CALL_SECONDS) < CALL_SECONDS, name
 
 

@@ -20,11 +20,11 @@ from smart_accounts.settings import Settings, SmtpTls
 from smart_accounts.store.limits import Limits
 from smart_accounts.store.requests import Requests
 from smart_accounts.store.store import AccountStore
-from tests.support.keys import KEY
 from tests.support.mail_server import MailServer
 from tests.support.ports import FreePort
 from tests.support.scenario import Run, Scenario
 from tests.support.temporal_server import terminate_open_workflows
+from tests.support.web_settings import web_settings
 
 
 @pytest.fixture
@@ -61,14 +61,10 @@ async def dev_server_env(temporal: Client) -> AsyncIterator[WorkflowEnvironment]
 
 @pytest.fixture
 def settings(mail_server: MailServer) -> Settings:
-    return Settings(
-        _env_file=None,
-        public_url="https://accounts.example",
-        secret_keys=KEY,
-        smtp_hostname="127.0.0.1",
+    return web_settings(
+        "https://accounts.example",
         smtp_port=mail_server.port,
         smtp_tls=SmtpTls.NONE,
-        mail_from="no-reply@accounts.example",
         bounce_domain="bounces.example",
         max_open_per_customer=5,
         max_starts_per_requester_per_hour=7,

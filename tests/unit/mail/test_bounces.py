@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smart_accounts.mail.bounces import read_bounce, return_path
+from smart_accounts.mail.bounces import read_bounce
+from smart_accounts.tokens import return_path
 from tests.support.bounce_reports import (
     ADDRESS,
     DOMAIN,

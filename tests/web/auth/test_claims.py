@@ -124,7 +124,7 @@ async def test_name_and_company_are_cleaned(
     st.text(ANY_CHARACTER, max_size=200)
     | st.text("<>\u202e\u200d\u200e \u0301\u0958a", max_size=200)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_cleaned_name_follows_the_field_rule(name: str) -> None:
     found = cleaned(name)
     assert len(found) <= MAX_NAME

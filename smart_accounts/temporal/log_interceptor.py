@@ -1,0 +1,22 @@
+"""What a worker notes for its log. Other programs need no worker, whose import takes a while."""
+
+from typing import Any
+
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from smart_accounts.temporal.logs import request_id_of_activity
+
+
+class LogInterceptor(Interceptor):
+    """Note which request an activity is about."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - Temporal's name
+        return _NoteRequestId(next)
+
+
+class _NoteRequestId(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - Temporal's name
+        for arg in input.args[:1]:
+            id_ = arg if isinstance(arg, str) else getattr(arg, "request_id", None)
+            request_id_of_activity.set(id_)
+        return await super().execute_activity(input)
