@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ POOL_SIZE = 15
 """How many connections to PostgreSQL one process opens at most, by default."""
 EXAMPLE_KEYS = {"for-trying-out-on-one-machine-only"}
 """Keys that documents and example files name."""
+PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+"""The ranges for private use (RFC 1918, RFC 6598, RFC 4193)."""
 NOT_RANDOM = "must be random: make a key with openssl rand -base64 32"
 
 SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
@@ -147,6 +150,7 @@ class Settings(ClientSettings):
     max_emails_per_requester_per_day: Annotated[int, Field(gt=0)] = 1000
     purge_after: PurgeTime | None = None
     erased_list: Path | None = None
+    webhook_allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
     support_url: AnyHttpUrl | None = None
     support_email: EmailAddress | None = None
@@ -212,6 +216,19 @@ class Settings(ClientSettings):
             raise ValueError(f"must be an address. For several servers: {example}") from None
         return value
 
+    @field_validator("webhook_allowed_networks", mode="before")
+    @classmethod
+    def _read_networks(
+        cls, value: str | tuple[IPv4Network | IPv6Network, ...]
+    ) -> tuple[IPv4Network | IPv6Network, ...]:
+        if not isinstance(value, str):  # the default
+            return value
+        networks = tuple(ip_network(network) for network in _split(value))  # may raise ValueError
+        # A wider network is a mistake that would open addresses of the machine and of its cloud.
+        if not all(map(_is_private, networks)):
+            raise ValueError(f"must be inside private networks: {', '.join(PRIVATE_NETWORKS)}")
+        return networks
+
     @field_validator("oidc_issuer")
     @classmethod
     def _check_issuer(cls, value: str | None) -> str | None:
@@ -232,6 +249,11 @@ class Settings(ClientSettings):
         return str(self.public_url).rstrip("/")
 
     @property
+    def is_local(self) -> bool:
+        """Return True if the service has an address of this machine, as under ``make run``."""
+        return _is_local(self.public_url.host)
+
+    @property
     def signing_keys(self) -> list[str]:
         """Return the values of ``secret_keys``, newest first."""
         return [key.get_secret_value() for key in self.secret_keys]
@@ -248,6 +270,11 @@ def _split(keys: str) -> tuple[str, ...]:
 
 def _is_local(host: str | None) -> bool:
     return host in ("127.0.0.1", "::1", "[::1]", "localhost")
+
+
+def _is_private(network: IPv4Network | IPv6Network) -> bool:
+    ranges = map(ip_network, PRIVATE_NETWORKS)
+    return any(each.version == network.version and network.subnet_of(each) for each in ranges)  # type: ignore[arg-type]
 
 
 def _is_public(info: ValidationInfo) -> bool:
