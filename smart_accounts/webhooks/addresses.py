@@ -1,6 +1,7 @@
 """Which addresses webhooks may be sent to, so that nobody reaches our own network with them."""
 
 import asyncio
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +27,12 @@ NO_PUBLIC_ADDRESS = "This host has no public address. Check the URL."
 They are the same, so that nobody learns which names and addresses our own network has.
 """
 
+NOT_A_URL = "Enter a URL, such as https://example.com/webhooks. Encode unusual characters with %."
+NOT_HTTPS = "The URL must begin with https://."
+
 _MAX_HOST = 253
+# The characters after the host are those of RFC 3986.
+_FORM = re.compile(r"\w{1,9}://[^\s/?#]{1,300}([/?#][\w\-.~:/?#\[\]@!$&'()*+,;=%]*)?", re.ASCII)
 _LOOKUP_TIME = 5  # seconds
 
 # What ``is_global`` of Python 3.11 allows, although it is not an address of a receiver.
@@ -104,17 +110,18 @@ async def check_url(url: str, rules: AddressRules) -> Receiver:
         BadUrl: Webhooks may not be sent there.
     """
     parsed = _parsed(url)
-    is_plain = parsed.scheme == "http"
-    if parsed.scheme != "https" and not (is_plain and rules.allow_loopback):
-        raise BadUrl("The URL must begin with https://.")
-    if (port := parsed.port or (80 if is_plain else 443)) != 443 and port < 1024:
-        raise BadUrl("Use port 443, or a port from 1024.")
+    is_plain = parsed.scheme == "http" and rules.allow_loopback
+    if parsed.scheme != "https" and not is_plain:
+        raise BadUrl(NOT_HTTPS)
+    port = 443 if parsed.port is None else parsed.port
+    if not 1024 <= port <= 65535 and (port != 443 or is_plain):
+        raise BadUrl("Use port 443, or a port from 1024 to 65535.")
     addresses = await _addresses_of(parsed.host, port)
     found = [ip_address(address) for address in addresses]
     if not found or not all(map(rules.allow, found)):
         raise BadUrl(NO_PUBLIC_ADDRESS)
     if is_plain and not all(address.is_loopback for address in found):
-        raise BadUrl("The URL must begin with https://.")
+        raise BadUrl(NOT_HTTPS)
     return Receiver(parsed, port, tuple(addresses))
 
 
@@ -122,11 +129,13 @@ def _parsed(url: str) -> httpx.URL:
     if len(url) > MAX_URL:
         raise BadUrl(f"Enter a URL of at most {MAX_URL} characters.")
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+        # The form comes first, because httpx takes milliseconds for some other long texts.
+        parsed = httpx.URL(url if _FORM.fullmatch(url) else "")
+        parsed = parsed.copy_with(host=parsed.host.removesuffix("."))  # no certificate has the dot
+    except (httpx.InvalidURL, UnicodeError):
         parsed = httpx.URL()
     if not 0 < len(parsed.raw_host) <= _MAX_HOST or "%" in parsed.host:
-        raise BadUrl("Enter a URL, such as https://example.com/webhooks.")
+        raise BadUrl(NOT_A_URL)
     if parsed.userinfo:
         raise BadUrl("The URL must not have a user name or a password.")
     return parsed

@@ -10,6 +10,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from smart_accounts.store.webhooks import Attempt
 from smart_accounts.text import one_line
 from smart_accounts.version import VERSION
 from smart_accounts.webhooks.addresses import AddressRules, BadUrl, Receiver, check_url
@@ -30,21 +31,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "Connection": "close",
 }
-
-
-# The store keeps it. Moves to smart_accounts.store.
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """What became of one try. ``error`` has our own words, and is None if it was delivered."""
-
-    status_code: int | None
-    error: str | None
-    response: str | None
-    took_ms: int
-
-    @property
-    def is_delivered(self) -> bool:
-        return self.error is None
 
 
 class WebhookSender:
@@ -78,7 +64,7 @@ class WebhookSender:
         return Attempt(
             status_code=response.status,
             error=_problem(response.status) if response.status else error,
-            response=one_line(response.body.decode(errors="replace"))[:MAX_SHOWN],
+            response=one_line(response.body.decode(errors="replace"))[:MAX_SHOWN] or None,
             took_ms=round((time.monotonic() - began) * 1000),
         )
 
@@ -182,7 +168,7 @@ def _words(failure: Exception) -> str:
         case BadUrl():
             words = str(failure)
         case TimeoutError():
-            words = "No response within 10 seconds. Respond first, then process the event."
+            words = f"No response within {TIME_LIMIT} seconds. Respond first, then process the event."
         case httpcore.ConnectError() if isinstance(cause, ssl.SSLCertVerificationError):
             words = "The certificate is not valid for this host."
         case httpcore.ConnectError() if isinstance(cause, ssl.SSLError):

@@ -1,0 +1,309 @@
+"""No receiver can keep the sender busy, make it reach something else, or stop it with an error."""
+
+import asyncio
+import gzip
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from smart_accounts.version import VERSION
+from smart_accounts.webhooks import addresses, sender
+from smart_accounts.webhooks.addresses import NO_PUBLIC_ADDRESS, AddressRules
+from smart_accounts.webhooks.sender import Attempt, WebhookSender
+from tests.support.ports import find_free_port
+from tests.support.webhook_receiver import Received, Respond, open_receiver, plain, raw
+
+pytestmark = pytest.mark.server
+
+LOCAL = AddressRules(allow_loopback=True)
+HEADERS = {"webhook-id": "e1", "webhook-timestamp": "1764150000", "webhook-signature": "v1,abc="}
+BODY = '{"id": "e1", "name": "Zoë"}'
+NOT_HTTP = "The response is not valid HTTP."
+NO_RESPONSE = "The receiver closed the connection without a response."
+TIMED_OUT = "No response within {} seconds. Respond first, then process the event."
+NOT_TAKEN = "The receiver did not take the event. It must respond with a status from 200 to 299."
+
+
+async def send(url: str, rules: AddressRules = LOCAL) -> Attempt:
+    return await WebhookSender().send(url, HEADERS, BODY, rules)
+
+
+async def send_to(respond: Respond) -> tuple[Attempt, Received]:
+    """Send a webhook to a receiver with this behaviour."""
+    async with open_receiver(respond) as received:
+        return await send(f"http://127.0.0.1:{received.port}/hook?key=1"), received
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """Make a server's TLS context for a name. The sender trusts its authority."""
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+
+    def context(host: str, issuer: trustme.CA = authority) -> ssl.SSLContext:
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issuer.issue_cert(host).configure_cert(made)
+        return made
+
+    return context
+
+
+class Resolver:
+    """A name server that gives other addresses at each lookup."""
+
+    def __init__(self, *results: str) -> None:
+        self.results = list(results)
+        self.lookups = 0
+
+    def __call__(self, host: Any, port: Any, **_: Any) -> list[Any]:
+        found = self.results[min(self.lookups, len(self.results) - 1)]
+        self.lookups += 1
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in found.split()]
+
+
+async def test_webhook_arrives() -> None:
+    attempt, received = await send_to(plain("202 Accepted", "thank you"))
+    assert (attempt.status_code, attempt.error, attempt.response) == (202, None, "thank you")
+    assert attempt.is_delivered
+    assert 0 <= attempt.took_ms < 60_000
+    [(headers, body)] = received.requests
+    assert body == BODY
+    assert headers == HEADERS | {
+        "": "POST /hook?key=1 HTTP/1.1",
+        "host": f"127.0.0.1:{received.port}",
+        "content-type": "application/cloudevents+json; charset=utf-8",
+        "content-length": str(len(BODY.encode())),
+        "user-agent": f"Smart-Account-Requests/{VERSION}",
+        "accept-encoding": "identity",
+        "connection": "close",
+    }
+
+
+@pytest.mark.parametrize(
+    ("response", "status", "error", "shown"),
+    [
+        (b"", None, NO_RESPONSE, None),
+        (b"\x00" * 1000, None, NOT_HTTP, None),
+        (b"220 mail.internal ESMTP Postfix\r\n", None, NOT_HTTP, None),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", None, NOT_HTTP, None),
+        (b"HTTP/1.1 abc\r\n\r\n", None, NOT_HTTP, None),
+        (b"HTTP/1.1 99999 x\r\n\r\n", None, NOT_HTTP, None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", None, NOT_HTTP, None),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            None,
+            NOT_HTTP,
+            None,
+        ),
+        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", None, NOT_HTTP, None),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000, None, NOT_HTTP, None),
+        (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 1_000_000, None, NOT_HTTP, None),
+        (b"HTTP/1.1 200 OK\r\na: " + b"b" * 10_000_000, None, NOT_HTTP, None),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", 101, NOT_TAKEN, None),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", 200, None, "until the end"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nbroken off", 200, None, "broken off"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 200, None, None),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"\xff\xfe\x00A\x1b[31m\r\n\t B", 200, None, "��A[31m B"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + "\u202eüß😀<b>".encode(), 200, None, "üß😀<b>"),
+        (b"HTTP/1.1 500 x\r\nContent-Length: 4\r\n\r\noops", 500, NOT_TAKEN, "oops"),
+        (b"HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n", 404, NOT_TAKEN, None),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_any_response(
+    response: bytes, status: int | None, error: str | None, shown: str | None
+) -> None:
+    attempt, _ = await send_to(raw(response))
+    found = (attempt.status_code, attempt.error, attempt.response)
+    if error == NO_RESPONSE:  # whether it was closed or cut off
+        assert found[1] in (NO_RESPONSE, NOT_HTTP)
+        found = (found[0], error, found[2])
+    assert found == (status, error, shown)
+
+
+async def test_redirects_are_not_followed() -> None:
+    async with open_receiver(plain()) as other:
+        for status in ("301 Moved", "302 Found", "307 Temporary", "308 Permanent"):
+            place = f"Location: http://127.0.0.1:{other.port}/inside\r\n"
+            attempt, _ = await send_to(plain(status, headers=place))
+            assert attempt.status_code == int(status[:3])
+            assert attempt.error == "Redirects are not followed. Enter the URL that they lead to."
+    assert other.connections == 0
+
+
+async def test_only_the_first_characters_are_read() -> None:
+    written = 0
+
+    async def gigabyte(writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while written < 1_000_000_000:
+            writer.write("é".encode() * 32768)
+            await writer.drain()
+            written += 65536
+
+    attempt, _ = await send_to(gigabyte)
+    assert attempt.is_delivered
+    assert attempt.response == "é" * 300
+    assert written < 20_000_000  # what the buffers of the two sides take
+
+
+async def test_nothing_is_decompressed() -> None:
+    bomb = gzip.compress(b"0" * 10_000_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
+    attempt, _ = await send_to(raw(head.encode() + bomb))
+    assert attempt.is_delivered
+    assert attempt.response
+    assert "000" not in attempt.response
+    assert len(attempt.response) <= 300
+
+
+def drip(first: bytes) -> Respond:
+    async def respond(writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        while True:
+            writer.write(b"a")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    return respond
+
+
+async def hang(writer: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_slow_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sender.TIME_LIMIT == 10
+    monkeypatch.setattr(sender, "TIME_LIMIT", 2)
+    began = time.monotonic()
+    hanging, header, body = await asyncio.gather(
+        send_to(hang),
+        send_to(drip(b"HTTP/1.1 200 OK\r\na: ")),
+        send_to(drip(b"HTTP/1.1 200 OK\r\n\r\n")),
+    )
+    for attempt, _ in (hanging, header):
+        assert (attempt.status_code, attempt.error) == (None, TIMED_OUT.format(2))
+        assert attempt.took_ms >= 1900
+    assert body[0].is_delivered  # it said so, and its body is of no interest
+    assert set(body[0].response or "") == {"a"}
+    assert time.monotonic() - began < 60
+
+
+async def test_receiver_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "TIME_LIMIT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # takes connections, reads nothing
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        attempt = await WebhookSender().send(url, HEADERS, "x" * 20_000_000, LOCAL)
+    assert attempt.error == TIMED_OUT.format(0.5)
+
+
+async def test_no_connection() -> None:
+    attempt = await send(f"http://127.0.0.1:{find_free_port()}/")
+    assert attempt.error == "No connection. Check that the receiver is running."
+    assert (attempt.status_code, attempt.response) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("localhost", None),
+        ("other.example", "The certificate is not valid for this host."),
+        ("unknown authority", "The certificate is not valid for this host."),
+        ("no TLS", "No secure connection. The receiver must support TLS 1.2 or later."),
+    ],
+)
+async def test_tls(tls: Callable[..., Any], name: str, error: str | None) -> None:
+    contexts = {"unknown authority": lambda: tls("localhost", trustme.CA()), "no TLS": lambda: None}
+    context = contexts.get(name, lambda: tls(name))()
+    async with open_receiver(plain(), tls=context) as received:
+        for host in ("localhost", "LOCALHOST."):
+            attempt = await send(f"https://{host}:{received.port}/")
+            assert attempt.error == error
+    assert bool(received.requests) == (error is None)
+
+
+async def test_address_that_was_checked_is_used(
+    tls: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name means our network a moment later, as in an attack by DNS rebinding."""
+    resolver = Resolver("127.0.0.1", "10.0.0.1")
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    async with open_receiver(plain(), tls=tls("rebinding.example")) as received:
+        url = f"https://rebinding.example:{received.port}/"
+        assert (await send(url)).is_delivered
+        assert resolver.lookups == 1
+        refused = await send(url)
+    assert (refused.error, refused.status_code) == (NO_PUBLIC_ADDRESS, None)
+    assert received.connections == 1
+    [(headers, _)] = received.requests
+    assert headers["host"] == f"rebinding.example:{received.port}"
+
+
+async def test_refused_addresses_get_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_receiver(plain()) as received:
+        for found in ("127.0.0.1", "8.8.8.8 127.0.0.1"):
+            monkeypatch.setattr(socket, "getaddrinfo", Resolver(found))
+            attempt = await send(f"https://inside.example:{received.port}/", AddressRules())
+            assert attempt.error == NO_PUBLIC_ADDRESS
+    assert received.connections == 0
+
+
+async def test_another_address_has_its_turn(
+    tls: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", Resolver("127.0.0.2 127.0.0.3 127.0.0.1"))
+    async with open_receiver(plain(), tls=tls("many.example")) as received:
+        assert (await send(f"https://many.example:{received.port}/")).is_delivered
+        monkeypatch.setattr(
+            socket, "getaddrinfo", Resolver("127.0.0.2 127.0.0.3 127.0.0.4 127.0.0.1")
+        )
+        # A name with thousands of addresses is no way to look for open ports.
+        assert not (await send(f"https://many.example:{received.port}/")).is_delivered
+    assert received.connections == 1
+
+
+async def test_private_receiver_of_an_operator(tls: Callable[..., Any]) -> None:
+    rules = AddressRules(allowed_networks=(ip_network("10.1.0.0/16"),))
+    async with open_receiver(plain(), tls=tls("localhost")) as received:
+        attempt = await send(f"https://localhost:{received.port}/", rules)
+    assert attempt.error == NO_PUBLIC_ADDRESS  # only what is listed
+
+
+async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_receiver(plain()) as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        attempt, _ = await send_to(plain())
+    assert attempt.is_delivered
+    assert proxy.connections == 0
+
+
+async def test_lookups_have_threads_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow name servers of receivers must not delay lookups of the mail server."""
+    names: list[str] = []
+
+    def look_up(*_: Any, **__: Any) -> list[Any]:
+        names.append(threading.current_thread().name)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    await send("https://slow.example/")
+    assert [name.startswith("webhook-lookup") for name in names] == [True]
+    assert addresses._lookups._max_workers >= 100
