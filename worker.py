@@ -72,7 +72,9 @@ async def main(settings: Settings) -> None:
             return
         meter, requests = runtime.metric_meter, RequestClient(client)
         async with (
-            AccountStore.open(settings.database_url, settings.database_pool_size) as store,
+            AccountStore.open(
+                settings.database_url, settings.database_pool_size, settings.base_url
+            ) as store,
             run_worker(client, settings, store, version=version) as worker,
             keep_gauges(meter, requests, store),
         ):

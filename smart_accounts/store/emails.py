@@ -1,10 +1,9 @@
 """The ledger of emails. An email whose outcome is recorded as final is never sent again."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, insert, not_, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, insert, not_, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.domains import mailbox
@@ -13,6 +12,7 @@ from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.decisions import find_request
+from smart_accounts.store.email_statuses import find_emails, find_statuses, stored_email
 from smart_accounts.store.limits import Limits, check_emails, lock_requester
 from smart_accounts.store.records import ReturnedEmail, StoredRequest
 from smart_accounts.tokens import token_hash
@@ -116,24 +116,12 @@ class EmailLedger:
     async def of_request(self, request_id: str) -> list[tuple[Email, EmailStatus]]:
         """Return the emails that were tried, ordered by their last outcome."""
         async with transaction(self._engine, writes=False) as connection:
-            rows = await connection.execute(
-                select(tables.emails)
-                .where(tables.emails.c.request_id == request_id)
-                .order_by(tables.emails.c.at, tables.emails.c.kind, tables.emails.c.recipient)
-            )
-            return [(_email(row), email_status(row)) for row in rows]
+            return await find_emails(connection, request_id)
 
     async def statuses(self, request: StoredRequest) -> tuple[EmailStatus, ...]:
         """Return the status of each email, except those on their way and those not to be sent."""
-        emails = await self.of_request(request.id)
-        return tuple(
-            status
-            for email, status in emails
-            if status.state != EmailState.QUEUED
-            or not (
-                _is_being_sent(status) or request.is_outdated(email) or _is_replaced(email, emails)
-            )
-        )
+        async with transaction(self._engine, writes=False) as connection:
+            return await find_statuses(connection, request)
 
     async def find_returned_activations(self) -> list[str]:
         """Return the workflow ids of the pending requests whose newest activation email returned.
@@ -176,7 +164,7 @@ class EmailLedger:
             if row is None:
                 return None
             return ReturnedEmail(
-                workflow_id=row.workflow_id, request_id=row.request_id, email=_email(row)
+                workflow_id=row.workflow_id, request_id=row.request_id, email=stored_email(row)
             )
 
     async def mark_bounced(self, returned: ReturnedEmail, outcome: EmailOutcome) -> None:
@@ -248,29 +236,3 @@ async def _outcome(
     if row.state == EmailState.QUEUED and row.leased_until and row.leased_until > now:
         raise BeingSent
     return EmailOutcome(state=EmailState(row.state), at=row.at, answer=row.answer)
-
-
-def _is_being_sent(status: EmailStatus) -> bool:
-    """Return True if no mail server has replied yet."""
-    return status.state == EmailState.QUEUED and status.answer is None
-
-
-def _is_replaced(email: Email, emails: Sequence[tuple[Email, object]]) -> bool:
-    """Return True if a newer reminder replaced this one."""
-    return email.kind == EmailKind.REMINDER and any(
-        other.kind == EmailKind.REMINDER and other.number > email.number for other, _ in emails
-    )
-
-
-def _email(row: Row[Any]) -> Email:
-    return Email(kind=EmailKind(row.kind), to=Addressee(row.addressee), number=row.number)
-
-
-def email_status(row: Row[Any]) -> EmailStatus:
-    return EmailStatus(
-        kind=EmailKind(row.kind),
-        recipient=row.recipient,
-        state=EmailState(row.state),
-        at=row.at,
-        answer=row.answer,
-    )
