@@ -223,10 +223,13 @@ class Settings(ClientSettings):
     ) -> tuple[IPv4Network | IPv6Network, ...]:
         if not isinstance(value, str):  # the default
             return value
-        networks = tuple(ip_network(network) for network in _split(value))  # may raise ValueError
-        # A wider network is a mistake that would open addresses of the machine and of its cloud.
+        try:
+            networks = tuple(ip_network(network) for network in _split(value))
+        except ValueError:
+            raise ValueError("must be networks, such as 10.1.0.0/16 or fd00:7::/32") from None
+        # Another one is a mistake that would open addresses of the machine and of its cloud.
         if not all(map(_is_private, networks)):
-            raise ValueError(f"must be inside private networks: {', '.join(PRIVATE_NETWORKS)}")
+            raise ValueError(f"must be inside {', '.join(PRIVATE_NETWORKS)}")
         return networks
 
     @field_validator("oidc_issuer")

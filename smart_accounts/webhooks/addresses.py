@@ -27,12 +27,13 @@ NO_PUBLIC_ADDRESS = "This host has no public address. Check the URL."
 They are the same, so that nobody learns which names and addresses our own network has.
 """
 
-NOT_A_URL = "Enter a URL, such as https://example.com/webhooks. Encode unusual characters with %."
+NOT_A_URL = "Enter a URL in ASCII characters, such as https://example.com/webhooks."
 NOT_HTTPS = "The URL must begin with https://."
 
 _MAX_HOST = 253
-# The characters after the host are those of RFC 3986.
-_FORM = re.compile(r"\w{1,9}://[^\s/?#]{1,300}([/?#][\w\-.~:/?#\[\]@!$&'()*+,;=%]*)?", re.ASCII)
+# ASCII only, and after the host the characters of RFC 3986. httpx takes milliseconds for some other
+# texts, and converts the names of other scripts by other rules than the resolver.
+_FORM = re.compile(r"\w{1,9}://[$-.0->@-~]{1,300}([/?#][\w\-.~:/?#\[\]@!$&'()*+,;=%]*)?", re.ASCII)
 _LOOKUP_TIME = 5  # seconds
 
 # What ``is_global`` of Python 3.11 allows, although it is not an address of a receiver.
@@ -116,7 +117,7 @@ async def check_url(url: str, rules: AddressRules) -> Receiver:
     port = 443 if parsed.port is None else parsed.port
     if not 1024 <= port <= 65535 and (port != 443 or is_plain):
         raise BadUrl("Use port 443, or a port from 1024 to 65535.")
-    addresses = await _addresses_of(parsed.host, port)
+    addresses = await _addresses_of(parsed.raw_host.decode(), port)
     found = [ip_address(address) for address in addresses]
     if not found or not all(map(rules.allow, found)):
         raise BadUrl(NO_PUBLIC_ADDRESS)
@@ -129,12 +130,12 @@ def _parsed(url: str) -> httpx.URL:
     if len(url) > MAX_URL:
         raise BadUrl(f"Enter a URL of at most {MAX_URL} characters.")
     try:
-        # The form comes first, because httpx takes milliseconds for some other long texts.
         parsed = httpx.URL(url if _FORM.fullmatch(url) else "")
-        parsed = parsed.copy_with(host=parsed.host.removesuffix("."))  # no certificate has the dot
-    except (httpx.InvalidURL, UnicodeError):
+    except httpx.InvalidURL:
         parsed = httpx.URL()
-    if not 0 < len(parsed.raw_host) <= _MAX_HOST or "%" in parsed.host:
+    if parsed.raw_host.endswith(b"."):  # no certificate has the dot
+        parsed = parsed.copy_with(host=parsed.raw_host[:-1].decode())
+    if not 0 < len(parsed.raw_host) <= _MAX_HOST or b"%" in parsed.raw_host:
         raise BadUrl(NOT_A_URL)
     if parsed.userinfo:
         raise BadUrl("The URL must not have a user name or a password.")

@@ -20,6 +20,7 @@ TIME_LIMIT = 10
 MAX_SHOWN = 300
 """How many characters of a response its owner sees."""
 
+_NOT_HTTP = "The response is not valid HTTP."
 _CONNECT_TIME = 3  # seconds for each address, so that another one has its turn
 _MAX_TRIED = 3  # addresses
 _MAX_SHOWN_BYTES = MAX_SHOWN * 4  # UTF-8 has up to four bytes for each
@@ -58,7 +59,7 @@ class WebhookSender:
             async with asyncio.timeout(TIME_LIMIT):
                 receiver = await check_url(url, rules)
                 await self._exchange(receiver, headers, body.encode(), response)
-        except (BadUrl, TimeoutError, _TooLong, *_HTTPCORE_ERRORS) as failure:
+        except (BadUrl, TimeoutError, _Failed, *_HTTPCORE_ERRORS) as failure:
             error = _words(failure)
         # A response that began counts, also if its body came too slowly or broke off.
         return Attempt(
@@ -97,8 +98,8 @@ class _Response:
     body: bytes = b""
 
 
-class _TooLong(Exception):
-    """A receiver sent more than it may before the response's first bytes were complete."""
+class _Failed(Exception):
+    """A call failed before there was a status. The message has our own words."""
 
 
 class _CheckedAddresses(httpcore.AsyncNetworkBackend):
@@ -137,7 +138,7 @@ class _BoundedStream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         if self._left <= 0:
-            raise _TooLong
+            raise _Failed(_NOT_HTTP)
         data = await self._stream.read(min(max_bytes, self._left), timeout)
         self._left -= len(data)
         return data
@@ -154,7 +155,12 @@ class _BoundedStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
-        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        try:
+            stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except httpcore.ConnectError as error:
+            if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+                raise _Failed("The certificate is not valid for this host.") from None
+            raise _Failed("No secure connection. Check that the receiver supports TLS.") from None
         return _BoundedStream(stream)
 
     def get_extra_info(self, info: str) -> Any:
@@ -163,22 +169,19 @@ class _BoundedStream(httpcore.AsyncNetworkStream):
 
 def _words(failure: Exception) -> str:
     """Return our own words for what went wrong before there was a status."""
-    cause = failure.__cause__
     match failure:
-        case BadUrl():
+        case BadUrl() | _Failed():
             words = str(failure)
         case TimeoutError():
-            words = f"No response within {TIME_LIMIT} seconds. Respond first, then process the event."
-        case httpcore.ConnectError() if isinstance(cause, ssl.SSLCertVerificationError):
-            words = "The certificate is not valid for this host."
-        case httpcore.ConnectError() if isinstance(cause, ssl.SSLError):
-            words = "No secure connection. The receiver must support TLS 1.2 or later."
+            words = (
+                f"No response within {TIME_LIMIT} seconds. Respond first, then process the event."
+            )
         case httpcore.ConnectError() | httpcore.ConnectTimeout():
             words = "No connection. Check that the receiver is running."
         case httpcore.NetworkError():
             words = "The receiver closed the connection without a response."
         case _:
-            words = "The response is not valid HTTP."
+            words = _NOT_HTTP
     return words
 
 

@@ -47,12 +47,17 @@ async def open_receiver(
         assert task
         tasks.add(task)
         received.connections += 1
-        with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+        try:
             received.requests.append(await _read(reader))
             await respond(writer)
-        writer.close()
-        with suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
+        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            pass  # the sender closed the connection
+        except asyncio.CancelledError:
+            pass  # the test is over
+        finally:
+            writer.close()
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=tls)
     received.port = server.sockets[0].getsockname()[1]
