@@ -77,7 +77,11 @@ def forgeries(secret: str) -> list[tuple[dict[str, str], str]]:
         (sign("e1", now, EVENT, [new_secret()]), EVENT),
         (old, EVENT),
         (new, EVENT),
-        *((genuine | {name: value}, EVENT) for name in names for value in ("", "x", "v1,", "v1,é")),
+        *(
+            (genuine | {name: value}, EVENT)
+            for name in names
+            for value in ("", "x", "v1,", "v1,a v2")
+        ),
     ]
 
 
@@ -94,8 +98,7 @@ async def test_receivers_verify_each_delivery(example: str, tmp_path: Path) -> N
             attempt = await sender.send(url, headers, body, LOCAL)
             assert (attempt.status_code, attempt.error) == (204, None)
         for headers, body in forgeries(secret):
-            if headers["webhook-signature"].isascii():
-                assert (await sender.send(url, headers, body, LOCAL)).status_code == 400, headers
+            assert (await sender.send(url, headers, body, LOCAL)).status_code == 400, headers
         assert output.read_text() == "request.pending e0\nrequest.pending e1\n"
 
 
