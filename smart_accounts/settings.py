@@ -2,7 +2,6 @@
 
 import re
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from sqlalchemy.exc import ArgumentError
 
 from smart_accounts.contract.fields import AccountDomain, EmailAddress, PurgeTime
 from smart_accounts.errors import BadSetting
+from smart_accounts.networks import PrivateNetworks, is_this_machine
 from smart_accounts.setting_files import read_files
 
 PREFIX = "SMART_ACCOUNTS_"
@@ -30,8 +30,6 @@ POOL_SIZE = 15
 """How many connections to PostgreSQL one process opens at most, by default."""
 EXAMPLE_KEYS = {"for-trying-out-on-one-machine-only"}
 """Keys that documents and example files name."""
-PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
-"""The ranges for private use (RFC 1918, RFC 6598, RFC 4193)."""
 NOT_RANDOM = "must be random: make a key with openssl rand -base64 32"
 
 SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
@@ -150,7 +148,7 @@ class Settings(ClientSettings):
     max_emails_per_requester_per_day: Annotated[int, Field(gt=0)] = 1000
     purge_after: PurgeTime | None = None
     erased_list: Path | None = None
-    webhook_allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    webhook_allowed_networks: PrivateNetworks = ()
     organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
     support_url: AnyHttpUrl | None = None
     support_email: EmailAddress | None = None
@@ -173,7 +171,7 @@ class Settings(ClientSettings):
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: AnyHttpUrl) -> AnyHttpUrl:
-        if value.scheme != "https" and not _is_local(value.host):
+        if value.scheme != "https" and not is_this_machine(value.host):
             raise ValueError("must begin with https://, or with http:// on this machine")
         return value
 
@@ -216,22 +214,6 @@ class Settings(ClientSettings):
             raise ValueError(f"must be an address. For several servers: {example}") from None
         return value
 
-    @field_validator("webhook_allowed_networks", mode="before")
-    @classmethod
-    def _read_networks(
-        cls, value: str | tuple[IPv4Network | IPv6Network, ...]
-    ) -> tuple[IPv4Network | IPv6Network, ...]:
-        if not isinstance(value, str):  # the default
-            return value
-        try:
-            networks = tuple(ip_network(network) for network in _split(value))
-        except ValueError:
-            raise ValueError("must be networks, such as 10.1.0.0/16 or fd00:7::/32") from None
-        # Another one is a mistake that would open addresses of the machine and of its cloud.
-        if not all(map(_is_private, networks)):
-            raise ValueError(f"must be inside {', '.join(PRIVATE_NETWORKS)}")
-        return networks
-
     @field_validator("oidc_issuer")
     @classmethod
     def _check_issuer(cls, value: str | None) -> str | None:
@@ -239,7 +221,7 @@ class Settings(ClientSettings):
         if value is None:
             return None
         url = urlsplit(value)
-        is_local = url.scheme == "http" and _is_local(url.hostname)
+        is_local = url.scheme == "http" and is_this_machine(url.hostname)
         if not url.hostname or not (url.scheme == "https" or is_local):
             raise ValueError("must begin with https://, or with http:// on this machine")
         if url.query or url.fragment:
@@ -254,7 +236,7 @@ class Settings(ClientSettings):
     @property
     def is_local(self) -> bool:
         """Return True if the service has an address of this machine, as under ``make run``."""
-        return _is_local(self.public_url.host)
+        return is_this_machine(self.public_url.host)
 
     @property
     def signing_keys(self) -> list[str]:
@@ -271,19 +253,10 @@ def _split(keys: str) -> tuple[str, ...]:
     return tuple(key.strip() for key in keys.split(",") if key.strip())
 
 
-def _is_local(host: str | None) -> bool:
-    return host in ("127.0.0.1", "::1", "[::1]", "localhost")
-
-
-def _is_private(network: IPv4Network | IPv6Network) -> bool:
-    ranges = map(ip_network, PRIVATE_NETWORKS)
-    return any(each.version == network.version and network.subnet_of(each) for each in ranges)  # type: ignore[arg-type]
-
-
 def _is_public(info: ValidationInfo) -> bool:
     """Return True if the service has an address that is not this machine's."""
     url = info.data.get("public_url")
-    return url is not None and not _is_local(url.host)
+    return url is not None and not is_this_machine(url.host)
 
 
 def _is_guessable(key: str) -> bool:

@@ -3,20 +3,14 @@
 import asyncio
 import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 import httpx
 
 from smart_accounts.errors import SmartAccountsError
+from smart_accounts.networks import Network
 from smart_accounts.settings import Settings
 
 MAX_URL = 2048
@@ -61,9 +55,10 @@ _METADATA = [
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _WITH_IPV4 = [IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96")]  # mapped, and NAT64
 
-# Threads of their own. A slow name server occupies one for half a minute, and the threads of
-# asyncio look up the mail server too.
-_lookups = ThreadPoolExecutor(max_workers=100, thread_name_prefix="webhook-lookup")
+# Threads of their own, because those of asyncio look up the mail server too. A slow name server
+# occupies a thread for half a minute, so a host has only one lookup at a time.
+_threads = ThreadPoolExecutor(max_workers=100, thread_name_prefix="webhook-lookup")
+_under_way: dict[str, Future[list[str]]] = {}
 
 
 class BadUrl(SmartAccountsError):
@@ -75,7 +70,7 @@ class AddressRules:
     """Which addresses are allowed besides public ones, for the endpoints of one kind of owner."""
 
     allow_loopback: bool = False
-    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    allowed_networks: tuple[Network, ...] = ()
 
     def allow(self, address: IPv4Address | IPv6Address) -> bool:
         """Return True if webhooks may be sent to this address."""
@@ -117,8 +112,8 @@ async def check_url(url: str, rules: AddressRules) -> Receiver:
     port = 443 if parsed.port is None else parsed.port
     if not 1024 <= port <= 65535 and (port != 443 or is_plain):
         raise BadUrl("Use port 443, or a port from 1024 to 65535.")
-    addresses = await _addresses_of(parsed.raw_host.decode(), port)
-    found = [ip_address(address) for address in addresses]
+    addresses = await _addresses_of(parsed.raw_host.decode())
+    found = list(map(ip_address, addresses))
     if not found or not all(map(rules.allow, found)):
         raise BadUrl(NO_PUBLIC_ADDRESS)
     if is_plain and not all(address.is_loopback for address in found):
@@ -135,28 +130,31 @@ def _parsed(url: str) -> httpx.URL:
         parsed = httpx.URL()
     if parsed.raw_host.endswith(b"."):  # no certificate has the dot
         parsed = parsed.copy_with(host=parsed.raw_host[:-1].decode())
-    if not 0 < len(parsed.raw_host) <= _MAX_HOST or b"%" in parsed.raw_host:
+    if not 0 < len(parsed.raw_host) <= _MAX_HOST:
         raise BadUrl(NOT_A_URL)
     if parsed.userinfo:
         raise BadUrl("The URL must not have a user name or a password.")
     return parsed
 
 
-async def _addresses_of(host: str, port: int) -> list[str]:
+async def _addresses_of(host: str) -> list[str]:
     """Return what the resolver of this machine says. It also reads numbers, as in 2130706433."""
-    loop = asyncio.get_running_loop()
+    lookup = _under_way.get(host)
+    if lookup is None:
+        lookup = _under_way[host] = _threads.submit(_look_up, host)
+        lookup.add_done_callback(lambda _: _under_way.pop(host, None))
     try:
         async with asyncio.timeout(_LOOKUP_TIME):
-            found = await loop.run_in_executor(_lookups, _look_up, host, port)
+            return await asyncio.shield(asyncio.wrap_future(lookup))
     except TimeoutError:
         raise BadUrl("The address of this host cannot be found now. Try again.") from None
+
+
+def _look_up(host: str) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
-    return found
-
-
-def _look_up(host: str, port: int) -> list[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
 
@@ -170,5 +168,5 @@ def _without_ipv6_form(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if address.version == 6 and address not in _GLOBAL_UNICAST:
         return False
-    is_receivers = address.is_global and not address.is_multicast and not address.is_reserved
-    return is_receivers and not any(address in network for network in _NEVER)
+    is_unicast = address.is_global and not address.is_multicast
+    return is_unicast and not any(address in network for network in _NEVER)

@@ -6,6 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from smart_accounts.store.webhooks import Attempt
+from smart_accounts.webhooks.addresses import AddressRules
+from smart_accounts.webhooks.sender import WebhookSender
+
+LOCAL = AddressRules(allow_loopback=True)
+HEADERS = {"webhook-id": "e1", "webhook-timestamp": "1764150000", "webhook-signature": "v1,abc="}
+BODY = '{"id": "e1", "name": "Zoë"}'
+
 Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -77,3 +85,14 @@ async def _read(reader: asyncio.StreamReader) -> tuple[dict[str, str], str]:
     headers = {"": first} | {name.lower(): value for name, _, value in pairs}
     body = await reader.readexactly(int(headers["content-length"]))
     return headers, body.decode()
+
+
+async def send(url: str, rules: AddressRules = LOCAL) -> Attempt:
+    """Send a webhook that has `HEADERS` and `BODY`."""
+    return await WebhookSender().send(url, HEADERS, BODY, rules)
+
+
+async def send_to(respond: Respond) -> tuple[Attempt, Received]:
+    """Send a webhook to a receiver with this behaviour."""
+    async with open_receiver(respond) as received:
+        return await send(f"http://127.0.0.1:{received.port}/hook?key=1"), received

@@ -76,27 +76,6 @@ def test_wrong_time_of_the_purge(monkeypatch: pytest.MonkeyPatch, value: str) ->
     assert load(monkeypatch, PURGE_AFTER="P90D").purge_after == timedelta(days=90)
 
 
-WRONG_NETWORKS = (
-    "10.1.2.3/16 10.1 inside 0.0.0.0/0 ::/0 8.8.8.0/24 10.0.0.0/7 127.0.0.0/8 169.254.0.0/16"
-    " fe80::/10 10.1.0.0/16,169.254.169.254"
-)
-
-
-@pytest.mark.parametrize("value", WRONG_NETWORKS.split())
-def test_wrong_networks_of_receivers(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    name = f"{PREFIX}WEBHOOK_ALLOWED_NETWORKS"
-    with pytest.raises(BadSetting, match=rf"^bad settings: {name}: must be [^;]+$") as error:
-        load(monkeypatch, WEBHOOK_ALLOWED_NETWORKS=value)
-    assert value not in str(error.value).split(", ")
-
-
-def test_networks_of_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load(monkeypatch, WEBHOOK_ALLOWED_NETWORKS="").webhook_allowed_networks == ()
-    found = load(monkeypatch, WEBHOOK_ALLOWED_NETWORKS=" 10.1.0.0/16, fd00:7::/32,192.168.7.7 ")
-    networks = [str(network) for network in found.webhook_allowed_networks]
-    assert networks == ["10.1.0.0/16", "fd00:7::/32", "192.168.7.7/32"]
-
-
 @pytest.mark.parametrize(
     "url",
     [

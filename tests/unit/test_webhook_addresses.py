@@ -1,5 +1,6 @@
 """No webhook goes to an address inside our own network, however it is written."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from smart_accounts.webhooks import addresses
 from smart_accounts.webhooks.addresses import (
     MAX_URL,
     NO_PUBLIC_ADDRESS,
@@ -157,13 +159,28 @@ async def test_names_are_judged_by_all_their_addresses(names: dict[str, Any]) ->
     assert await refusal("https://mixed.example/", OPERATOR) == NO_PUBLIC_ADDRESS
 
 
-async def test_slow_name_servers(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = threading.Event()
-    monkeypatch.setattr("smart_accounts.webhooks.addresses._LOOKUP_TIME", 0.05)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait())
-    said = await refusal("https://slow.example/")
-    answer.set()
-    assert said == "The address of this host cannot be found now. Try again."
+async def test_slow_name_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    response = threading.Event()
+
+    def look_up(*_: Any, **__: Any) -> list[Any]:
+        threads.append(threading.current_thread().name)
+        response.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(addresses, "_LOOKUP_TIME", 0.1)
+    said = await asyncio.gather(*(refusal("https://slow.example/") for _ in range(5)))
+    assert said == ["The address of this host cannot be found now. Try again."] * 5
+    # It must delay neither lookups of the mail server nor those of other receivers.
+    [thread] = threads
+    assert thread.startswith("webhook-lookup")
+    monkeypatch.setattr(addresses, "_LOOKUP_TIME", 10)
+    late = asyncio.ensure_future(refusal("https://slow.example/"))
+    await asyncio.sleep(0)  # it waits for the same lookup now
+    response.set()
+    assert await late == await refusal("https://slow.example/") == NO_PUBLIC_ADDRESS
+    assert len(threads) == 2
 
 
 async def test_plain_http_only_on_this_machine(names: dict[str, Any]) -> None:
