@@ -141,6 +141,8 @@ def test_temporal_names() -> None:
     assert names.workflow_id("acme.example") == "smart-account-acme.example"
     assert names.remaining_emails_id("run") == "smart-account-mails-run"
     assert names.closing_id("run") == "smart-account-closed-run"
+    assert names.webhook_delivery_id("one") == "smart-account-webhook-one"
+    assert names.WEBHOOK_DELIVERY_TYPE == "SmartAccountWebhookDeliveryWorkflow"
     assert names.SEARCH_ATTRIBUTES == {
         "SmartAccountStatus": "Keyword",
         "SmartAccountDomain": "Keyword",
