@@ -67,7 +67,9 @@ async def sweep(
 
 def _show(report: Report, *, dry_run: bool) -> None:
     if report.differences:
-        table = output.new_table("Difference", "Request", "Would be" if dry_run else "Repair")
+        table = output.new_table(
+            "Difference", "Request or endpoint", "Would be" if dry_run else "Repair"
+        )
         for each in report.differences:
             table.add_row(each.kind, each.request_id, each.repair)
         output.show(table)

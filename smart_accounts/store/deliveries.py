@@ -115,16 +115,17 @@ class Deliveries:
             is_disabled = await _record_for_endpoint(connection, endpoint, attempt, now)
             return Recorded(next_at=None if is_disabled else next_at, is_disabled=is_disabled)
 
-    async def overdue(self, before: datetime) -> Mapping[str, Sequence[str]]:
-        """Return the ids of deliveries that should have been tried long ago, by endpoint.
+    async def overdue(self, before: datetime) -> Sequence[str]:
+        """Return the ids of the endpoints that nothing was sent to, although it was due before.
 
-        A failing endpoint gets few tries, so its deliveries are late. They are left out as long as
-        the last try was less than the longest interval before.
+        A failing endpoint gets few tries, so its deliveries are late. It is left out unless the
+        last try was more than the longest interval before.
         """
         deliveries, endpoints = tables.webhook_deliveries.c, tables.webhook_endpoints.c
         last_failed_at = endpoints.last_failed_at
         query = (
-            select(deliveries.endpoint_id, deliveries.id)
+            select(deliveries.endpoint_id)
+            .distinct()
             .join(tables.webhook_endpoints, endpoints.id == deliveries.endpoint_id)
             .where(
                 _is_waiting(),
@@ -133,11 +134,8 @@ class Deliveries:
                 or_(last_failed_at.is_(None), last_failed_at < before - LONGEST_RETRY),
             )
         )
-        late: dict[str, list[str]] = defaultdict(list)
         async with transaction(self._engine, writes=False) as connection:
-            for endpoint_id, delivery_id in await connection.execute(query):
-                late[endpoint_id].append(delivery_id)
-        return late
+            return (await connection.scalars(query)).all()
 
     async def hand_over_again(self, endpoint_id: str, before: datetime) -> None:
         """Let the relay tell Temporal again of what should have been tried long ago."""
@@ -180,9 +178,13 @@ class Deliveries:
             deliveries.c.state != DeliveryState.PENDING,
             deliveries.c.try_until < now,  # the endpoint is paused
         )
+        # For each endpoint, because the index begins with the endpoint.
+        has_endpoint = deliveries.c.endpoint_id.in_(select(tables.webhook_endpoints.c.id))
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(
-                delete(deliveries).where(deliveries.c.created_at < now - KEPT, is_over)
+                delete(deliveries).where(
+                    has_endpoint, deliveries.c.created_at < now - KEPT, is_over
+                )
             )
 
 

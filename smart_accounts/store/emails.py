@@ -3,17 +3,19 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, insert, not_, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, insert, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.domains import mailbox
 from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
+from smart_accounts.contract.webhooks import EventType
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.decisions import find_request
 from smart_accounts.store.email_statuses import find_emails, find_statuses, stored_email
 from smart_accounts.store.limits import Limits, check_emails, lock_requester
+from smart_accounts.store.outbox import add_event
 from smart_accounts.store.records import ReturnedEmail, StoredRequest
 from smart_accounts.tokens import token_hash
 
@@ -169,27 +171,37 @@ class EmailLedger:
 
     async def mark_bounced(self, returned: ReturnedEmail, outcome: EmailOutcome) -> None:
         """Record that an email bounced. The first report is kept."""
-        await self._mark(returned, outcome.model_dump(), only_if=true())
+        async with transaction(self._engine, writes=True) as connection:
+            if await _mark(connection, returned, **outcome.model_dump()):
+                await add_event(
+                    connection, returned.request_id, EventType.EMAIL_BOUNCED, outcome.at
+                )
 
     async def mark_returned(self, returned: ReturnedEmail, reply: str) -> None:
         """Record that an email was returned because of us. It stays ``sent``, with the reply."""
-        values = {"state": EmailState.SENT, "answer": reply}
-        is_first = or_(tables.emails.c.state == EmailState.QUEUED, tables.emails.c.answer.is_(None))
-        await self._mark(returned, values, only_if=is_first)
-
-    async def _mark(
-        self, returned: ReturnedEmail, values: dict[str, Any], *, only_if: ColumnElement[bool]
-    ) -> None:
+        emails = tables.emails.c
+        is_first = or_(emails.state == EmailState.QUEUED, emails.answer.is_(None))
         async with transaction(self._engine, writes=True) as connection:
-            await connection.execute(
-                update(tables.emails)
-                .where(
-                    _is(returned.request_id, returned.email),
-                    tables.emails.c.state.in_(_MAY_BOUNCE),
-                    only_if,
-                )
-                .values(**values)
-            )
+            await _mark(connection, returned, is_first, state=EmailState.SENT, answer=reply)
+
+
+async def _mark(
+    connection: AsyncConnection,
+    returned: ReturnedEmail,
+    *conditions: ColumnElement[bool],
+    **values: Any,
+) -> bool:
+    """Change an email that was returned. Returns False if it has bounced before."""
+    changed = await connection.execute(
+        update(tables.emails)
+        .where(
+            _is(returned.request_id, returned.email),
+            tables.emails.c.state.in_(_MAY_BOUNCE),
+            *conditions,
+        )
+        .values(**values)
+    )
+    return bool(changed.rowcount)
 
 
 def _is(request_id: str, email: Email) -> Any:

@@ -15,7 +15,7 @@ from activities.erasure import ErasureActivities
 from activities.reviews import ReviewActivities
 from activities.sweep import SweepActivities
 from smart_accounts.contract import actions as action_messages
-from smart_accounts.contract import messages, names, steps
+from smart_accounts.contract import messages, names, steps, webhooks
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
 from smart_accounts.store import records
@@ -68,6 +68,8 @@ FIELDS = {
     steps.ClosedAccount: "at reason added_users",
     steps.SendEmails: "request_id emails until closing now",
     steps.EmailOutcome: "state at answer",
+    webhooks.DeliverWebhooks: "endpoint_id",
+    webhooks.Delivered: "next_at is_disabled",
     FieldError: "field message",
 }
 
@@ -82,7 +84,12 @@ VALUES: dict[type[StrEnum], str] = {
     messages.EmailState: "queued sent bounced failed dropped",
     steps.Addressee: "customer requester added-user",
     differences.Kind: "terminated missing not-stored store-behind temporal-behind account-open"
-    " emails-unsent unreadable",
+    " emails-unsent webhooks-unsent unreadable",
+    webhooks.EventType: "request.in_review request.pending request.active request.declined"
+    " request.lapsed request.withdrawn request.undeliverable request.rejected"
+    " request.approver_replaced email.bounced account.closed ping",
+    webhooks.EndpointState: "enabled paused disabled",
+    webhooks.DeliveryState: "pending delivered failed",
     security_log.Event: "authentication.sign-in authentication.sign-out authentication.company"
     " authentication.session authentication.token authentication.link authorization.scope"
     " authorization.access bypass.cross-site bypass.rate-limit bypass.request-limit request.start"
@@ -134,6 +141,8 @@ def test_temporal_names() -> None:
     assert names.workflow_id("acme.example") == "smart-account-acme.example"
     assert names.remaining_emails_id("run") == "smart-account-mails-run"
     assert names.closing_id("run") == "smart-account-closed-run"
+    assert names.webhook_delivery_id("one") == "smart-account-webhook-one"
+    assert names.WEBHOOK_DELIVERY_TYPE == "SmartAccountWebhookDeliveryWorkflow"
     assert names.SEARCH_ATTRIBUTES == {
         "SmartAccountStatus": "Keyword",
         "SmartAccountDomain": "Keyword",
