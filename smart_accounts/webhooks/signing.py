@@ -62,6 +62,14 @@ def unseal(sealed: Sequence[str], keys: Sequence[str]) -> list[str]:
     return [newest, *(secret for secret in previous if secret is not None)]
 
 
+def sealed_again(sealed: str, keys: Sequence[str]) -> str | None:
+    """Return the secret sealed with the newest key, if only an older one can read it."""
+    if _unsealed(sealed, keys[:1]) is not None:
+        return None
+    secret = _unsealed(sealed, keys[1:])
+    return None if secret is None else seal(secret, keys)
+
+
 def _unsealed(sealed: str, keys: Sequence[str]) -> str | None:
     opened = (sealing.unseal(sealed, key, _PURPOSE) for key in keys)
     return next((secret for secret in opened if secret is not None), None)

@@ -6,8 +6,17 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from smart_accounts.webhooks.signing import SecretLost, new_secret, seal, sign, unseal
+from smart_accounts.store.store import AccountStore
+from smart_accounts.webhooks.signing import (
+    SecretLost,
+    new_secret,
+    seal,
+    sealed_again,
+    sign,
+    unseal,
+)
 from tests.support.keys import KEY
+from tests.support.webhooks import add_endpoint
 
 OTHER_KEY = "another-key-for-tests-that-is-long-enough-too"
 BODY = '{"specversion": "1.0", "id": "e1", "name": "Zoë"}'
@@ -73,3 +82,21 @@ def test_removed_key() -> None:
     for sealed in (sealed_old, "", "damaged", sealed_new[:-3]):
         with pytest.raises(SecretLost, match=r"Rotate the secret\.$"):
             unseal([sealed], [KEY])
+
+
+async def test_secrets_are_sealed_again_with_the_newest_key(store: AccountStore) -> None:
+    both, lost = [KEY, OTHER_KEY], "another-key-that-was-removed-long-ago-already"
+    secrets = [new_secret() for _ in range(3)]
+    sealed = [seal(secrets[0], [OTHER_KEY]), seal(secrets[1], [KEY]), seal(secrets[2], [lost])]
+    endpoints = [await add_endpoint(store, sealed_secret=each) for each in sealed]
+    until = datetime.now(UTC) + timedelta(days=1)
+    newest = new_secret()
+    await store.webhooks.rotate_secret(endpoints[0].id, seal(newest, [OTHER_KEY]), until)
+    for _ in range(2):
+        await store.webhook_secrets.replace(lambda each: sealed_again(each, both))
+        found = [await store.webhooks.find(each.id) for each in endpoints]
+        first, second, third = (each for each in found if each)
+        assert first.previous_sealed_secret
+        both_secrets = [first.sealed_secret, first.previous_sealed_secret]
+        assert unseal(both_secrets, [KEY]) == [newest, secrets[0]]
+        assert (second.sealed_secret, third.sealed_secret) == (sealed[1], sealed[2])
