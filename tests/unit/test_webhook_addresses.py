@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from typing import Any
 
@@ -24,6 +25,7 @@ from smart_accounts.webhooks.addresses import (
 from tests.support.web_settings import web_settings
 from tests.support.worst_input import PATTERNS, VALIDATOR_SECONDS, cpu_seconds, filled
 
+NOT_FOUND_NOW = "The address of this host cannot be found now. Try again."
 PARTNER = AddressRules()
 OPERATOR = AddressRules(allowed_networks=(ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
 LOCAL = AddressRules(allow_loopback=True)
@@ -171,7 +173,7 @@ async def test_slow_name_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setattr(addresses, "_LOOKUP_TIME", 0.1)
     said = await asyncio.gather(*(refusal("https://slow.example/") for _ in range(5)))
-    assert said == ["The address of this host cannot be found now. Try again."] * 5
+    assert said == [NOT_FOUND_NOW] * 5
     # It must delay neither lookups of the mail server nor those of other receivers.
     [thread] = threads
     assert thread.startswith("webhook-lookup")
@@ -181,6 +183,21 @@ async def test_slow_name_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     response.set()
     assert await late == await refusal("https://slow.example/") == NO_PUBLIC_ADDRESS
     assert len(threads) == 2
+
+
+async def test_lookups_that_wait_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    response = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: response.wait(10) and [])
+    monkeypatch.setattr(addresses, "_threads", ThreadPoolExecutor(1))
+    monkeypatch.setattr(addresses, "_LOOKUP_TIME", 0.1)
+    slow = asyncio.ensure_future(refusal("https://slow.example/"))
+    first = asyncio.ensure_future(refusal("https://waiting.example/"))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(addresses, "_LOOKUP_TIME", 10)
+    second = asyncio.ensure_future(refusal("https://waiting.example/"))
+    assert await first == await slow == NOT_FOUND_NOW
+    response.set()
+    assert await second == NO_PUBLIC_ADDRESS  # not cancelled together with the first
 
 
 async def test_plain_http_only_on_this_machine(names: dict[str, Any]) -> None:
