@@ -40,7 +40,7 @@ class EmailActivities:
         An email that could not be sent yet has the outcome ``queued``. An email that is still
         being sent has it too: this process finishes it, and ``send_emails`` waits for that.
         """
-        clock = _clock(batch.now)
+        clock = temporal_clock(batch.now)
         attempts: list[asyncio.Task[EmailOutcome]] = []
         is_allowed = (
             not self._only_through_queue
@@ -84,7 +84,7 @@ class EmailActivities:
         request = await self._store.requests.find(batch.request_id)
         if request is None:
             raise ApplicationError("The store does not know this request yet.")
-        clock = _clock()
+        clock = temporal_clock()
         async with heartbeats():
             results = await _gather(
                 self._delivery.attempt(request, email, clock) for email in batch.emails
@@ -111,7 +111,7 @@ def _read_error(attempt: asyncio.Task[EmailOutcome]) -> None:
         attempt.exception()
 
 
-def _clock(now: datetime | None = None) -> Clock:
+def temporal_clock(now: datetime | None = None) -> Clock:
     """Return Temporal's clock, because its times are shown beside those of the workflow."""
     started_at, start = now or activity.info().started_time, time.monotonic()
     return lambda: started_at + timedelta(seconds=time.monotonic() - start)

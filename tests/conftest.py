@@ -28,6 +28,7 @@ pytest_plugins = [
     "tests.support.production",
     "tests.support.service",
     "tests.support.store",
+    "tests.support.subscriber",
     "tests.support.temporal_server",
 ]
 
@@ -84,6 +85,7 @@ SERVERS = {
     "open_api",
     "open_site",
     "partner_site",
+    "subscriber",
     "url",
 }
 """Fixtures that start a server."""

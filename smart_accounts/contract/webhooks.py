@@ -2,6 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from smart_accounts.contract.messages import OwnMessage, Status
 
@@ -50,12 +53,11 @@ class DeliveryState(StrEnum):
 class DeliverWebhooks(OwnMessage):
     """Deliver what is due to one endpoint. It is the input of the workflow and of its activity."""
 
-    endpoint_id: str
+    # Temporal's clients can start the workflow with any text, and PostgreSQL takes no NUL.
+    endpoint_id: Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
 
 
 class Delivered(OwnMessage):
     """Result of the activity. ``next_at`` is when the next delivery is due, None if none waits."""
 
     next_at: datetime | None = None
-    is_disabled: bool = False
-    """The endpoint was disabled just now, and its owner is not told yet."""

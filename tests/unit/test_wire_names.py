@@ -14,6 +14,7 @@ from activities.emails import EmailActivities
 from activities.erasure import ErasureActivities
 from activities.reviews import ReviewActivities
 from activities.sweep import SweepActivities
+from activities.webhooks import WebhookActivities
 from smart_accounts.contract import actions as action_messages
 from smart_accounts.contract import messages, names, steps, webhooks
 from smart_accounts.contract.field_errors import FieldError
@@ -29,6 +30,7 @@ from smart_accounts.web.requests import actions, create, detail, listing
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 from workflows.sweep import SweepWorkflow
+from workflows.webhook_delivery import WebhookDeliveryWorkflow
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +71,7 @@ FIELDS = {
     steps.SendEmails: "request_id emails until closing now",
     steps.EmailOutcome: "state at answer",
     webhooks.DeliverWebhooks: "endpoint_id",
-    webhooks.Delivered: "next_at is_disabled",
+    webhooks.Delivered: "next_at",
     FieldError: "field message",
 }
 
@@ -77,7 +79,8 @@ VALUES: dict[type[StrEnum], str] = {
     messages.Status: "requested in_review pending activating active lapsed declined withdrawn"
     " undeliverable rejected",
     messages.EmailKind: "activation request-received reminder expiring activated welcome"
-    " access-granted lapsed declined withdrawn undeliverable rejected closed review-needed",
+    " access-granted lapsed declined withdrawn undeliverable rejected closed review-needed"
+    " webhook-disabled",
     action_messages.Role: "requester operator",
     action_messages.ReviewDecision: "approve reject",
     records.AccountState: "provisional active closed",
@@ -172,6 +175,10 @@ def test_workflow_names() -> None:
     sweep = workflow._Definition.must_from_class(SweepWorkflow)
     assert sweep.name == "SmartAccountSweepWorkflow"
     assert names.SWEEP_ID == "smart-account-sweep"
+    delivery = workflow._Definition.must_from_class(WebhookDeliveryWorkflow)
+    assert delivery.name == "SmartAccountWebhookDeliveryWorkflow"
+    assert delivery.signals.keys() == {"deliveries_waiting"}
+    assert names.webhook_delivery_id("endpoint") == "smart-account-webhook-endpoint"
 
 
 def test_activity_names() -> None:
@@ -183,6 +190,7 @@ def test_activity_names() -> None:
             ErasureActivities,
             ReviewActivities,
             SweepActivities,
+            WebhookActivities,
         )
         for _, method in inspect.getmembers(each, inspect.isfunction)
     ]
@@ -201,6 +209,7 @@ def test_activity_names() -> None:
         "sweep",
         "tell_operators",
         "purge_ended_requests",
+        "deliver_webhooks",
     }
 
 
