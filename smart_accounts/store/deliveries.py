@@ -20,6 +20,7 @@ LONGEST_RETRY = timedelta(hours=1)
 DISABLE_AFTER = timedelta(days=5)
 FORGET_FAILURE_AFTER = timedelta(hours=24)
 """Failures count as one series if there is never more time between two of them."""
+TOLD_WITHIN = timedelta(days=1)  # longer than most outages of a mail server
 KEPT = timedelta(days=30)
 HANDED_OVER_AT_ONCE = 500
 DISABLED = "The endpoint was disabled."
@@ -119,7 +120,8 @@ class Deliveries:
         """Return the ids of the endpoints that nothing was sent to, although it was due before.
 
         A failing endpoint gets few tries, so its deliveries are late. It is left out unless the
-        last try was more than the longest interval before.
+        last try was more than the longest interval before. A disabled endpoint is among them if
+        its owner should have been told long ago.
         """
         deliveries, endpoints = tables.webhook_deliveries.c, tables.webhook_endpoints.c
         last_failed_at = endpoints.last_failed_at
@@ -128,25 +130,35 @@ class Deliveries:
             .distinct()
             .join(tables.webhook_endpoints, endpoints.id == deliveries.endpoint_id)
             .where(
-                _is_waiting(),
-                deliveries.next_at < before,
-                or_(last_failed_at.is_(None), last_failed_at < before - LONGEST_RETRY),
+                or_(
+                    and_(
+                        _is_waiting(),
+                        deliveries.next_at < before,
+                        or_(last_failed_at.is_(None), last_failed_at < before - LONGEST_RETRY),
+                    ),
+                    and_(
+                        endpoints.state == EndpointState.DISABLED,
+                        endpoints.owner_told_at.is_(None),
+                        endpoints.disabled_at < before - TOLD_WITHIN,
+                    ),
+                )
             )
         )
         async with transaction(self._engine, writes=False) as connection:
             return (await connection.scalars(query)).all()
 
-    async def hand_over_again(self, endpoint_id: str, before: datetime) -> None:
-        """Let the relay tell Temporal again of what should have been tried long ago."""
+    async def hand_over_again(self, endpoint_id: str) -> None:
+        """Let the relay start the endpoint's workflow, for which one delivery is enough."""
         deliveries = tables.webhook_deliveries.c
+        newest = (
+            select(deliveries.id)
+            .where(deliveries.endpoint_id == endpoint_id)
+            .order_by(deliveries.created_at.desc())
+            .limit(1)
+        )
         async with transaction(self._engine, writes=True) as connection:
-            await change(
-                connection,
-                deliveries.endpoint_id == endpoint_id,
-                deliveries.state == DeliveryState.PENDING,
-                deliveries.next_at < before,
-                handed_over=False,
-            )
+            is_newest = deliveries.id == newest.scalar_subquery()
+            await change(connection, is_newest, handed_over=False)
 
     async def owner_to_tell(self, endpoint_id: str) -> Endpoint | None:
         """Return the endpoint if it is disabled and its owner was not told."""

@@ -341,4 +341,4 @@ class Sweeper:
         for endpoint_id in await self._store.deliveries.overdue(before):
             self._note(Kind.WEBHOOKS_UNSENT, endpoint_id, Repair.HANDED_OVER)
             if self._may_write:
-                await self._store.deliveries.hand_over_again(endpoint_id, before)
+                await self._store.deliveries.hand_over_again(endpoint_id)

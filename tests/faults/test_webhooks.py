@@ -1,6 +1,7 @@
 """Webhooks while workers are killed, an endpoint hangs and an operator ends workflows."""
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -91,6 +92,11 @@ async def test_no_event_is_lost_and_a_dead_endpoint_delays_nothing(
     await until_delivered(store, good, 3)
     assert time.monotonic() - began < TIME_LIMIT
     assert not subscriber.taken("/dead")
+
+    # A deploy replays the workflow that waits.
+    deploy = service.launch("-m", "smart_accounts.admin", "deploy", "--dry-run")
+    assert await asyncio.to_thread(deploy.wait, 40) == 0, service.log
+    assert re.search("Replayed [1-9]", service.log)
 
     # An operator terminates the workflow of an endpoint. The sweep starts it again.
     assert (await delivering.describe()).run_id != first_run, "it was continued as new"

@@ -243,6 +243,20 @@ async def test_what_temporal_has_lost_is_overdue(store: AccountStore, endpoint: 
     await store.webhooks.set_state(endpoint.id, EndpointState.PAUSED, NOW)
     assert await store.deliveries.overdue(late) == []
     await store.webhooks.set_state(endpoint.id, EndpointState.ENABLED, NOW)
-    await store.deliveries.hand_over_again(other.id, late)
+    await store.deliveries.hand_over_again(other.id)
     waiting = await store.deliveries.not_handed_over()
     assert set(waiting) == {endpoint.id, other.id}
+
+
+async def test_owner_who_was_not_told_is_overdue(store: AccountStore, endpoint: Endpoint) -> None:
+    first, disabled_at = await ping(store, endpoint), NOW + 5 * DAY
+    for hours in range(0, 121, 20):
+        await store.deliveries.record(first, FAILED, NOW + hours * HOUR)
+    await store.deliveries.mark_handed_over([first])
+    assert await state_of(store, endpoint) is EndpointState.DISABLED
+    assert await store.deliveries.overdue(disabled_at + DAY) == []
+    assert await store.deliveries.overdue(disabled_at + DAY + SECOND) == [endpoint.id]
+    await store.deliveries.hand_over_again(endpoint.id)
+    assert await store.deliveries.not_handed_over() == {endpoint.id: [first]}
+    await store.deliveries.set_owner_told(endpoint.id, disabled_at, NOW + 6 * DAY)
+    assert await store.deliveries.overdue(disabled_at + 2 * DAY) == []

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pydantic import AnyHttpUrl
@@ -243,13 +244,15 @@ async def signal(scenario: Scenario, endpoint: Endpoint, *payloads: Payload) -> 
 
 
 async def test_bad_start_fails(scenario: Scenario, endpoint: Endpoint) -> None:
+    bad = [{"endpoint_id": str(uuid4())}, {"endpoint_id": None}, {}, None, "text"]
+    starts = [(endpoint.id, each) for each in bad] + [("any-text", {"endpoint_id": "any-text"})]
     async with scenario.worker():
-        for given in ({"endpoint_id": "another"}, {"endpoint_id": None}, {}, None, "text"):
+        for endpoint_id, given in starts:
             with pytest.raises(WorkflowFailureError) as failure:
                 await scenario.env.client.execute_workflow(
                     WEBHOOK_DELIVERY_TYPE,
                     given,
-                    id=webhook_delivery_id(endpoint.id),
+                    id=webhook_delivery_id(endpoint_id),
                     task_queue=TASK_QUEUE,
                 )
             assert isinstance(failure.value.cause, ApplicationError)
