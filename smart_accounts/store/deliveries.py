@@ -129,7 +129,6 @@ class Deliveries:
             .join(tables.webhook_endpoints, endpoints.id == deliveries.endpoint_id)
             .where(
                 _is_waiting(),
-                deliveries.handed_over,
                 deliveries.next_at < before,
                 or_(last_failed_at.is_(None), last_failed_at < before - LONGEST_RETRY),
             )

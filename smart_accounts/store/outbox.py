@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
-from sqlalchemy import ColumnElement, Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.webhooks import DeliveryState, EndpointState, EventType
@@ -18,6 +18,26 @@ from smart_accounts.store.request_view import ChangedRequest
 TRY_FOR = timedelta(days=3)
 
 
+def _gets_events_of(issuer: Any, subject: Any) -> ColumnElement[bool]:
+    """Return the condition for endpoints that get events of this owner's requests."""
+    endpoints = tables.webhook_endpoints.c
+    is_own = and_(endpoints.issuer == issuer, endpoints.subject == subject)
+    return and_(or_(endpoints.for_all_requests, is_own), endpoints.state != EndpointState.DISABLED)
+
+
+_requests = tables.requests
+_subscribers = select(tables.webhook_endpoints.c.id).where(
+    _gets_events_of(_requests.c.requester_issuer, _requests.c.requester_subject)
+)
+# Built once, because building it takes longer than executing it.
+_count_event = (
+    update(_requests)
+    .where(_requests.c.id == bindparam("counted_request"))
+    .values(sequence=_requests.c.sequence + 1)
+    .returning(*_requests.c, _subscribers.correlate(_requests).exists().label("has_subscribers"))
+)
+
+
 async def add_event(
     connection: AsyncConnection, request_id: str, event_type: EventType, at: datetime
 ) -> StoredRequest:
@@ -26,26 +46,11 @@ async def add_event(
     Call this after the change, because the deliveries show the request as it is then. Without a
     subscriber, it costs one statement. Returns the request.
     """
-    requests = tables.requests
-    owner = (requests.c.requester_issuer, requests.c.requester_subject)
-    subscribers = select(tables.webhook_endpoints.c.id).where(_gets_events_of(*owner))
-    counted = await connection.execute(
-        update(requests)
-        .where(requests.c.id == request_id)
-        .values(sequence=requests.c.sequence + 1)
-        .returning(*requests.c, subscribers.correlate(requests).exists().label("has_subscribers"))
-    )
+    counted = await connection.execute(_count_event, {"counted_request": request_id})
     row = counted.one()
     if row.has_subscribers:
         await _add_deliveries(connection, row, event_type, at)
     return stored_request(row)
-
-
-def _gets_events_of(issuer: Any, subject: Any) -> ColumnElement[bool]:
-    """Return the condition for endpoints that get events of this owner's requests."""
-    endpoints = tables.webhook_endpoints.c
-    is_own = and_(endpoints.issuer == issuer, endpoints.subject == subject)
-    return and_(or_(endpoints.for_all_requests, is_own), endpoints.state != EndpointState.DISABLED)
 
 
 async def _add_deliveries(

@@ -1,6 +1,6 @@
 """The command ``admin erase``: crashes at each step, and what it refuses."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from smart_accounts.settings import PREFIX
 from smart_accounts.store.store import AccountStore
 from tests.support.keys import KEY
 from tests.support.stored_requests import decide, everything, open_request
+from tests.support.webhooks import add_endpoint
 
 ADA = "ada@acme.example"
 
@@ -124,8 +125,11 @@ async def test_purge_continues_after_a_failure(
     assert await environment.run(activities.purge_ended_requests) == 1
     assert temporal.histories == set()
     assert ADA not in await everything(store)
+    endpoint = await add_endpoint(store)
+    await store.webhooks.ping(endpoint.id, datetime.now(UTC) - timedelta(days=31))
     never = ErasureActivities(store, temporal, None)  # type: ignore[arg-type]  # a fake
     assert await environment.run(never.purge_ended_requests) == 0
+    assert await store.webhooks.deliveries(endpoint.id) == [], "old webhooks are always removed"
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ async def test_webhooks_go_with_the_person(store: AccountStore, example: dict[st
     """Endpoints of the person, and events about each request that the person is in."""
     moved = replace(PAT, subject="other", email="Pat+new@partner.example")
     own = [await add_endpoint(store, PAT), await add_endpoint(store, moved)]
-    note = {"description": "For pat@partner.example"}
+    note: dict[str, Any] = {"description": "For pat@partner.example"}
     operators = await add_endpoint(store, OPERATOR, for_all_requests=True, **note)
     cy = {"customer_email": "cy@acme.example", "user_emails": []}
     kim = {"email": "kim@partner.example", "name": "Kim Roy", "company": "Partner Ltd"}

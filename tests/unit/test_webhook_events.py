@@ -62,9 +62,11 @@ async def bounce(store: AccountStore, request_id: str, email: Email = ACTIVATION
     await store.emails.mark_bounced(returned, BOUNCED)
 
 
-async def replace_approver(store: AccountStore, example: dict[str, Any], name: str) -> None:
+async def replace_approver(
+    store: AccountStore, example: dict[str, Any], name: str, ordinal: int = 2
+) -> None:
     request = request_for(example, name, customer_email="cy@acme.example")
-    link = IssueLink(request_id=name, request=request, ordinal=2, at=NOW)
+    link = IssueLink(request_id=name, request=request, ordinal=ordinal, at=NOW)
     await store.requests.issue_link(link, (), LIMITS)
 
 
@@ -80,6 +82,7 @@ async def test_each_change_is_one_event_for_each_subscriber(
         await open_request(store, example, "one")
     for _ in range(2):
         await replace_approver(store, example, "one")
+    await replace_approver(store, example, "one", ordinal=3)  # only the link is new
     await add_email(store, "one", ACTIVATION, sent)
     for _ in range(2):
         await bounce(store, "one")
