@@ -44,6 +44,7 @@ from smart_accounts.temporal.readiness import WorkerReadiness
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.version import describe
 from smart_accounts.web.http.health import serve_health
+from smart_accounts.webhooks.signing import sealed_again
 from workflows.options import workflow_options
 from workflows.patches import is_activated
 
@@ -96,8 +97,7 @@ async def run_worker(
     max_cached_requests: int = 1000,  # Temporal's default
 ) -> AsyncIterator[Worker]:
     """Run a worker. At the end it stops, within ``SHUTDOWN_GRACE``."""
-    allow_free_mail(settings.free_mail_exceptions)
-    hide_stack_traces_of_unknown_keys()
+    await _prepare(settings, store)
     sender = _sender(settings)
     composer = _composer(settings)
     delivery = _delivery(settings, store, composer, sender)
@@ -151,6 +151,15 @@ async def wait_for_services(
         else:
             return client
     return None
+
+
+async def _prepare(settings: Settings, store: AccountStore) -> None:
+    """Set up what is the same for all tasks, and encrypt webhooks' secrets with the newest key."""
+    allow_free_mail(settings.free_mail_exceptions)
+    hide_stack_traces_of_unknown_keys()
+    keys = settings.signing_keys
+    with suppress(Unavailable):  # the next start does it, long before the old key is removed
+        await store.webhook_secrets.replace(lambda sealed: sealed_again(sealed, keys))
 
 
 def _deployment_config(version: WorkerDeploymentVersion | None) -> WorkerDeploymentConfig | None:

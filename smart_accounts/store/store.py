@@ -27,6 +27,7 @@ from smart_accounts.store.requests import Requests
 from smart_accounts.store.restarts import Restarts
 from smart_accounts.store.reviews import Reviews
 from smart_accounts.store.sessions import StoredSessions
+from smart_accounts.store.webhook_secrets import WebhookSecrets
 from smart_accounts.store.webhooks import Webhooks
 
 
@@ -52,6 +53,7 @@ class AccountStore:
         self.rebuilding = Rebuilding(engine)
         self.restarts = Restarts(engine)
         self.webhooks = Webhooks(engine)
+        self.webhook_secrets = WebhookSecrets(engine)
         self.deliveries = Deliveries(engine)
 
     @classmethod

@@ -16,13 +16,14 @@ async def add_endpoint(
     store: AccountStore, owner: Partner = PAT, now: datetime | None = None, **entered: Any
 ) -> Endpoint:
     """Register an endpoint, by default for all events."""
+    sealed_secret = entered.pop("sealed_secret", SEALED_SECRET)
     default = {
         "url": "https://receiver.example/hook",
         "description": "Ours",
         "event_types": SUBSCRIBABLE,
     }
     new = NewEndpoint(**default | entered)
-    return await store.webhooks.register(new, owner, SEALED_SECRET, now or datetime.now(UTC))
+    return await store.webhooks.register(new, owner, sealed_secret, now or datetime.now(UTC))
 
 
 async def written(store: AccountStore, endpoint: Endpoint) -> list[Delivery]:
