@@ -33,8 +33,9 @@ OPERATOR = Actor(role=Role.OPERATOR, subject="admin erase")
 NOT_REACHED = (
     "Not reached: backups; what the databases have deleted but not overwritten, until you run"
     " VACUUM, or VACUUM FULL on PostgreSQL; write-ahead logs; the mail server's queues and logs;"
-    " emails in mailboxes; log files with client addresses; the identity provider; and starts that"
-    " the database never got, until Temporal's retention has passed. See docs/operations.md."
+    " emails in mailboxes; webhooks that were delivered; log files with client addresses; the"
+    " identity provider; and starts that the database never got, until Temporal's retention has"
+    " passed. See docs/operations.md."
 )
 
 

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select, text, update
 
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.contract.webhooks import DeliveryState, EndpointState
 from smart_accounts.errors import Rejected
+from smart_accounts.store import tables
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.records import ReturnedEmail
 from smart_accounts.store.store import AccountStore
@@ -19,10 +20,12 @@ from smart_accounts.store.webhooks import Attempt
 from tests.e2e.test_each_database import OLD_REQUEST, migrate_to
 from tests.support.ledger import add_email
 from tests.support.partners import OPERATOR, PAT
+from tests.support.postgres import Postgres
 from tests.support.store import QueryDatabase
 from tests.support.stored_requests import NOW, decide, open_request
 from tests.support.webhooks import add_endpoint, types, written
 
+DELIVERIES = tables.webhook_deliveries
 FAILED = Attempt(status_code=500, error="The receiver responded 500.", response="\0" * 400)
 SENT = EmailOutcome(state=EmailState.SENT, at=NOW)
 BOUNCED = EmailOutcome(state=EmailState.BOUNCED, at=NOW, answer="550 5.1.1 No such user")
@@ -135,6 +138,29 @@ async def test_endpoints_may_change_while_events_are_written(
         await asyncio.gather(change_endpoints(), hand_over(), *map(make, names))
     assert len(await types(store, kept)) == 2 * len(names) + 1
     assert [each.id for each in await store.webhooks.list(PAT.identity)] == []
+
+
+async def test_deliveries_are_locked_in_the_order_of_their_ids(postgres: Postgres) -> None:
+    """Otherwise two transactions that change the same deliveries could wait for each other."""
+    url = postgres.new_database()
+    await migrate(url)
+    waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type"
+    async with AccountStore.open(url) as store, asyncio.timeout(60):
+        endpoint = await add_endpoint(store)
+        async with store.engine.begin() as connection:
+            for name in ("b", "a"):  # "b" comes first in the file
+                delivery = await store.webhooks.ping(endpoint.id, NOW)
+                rename = update(DELIVERIES).where(DELIVERIES.c.id == delivery).values(id=name)
+                await connection.execute(rename)
+        lock = select(DELIVERIES.c.id).with_for_update(nowait=True)
+        async with store.engine.begin() as connection:
+            await connection.execute(lock.where(DELIVERIES.c.id == "a"))
+            marking = asyncio.create_task(store.deliveries.mark_handed_over(["b", "a"]))
+            while not await connection.scalar(text(f"{waits} = 'Lock'")):
+                await asyncio.sleep(0.02)
+            await connection.execute(lock.where(DELIVERIES.c.id == "b"))
+        await marking
+        assert await store.deliveries.not_handed_over() == {}
 
 
 async def test_life_of_endpoints_and_a_delivery(store: AccountStore) -> None:
