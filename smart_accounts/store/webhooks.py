@@ -1,12 +1,12 @@
 """Webhook endpoints, which partners register, and what was delivered to each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.identity import Identity
@@ -24,8 +24,12 @@ PAUSED_TOO_LONG = "The endpoint was paused for too long."
 
 @dataclass(frozen=True, kw_only=True)
 class NewEndpoint:
-    """What a partner enters for an endpoint. Only operators may get events of all requests."""
+    """What a partner enters for an endpoint. Only operators may get events of all requests.
 
+    ``id`` is the endpoint's. Registering the same id again adds nothing.
+    """
+
+    id: str = field(default_factory=lambda: str(uuid4()))
     url: str
     description: str
     event_types: Sequence[EventType]
@@ -125,7 +129,7 @@ class Webhooks:
     async def register(
         self, new: NewEndpoint, owner: Partner, sealed_secret: str, now: datetime
     ) -> Endpoint:
-        """Add an endpoint.
+        """Add an endpoint, or return it as it is if it was added before.
 
         Raises:
             Rejected: The partner has too many, or may not get events of all requests.
@@ -135,7 +139,7 @@ class Webhooks:
             raise Rejected("Only an operator may get the events of all requests.")
         values = {
             **_entered(new.url, new.description, new.event_types),
-            "id": str(uuid4()),
+            "id": new.id,
             "issuer": owner.issuer,
             "subject": owner.subject,
             "owner_email": owner.email,
@@ -146,6 +150,9 @@ class Webhooks:
         }
         async with transaction(self._engine, writes=True) as connection:
             await lock_requester(connection, owner.identity, owner.email)
+            known = await connection.execute(select(endpoints).where(endpoints.c.id == new.id))
+            if row := known.one_or_none():
+                return Endpoint.of(row)
             query = select(func.count()).select_from(endpoints).where(_is_of(owner.identity))
             if (await connection.scalar(query) or 0) >= MAX_ENDPOINTS:
                 raise Rejected(f"You have {MAX_ENDPOINTS} endpoints, which is the limit.")
@@ -209,13 +216,22 @@ class Webhooks:
     async def rotate_secret(
         self, endpoint_id: str, sealed_secret: str, overlap_until: datetime
     ) -> None:
-        """Replace the secret. Until then, the previous one is used too."""
+        """Replace the secret. The previous one is used too, until ``overlap_until``.
+
+        If the previous secret is still used, it stays, because the receiver may know only that one.
+        """
+        endpoints = tables.webhook_endpoints.c
+        is_used = endpoints.previous_secret_until > datetime.now(UTC)
         async with transaction(self._engine, writes=True) as connection:
             await _update(
                 connection,
                 endpoint_id,
-                previous_sealed_secret=tables.webhook_endpoints.c.sealed_secret,
-                previous_secret_until=overlap_until,
+                previous_sealed_secret=case(
+                    (is_used, endpoints.previous_sealed_secret), else_=endpoints.sealed_secret
+                ),
+                previous_secret_until=case(
+                    (is_used, endpoints.previous_secret_until), else_=overlap_until
+                ),
                 sealed_secret=sealed_secret,
             )
 
