@@ -27,6 +27,8 @@ from smart_accounts.web.api import openapi
 from smart_accounts.web.api.app import PATH, ROUTERS
 from smart_accounts.web.auth import company, session_pages, sign_in
 from smart_accounts.web.requests import actions, create, detail, listing
+from smart_accounts.web.webhooks import detail as webhook_detail
+from smart_accounts.web.webhooks import routes as webhook_routes
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 from workflows.sweep import SweepWorkflow
@@ -97,7 +99,9 @@ VALUES: dict[type[StrEnum], str] = {
     " authentication.session authentication.token authentication.link authorization.scope"
     " authorization.access bypass.cross-site bypass.rate-limit bypass.request-limit request.start"
     " request.resend request.replace-approver request.withdraw request.approve request.reject"
-    " request.close request.accepted request.declined error.unexpected",
+    " request.close request.accepted request.declined webhook.register webhook.change"
+    " webhook.rotate-secret webhook.pause webhook.resume webhook.delete webhook.ping"
+    " webhook.resend error.unexpected",
     security_log.Outcome: "success failure unknown",
 }
 
@@ -135,6 +139,17 @@ ROUTES = [
     "POST /requests/{workflow_id}/approve POST /requests/{workflow_id}/reject",
     "POST /api/v1/requests/{workflow_id}/approve POST /api/v1/requests/{workflow_id}/reject",
     "POST /api/v1/requests/{workflow_id}/close",
+    "GET /webhooks GET /webhooks/new POST /webhooks GET /webhooks/{endpoint_id}",
+    "GET /webhooks/{endpoint_id}/change POST /webhooks/{endpoint_id}/change",
+    "POST /webhooks/{endpoint_id}/rotate-secret POST /webhooks/{endpoint_id}/ping",
+    "POST /webhooks/{endpoint_id}/pause POST /webhooks/{endpoint_id}/resume",
+    "POST /webhooks/{endpoint_id}/delete",
+    "POST /webhooks/{endpoint_id}/deliveries/{delivery_id}/resend",
+    "POST /api/v1/webhooks GET /api/v1/webhooks GET /api/v1/webhooks/{webhook_id}",
+    "PATCH /api/v1/webhooks/{webhook_id} DELETE /api/v1/webhooks/{webhook_id}",
+    "POST /api/v1/webhooks/{webhook_id}/rotate-secret POST /api/v1/webhooks/{webhook_id}/ping",
+    "GET /api/v1/webhooks/{webhook_id}/deliveries",
+    "POST /api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/resend",
     "POST /codec/encode POST /codec/decode",
 ]
 
@@ -261,6 +276,8 @@ def test_routes() -> None:
         listing,
         detail,
         actions,
+        webhook_routes,
+        webhook_detail,
         activation,
         bounces,
     ]
