@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -207,3 +207,14 @@ async def test_previous_release_runs_on_the_new_schema(
             await decide(store, name, Status.LAPSED)
         events = await written(store, endpoint)
         assert [(each.request_id, each.sequence) for each in events] == [("late", 1), ("one", 1)]
+
+
+async def test_second_rotation_replaces_only_the_newest_secret(store: AccountStore) -> None:
+    endpoint = await add_endpoint(store)
+    until = datetime.now(UTC) + timedelta(hours=24)
+    for secret, later in (("second", timedelta()), ("third", timedelta(hours=1))):
+        await store.webhooks.rotate_secret(endpoint.id, secret, until + later)
+    rotated = await store.webhooks.find(endpoint.id)
+    assert rotated
+    assert (rotated.sealed_secret, rotated.previous_sealed_secret) == ("third", "sealed")
+    assert rotated.previous_secret_until == until
