@@ -27,7 +27,9 @@ class ErasureActivities:
         now = datetime.now(UTC)
         async with heartbeats():
             await self._store.deliveries.remove_old(now)
-            return await self._purge(now - self._purge_after) if self._purge_after else 0
+            if self._purge_after is None:
+                return 0
+            return await self._purge(now - self._purge_after)
 
     async def _purge(self, before: datetime) -> int:
         purged = 0

@@ -111,7 +111,8 @@ class Deliveries:
             if not endpoint or row is None:
                 return Recorded()  # it was deleted meanwhile
             delivery = Delivery.of(row)
-            next_at = None if attempt.is_delivered else _next_at(delivery, now)
+            is_over = attempt.is_delivered or endpoint.state is EndpointState.DISABLED
+            next_at = None if is_over else _next_at(delivery, now)
             await change(connection, is_it, **_values(delivery, attempt, next_at, now))
             is_disabled = await _record_for_endpoint(connection, endpoint, attempt, now)
             return Recorded(next_at=None if is_disabled else next_at, is_disabled=is_disabled)

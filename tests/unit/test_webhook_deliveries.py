@@ -111,6 +111,8 @@ async def test_endpoint_is_disabled_after_five_days(
     last = NOW + 6 * DAY + 7 * HOUR
     recorded = await store.deliveries.record(failing, FAILED, last)
     assert (recorded.next_at, recorded.is_disabled) == (None, True)
+    recorded = await store.deliveries.record(failing, FAILED, last)  # it was on its way
+    assert (recorded.next_at, recorded.is_disabled) == (None, False)
     assert await due(store, endpoint, last + DAY) == []
     states = {each.id: each for each in await written(store, endpoint)}
     assert {each.state for each in states.values()} == {DeliveryState.FAILED}
