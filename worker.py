@@ -20,6 +20,7 @@ from activities.emails import EmailActivities
 from activities.erasure import ErasureActivities
 from activities.reviews import ReviewActivities
 from activities.sweep import SweepActivities
+from activities.webhooks import WebhookActivities
 from smart_accounts.contract.domains import allow_free_mail
 from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.errors import BadSetting, Unavailable
@@ -41,9 +42,12 @@ from smart_accounts.temporal.logs import set_up_logging
 from smart_accounts.temporal.metrics import start_runtime, start_worker_counters
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.temporal.readiness import WorkerReadiness
+from smart_accounts.temporal.relay import relay_webhooks
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.version import code_id, describe
 from smart_accounts.web.http.health import serve_health
+from smart_accounts.webhooks.sender import WebhookSender
+from smart_accounts.webhooks.signing import sealed_again
 from workflows.options import workflow_options
 from workflows.patches import is_activated
 
@@ -72,7 +76,9 @@ async def main(settings: Settings) -> None:
             return
         meter, requests = runtime.metric_meter, RequestClient(client)
         async with (
-            AccountStore.open(settings.database_url, settings.database_pool_size) as store,
+            AccountStore.open(
+                settings.database_url, settings.database_pool_size, settings.base_url
+            ) as store,
             run_worker(client, settings, store, version=version) as worker,
             keep_gauges(meter, requests, store),
         ):
@@ -94,13 +100,13 @@ async def run_worker(
     max_cached_requests: int = 1000,  # Temporal's default
 ) -> AsyncIterator[Worker]:
     """Run a worker. At the end it stops, within ``SHUTDOWN_GRACE``."""
-    allow_free_mail(settings.free_mail_exceptions)
-    hide_stack_traces_of_unknown_keys()
+    await _prepare(settings, store)
     sender = _sender(settings)
     composer = _composer(settings)
     delivery = _delivery(settings, store, composer, sender)
     emails = EmailActivities(delivery, only_through_queue=settings.emails_through_queue)
     reviews = ReviewActivities(store, composer, sender, settings.review_email)
+    webhooks = WebhookActivities(store, WebhookSender(), composer, sender, settings)
     erasure = ErasureActivities(store, Histories(client), settings.purge_after)
     worker = Worker(
         client,
@@ -117,6 +123,7 @@ async def run_worker(
             reviews.tell_operators,
             SweepActivities(client, store, LinkTokens(settings.signing_keys)).sweep,
             erasure.purge_ended_requests,
+            webhooks.deliver_webhooks,
         ],
         max_cached_workflows=max_cached_requests,
         max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
@@ -126,7 +133,7 @@ async def run_worker(
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
     )
-    async with worker:
+    async with worker, relay_webhooks(client, store):
         yield worker
         stopped_at = time.monotonic()
     elapsed = timedelta(seconds=time.monotonic() - stopped_at)
@@ -151,6 +158,15 @@ async def wait_for_services(
         else:
             return client
     return None
+
+
+async def _prepare(settings: Settings, store: AccountStore) -> None:
+    """Set up what is the same for all tasks, and encrypt webhooks' secrets with the newest key."""
+    allow_free_mail(settings.free_mail_exceptions)
+    hide_stack_traces_of_unknown_keys()
+    keys = settings.signing_keys
+    with suppress(Unavailable):  # the next start does it, long before the old key is removed
+        await store.webhook_secrets.replace(lambda sealed: sealed_again(sealed, keys))
 
 
 def _deployment_config(version: WorkerDeploymentVersion | None) -> WorkerDeploymentConfig | None:

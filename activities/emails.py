@@ -36,7 +36,7 @@ class EmailActivities:
         An email that could not be sent yet has the outcome ``queued``. An email that is still
         being sent has it too: this process finishes it, and ``send_emails`` waits for that.
         """
-        clock = _clock(batch.now)
+        clock = temporal_clock(batch.now)
         if (
             self._only_through_queue
             or time.monotonic() < self._no_local_try_before
@@ -69,7 +69,7 @@ class EmailActivities:
         Raises:
             ApplicationError: no email could be sent yet, and ``batch.until`` has not passed.
         """
-        clock = _clock()
+        clock = temporal_clock()
         async with heartbeats():
             results = await _gather(
                 self._delivery.attempt(batch.request_id, email, clock) for email in batch.emails
@@ -96,7 +96,7 @@ def _read_error(attempt: asyncio.Task[EmailOutcome]) -> None:
         attempt.exception()
 
 
-def _clock(now: datetime | None = None) -> Clock:
+def temporal_clock(now: datetime | None = None) -> Clock:
     """Return Temporal's clock, because its times are shown beside those of the workflow."""
     started_at, start = now or activity.info().started_time, time.monotonic()
     return lambda: started_at + timedelta(seconds=time.monotonic() - start)

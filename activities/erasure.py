@@ -1,4 +1,4 @@
-"""Purge requests that ended long ago, in the store and in Temporal."""
+"""Purge requests that ended long ago, in the store and in Temporal, and old webhooks."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,16 +19,17 @@ class ErasureActivities:
 
     @activity.defn
     async def purge_ended_requests(self) -> int:
-        """Purge all requests that ended longer ago than ``PURGE_AFTER``.
+        """Purge all requests that ended longer ago than ``PURGE_AFTER``, and old webhooks.
 
         Returns how many were purged. If this is interrupted, the next call continues. A request
         whose last emails are not sent yet is left to the next call.
         """
-        if self._purge_after is None:
-            return 0
-        before = datetime.now(UTC) - self._purge_after
+        now = datetime.now(UTC)
         async with heartbeats():
-            return await self._purge(before)
+            await self._store.deliveries.remove_old(now)
+            if self._purge_after is None:
+                return 0
+            return await self._purge(now - self._purge_after)
 
     async def _purge(self, before: datetime) -> int:
         purged = 0

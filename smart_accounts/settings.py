@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError
 
 from smart_accounts.contract.fields import AccountDomain, EmailAddress, PurgeTime
 from smart_accounts.errors import BadSetting
+from smart_accounts.networks import PrivateNetworks, is_this_machine
 from smart_accounts.setting_files import read_files
 
 PREFIX = "SMART_ACCOUNTS_"
@@ -148,6 +149,7 @@ class Settings(ClientSettings):
     max_emails_per_requester_per_day: Annotated[int, Field(gt=0)] = 1000
     purge_after: PurgeTime | None = None
     erased_list: Path | None = None
+    webhook_allowed_networks: PrivateNetworks = ()
     organisation_name: Annotated[str, Field(min_length=1)] = "Smart Accounts"
     support_url: AnyHttpUrl | None = None
     support_email: EmailAddress | None = None
@@ -170,7 +172,7 @@ class Settings(ClientSettings):
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: AnyHttpUrl) -> AnyHttpUrl:
-        if value.scheme != "https" and not _is_local(value.host):
+        if value.scheme != "https" and not is_this_machine(value.host):
             raise ValueError("must begin with https://, or with http:// on this machine")
         return value
 
@@ -227,7 +229,7 @@ class Settings(ClientSettings):
         if value is None:
             return None
         url = urlsplit(value)
-        is_local = url.scheme == "http" and _is_local(url.hostname)
+        is_local = url.scheme == "http" and is_this_machine(url.hostname)
         if not url.hostname or not (url.scheme == "https" or is_local):
             raise ValueError("must begin with https://, or with http:// on this machine")
         if url.query or url.fragment:
@@ -238,6 +240,11 @@ class Settings(ClientSettings):
     def base_url(self) -> str:
         """Return ``public_url`` without a trailing slash. A link is this plus a path."""
         return str(self.public_url).rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        """Return True if the service has an address of this machine, as under ``make run``."""
+        return is_this_machine(self.public_url.host)
 
     @property
     def signing_keys(self) -> list[str]:
@@ -261,14 +268,10 @@ def is_host(value: str) -> bool:
     return False
 
 
-def _is_local(host: str | None) -> bool:
-    return host in ("127.0.0.1", "::1", "[::1]", "localhost")
-
-
 def _is_public(info: ValidationInfo) -> bool:
     """Return True if the service has an address that is not this machine's."""
     url = info.data.get("public_url")
-    return url is not None and not _is_local(url.host)
+    return url is not None and not is_this_machine(url.host)
 
 
 def _is_guessable(key: str) -> bool:

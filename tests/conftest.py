@@ -29,6 +29,7 @@ pytest_plugins = [
     "tests.support.production",
     "tests.support.service",
     "tests.support.store",
+    "tests.support.subscriber",
     "tests.support.temporal_server",
 ]
 
@@ -93,6 +94,7 @@ SERVERS = {
     "open_api",
     "open_site",
     "partner_site",
+    "subscriber",
     "url",
 }
 """Fixtures that start a server."""

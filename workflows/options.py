@@ -11,11 +11,13 @@ from smart_accounts.temporal.rate_limit import EmailRateInterceptor
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 from workflows.sweep import SweepWorkflow
+from workflows.webhook_delivery import WebhookDeliveryWorkflow
 
 WORKFLOWS: tuple[type, ...] = (
     SmartAccountRequestWorkflow,
     RemainingEmailsWorkflow,
     SweepWorkflow,
+    WebhookDeliveryWorkflow,
 )
 
 

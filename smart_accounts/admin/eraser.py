@@ -10,7 +10,7 @@ from smart_accounts.admin.erased_list import ErasedList
 from smart_accounts.cli import output
 from smart_accounts.contract.actions import Actor, Role, Withdrawal
 from smart_accounts.contract.messages import Status
-from smart_accounts.contract.steps import Decision, ErasedRequest, RecordDecision
+from smart_accounts.contract.steps import Decision, ErasedRequest
 from smart_accounts.errors import Rejected
 from smart_accounts.store.erasure import ARRIVED, REASON
 from smart_accounts.store.people import Involvement, Part, Traces
@@ -26,8 +26,9 @@ OPERATOR = Actor(role=Role.OPERATOR, subject="admin erase")
 NOT_REACHED = (
     "Not reached: backups; what the databases have deleted but not overwritten, until you run"
     " VACUUM, or VACUUM FULL on PostgreSQL; write-ahead logs; the mail server's queues and logs;"
-    " emails in mailboxes; log files with client addresses; the identity provider; and starts that"
-    " the database never got, until Temporal's retention has passed. See docs/operations.md."
+    " emails in mailboxes; webhooks that were delivered; log files with client addresses; the"
+    " identity provider; and starts that the database never got, until Temporal's retention has"
+    " passed. See docs/operations.md."
 )
 
 
@@ -127,8 +128,14 @@ class Eraser:
             withdrawn = Decision(
                 status=Status.WITHDRAWN, at=datetime.now(UTC), by=Role.OPERATOR, reason=REASON
             )
-            await self.store.requests.close(
-                RecordDecision(request_id=request.id, decision=withdrawn)
+            await self.store.rebuilding.restore_end(
+                ErasedRequest(
+                    request_id=request.id,
+                    account_domain=request.account_domain,
+                    decision=withdrawn,
+                    link_ordinal=request.link_ordinal,
+                    at=withdrawn.at,
+                )
             )
         return bool(lost)
 

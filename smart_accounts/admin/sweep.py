@@ -53,7 +53,7 @@ async def sweep(
     choice = Choice.SETTLE if settle_missing else choice
     settings = load_settings()
     client = await connect(data_converter=worker_data_converter(settings))
-    async with AccountStore.open(settings.database_url) as store:
+    async with AccountStore.open(settings.database_url, source=settings.base_url) as store:
         await store.ping()
         tokens = LinkTokens(settings.signing_keys)
         report = await Sweeper(client, store, tokens, choice=choice, dry_run=dry_run).run()
@@ -67,7 +67,9 @@ async def sweep(
 
 def _show(report: Report, *, dry_run: bool) -> None:
     if report.differences:
-        table = output.new_table("Difference", "Request", "Would be" if dry_run else "Repair")
+        table = output.new_table(
+            "Difference", "Request or endpoint", "Would be" if dry_run else "Repair"
+        )
         for each in report.differences:
             table.add_row(each.kind, each.request_id, each.repair)
         output.show(table)

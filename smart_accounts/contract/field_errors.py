@@ -34,7 +34,7 @@ _PLAIN = {
     "tuple_type": "must be a list",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
-    "extra_forbidden": "is not a field of a request",
+    "extra_forbidden": "is not a known field",
     "uuid_parsing": "must be the id of a request",
     "time_delta_parsing": "must be an ISO 8601 duration in days or less, such as P90D",
 }

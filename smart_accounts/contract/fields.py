@@ -21,6 +21,7 @@ from smart_accounts.text import printable
 
 MAX_NAME = 120
 MAX_NOTE = 1024
+MAX_DESCRIPTION = 200
 MAX_EMAIL = 254
 MAX_DOMAIN = 253
 MAX_LOCAL_PART = 64
@@ -82,8 +83,8 @@ def _normalised(value: str) -> str:
     return unicodedata.normalize("NFC", value)
 
 
-def _one_line(value: str) -> str:
-    _check_length(value, MAX_NAME)
+def _one_line(value: str, limit: int = MAX_NAME) -> str:
+    _check_length(value, limit)
     if HIDDEN.search(value):
         raise _error("hidden_characters", "must not contain control or invisible characters")
     if "<" in value or ">" in value:
@@ -91,9 +92,13 @@ def _one_line(value: str) -> str:
     value = " ".join(_normalised(value).split())
     if not value.translate(_WITHOUT_MARKS).strip(f" {JOINERS}" if is_new() else " "):
         raise _error("empty", "must not be empty")
-    if len(value) > MAX_NAME:
-        raise _error("text_too_long", f"must have at most {MAX_NAME} characters")
+    if len(value) > limit:
+        raise _error("text_too_long", f"must have at most {limit} characters")
     return value
+
+
+def _description(value: str) -> str:
+    return _one_line(value, MAX_DESCRIPTION) if value.strip() else ""
 
 
 def _no_url(value: str) -> str:
@@ -207,6 +212,7 @@ def _purge_time(value: timedelta) -> timedelta:
 Printable = AfterValidator(printable)  # PostgreSQL rejects NUL characters
 Name = Annotated[str, AfterValidator(_one_line)]
 AccountName = Annotated[str, AfterValidator(_one_line), AfterValidator(_no_url)]
+Description = Annotated[str, AfterValidator(_description)]
 Note = Annotated[str | None, AfterValidator(_note)]
 Reason = Annotated[str, AfterValidator(_reason)]
 EmailAddress = Annotated[str, AfterValidator(_email)]

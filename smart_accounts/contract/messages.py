@@ -237,6 +237,7 @@ class EmailKind(StrEnum):
     REJECTED = "rejected"
     CLOSED = "closed"
     REVIEW_NEEDED = "review-needed"
+    WEBHOOK_DISABLED = "webhook-disabled"
 
 
 class EmailState(StrEnum):

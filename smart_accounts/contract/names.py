@@ -10,6 +10,7 @@ WORKFLOW_TYPE = "SmartAccountRequestWorkflow"
 # fixed names.
 REMAINING_EMAILS_TYPE = "SmartAccountRemainingMailsWorkflow"
 SWEEP_TYPE = "SmartAccountSweepWorkflow"
+WEBHOOK_DELIVERY_TYPE = "SmartAccountWebhookDeliveryWorkflow"
 SWEEP_ID = "smart-account-sweep"
 """The id of the schedule. The ids of its workflows are this id and the time."""
 
@@ -60,3 +61,8 @@ def closing_id(request_id: str) -> str:
 def erased_id(request_id: str) -> str:
     """Return the id of the workflow that stays of a request whose history was erased."""
     return f"smart-account-erased-{request_id}"
+
+
+def webhook_delivery_id(endpoint_id: str) -> str:
+    """Return the id of the workflow that delivers to a webhook endpoint."""
+    return f"smart-account-webhook-{endpoint_id}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import (
     EmailKind,
     EmailState,
@@ -13,9 +14,11 @@ from smart_accounts.contract.messages import (
     Status,
 )
 from smart_accounts.contract.steps import Addressee, Email
+from smart_accounts.contract.webhooks import SUBSCRIBABLE, EndpointState
 from smart_accounts.local.mailbox import ReceivedEmail
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.webhooks import Endpoint
 
 _CUSTOMER, _REQUESTER, _USER = Addressee.CUSTOMER, Addressee.REQUESTER, Addressee.ADDED_USER
 _DAY = timedelta(days=1)
@@ -108,6 +111,7 @@ def _compose(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
     name, to = "activation-right-to-left", request.customer_email
     yield name, ReceivedEmail(name, now, (to,), composed.as_bytes())
     yield from _in_review(now)
+    yield _webhook_disabled(now)
 
 
 def _in_review(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
@@ -126,3 +130,27 @@ def _in_review(now: datetime) -> Iterator[tuple[str, ReceivedEmail]]:
     to = "operators@smart-accounts.example"
     composed = _COMPOSER.compose_review_needed("preview", waiting, to=to)
     yield "review-needed", ReceivedEmail("review-needed", now, (to,), composed.as_bytes())
+
+
+def _webhook_disabled(now: datetime) -> tuple[str, ReceivedEmail]:
+    endpoint = Endpoint(
+        id="preview",
+        owner=Identity("https://login.example", "pat"),
+        owner_email=_REQUEST.requester.email,
+        for_all_requests=False,
+        url="https://hooks.harbour.example/smart-accounts",
+        description="Our customer database",
+        event_types=SUBSCRIBABLE,
+        state=EndpointState.DISABLED,
+        sealed_secret="",
+        previous_sealed_secret=None,
+        previous_secret_until=None,
+        created_at=now - 30 * _DAY,
+        failing_since=now - 5 * _DAY,
+        last_failed_at=now,
+        disabled_at=now,
+        owner_told_at=None,
+    )
+    composed = _COMPOSER.compose_webhook_disabled(endpoint)
+    name, to = "webhook-disabled", endpoint.owner_email
+    return name, ReceivedEmail(name, now, (to,), composed.as_bytes())

@@ -19,6 +19,7 @@ from smart_accounts.mail.defang import defang
 from smart_accounts.mail.headers import ALTERNATIVES, HEADERS, POLICY, header, new_part
 from smart_accounts.mail.refusals import Fault, fault_of
 from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.webhooks import Endpoint
 from smart_accounts.text import (
     UTC_MOMENT,
     bdi,
@@ -203,6 +204,17 @@ class Composer:
         context = {"requests": [_defanged(each) for each in waiting]}
         own_id = f"<{request_id}.{kind}@{self._domain}>"
         return self._message(kind, context, to=to, own_id=own_id)
+
+    def compose_webhook_disabled(self, endpoint: Endpoint) -> EmailMessage:
+        """Return the email that tells an endpoint's owner that it was disabled."""
+        kind = EmailKind.WEBHOOK_DISABLED
+        safe = replace(
+            endpoint, url=defang(endpoint.url), description=isolated(defang(endpoint.description))
+        )
+        assert endpoint.disabled_at
+        # An endpoint that was resumed can be disabled again.
+        own_id = f"<{endpoint.id}.{kind}.{endpoint.disabled_at:%Y%m%dT%H%M%S}@{self._domain}>"
+        return self._message(kind, {"endpoint": safe}, to=endpoint.owner_email, own_id=own_id)
 
     def _message(
         self, kind: EmailKind, context: dict[str, Any], *, to: str, own_id: str

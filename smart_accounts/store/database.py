@@ -21,23 +21,33 @@ from smart_accounts.errors import Unavailable
 from smart_accounts.settings import POOL_SIZE
 from smart_accounts.store.primary import CONNECT_SECONDS, follow_primary
 
+DEFAULT_SOURCE = "smart-accounts"
+"""The ``source`` of webhook events in a program without ``PUBLIC_URL``."""
 SQLITE_BUSY_SECONDS = 10
 COMMAND_SECONDS = 10
 
 
 def create_engine(
-    url: str, *, pool_size: int = POOL_SIZE, may_take_long: bool = False
+    url: str,
+    *,
+    pool_size: int = POOL_SIZE,
+    may_take_long: bool = False,
+    event_source: str = DEFAULT_SOURCE,
 ) -> AsyncEngine:
     """Return an engine that connects when it is first used. ``url`` is an SQLAlchemy async URL.
 
-    On PostgreSQL it opens at most ``pool_size`` connections.
+    On PostgreSQL it opens at most ``pool_size`` connections. ``event_source`` is the ``source`` of
+    the webhook events that are written through it.
 
     Errors do not show parameters, because they reach logs and Temporal, and parameters hold
     email addresses.
     """
     if url.startswith("postgresql"):
-        return _postgresql_engine(url, pool_size, None if may_take_long else COMMAND_SECONDS)
-    return _sqlite_engine(url)
+        engine = _postgresql_engine(url, pool_size, None if may_take_long else COMMAND_SECONDS)
+    else:
+        engine = _sqlite_engine(url)
+    engine.update_execution_options(event_source=event_source)
+    return engine
 
 
 def _postgresql_engine(url: str, pool_size: int, command_seconds: float | None) -> AsyncEngine:

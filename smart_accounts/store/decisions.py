@@ -8,7 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smart_accounts.contract.actions import Role
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision, RecordDecision
+from smart_accounts.contract.webhooks import EventType
 from smart_accounts.store import tables
+from smart_accounts.store.outbox import add_event
 from smart_accounts.store.records import ERASED, OPEN, AccountState, StoredRequest, stored_request
 from smart_accounts.store.search import search_text_of
 
@@ -102,7 +104,10 @@ async def decide(connection: AsyncConnection, record: RecordDecision) -> StoredR
         changes |= {"customer_email": request.customer_email, "added_users": request.added_users}
         changes["search_text"] = search_text_of(request)
     changed = await connection.execute(_END, changes | {"request_id": record.request_id})
-    return await find_request(connection, record.request_id) if changed.rowcount else None
+    if not changed.rowcount:
+        return None
+    event_type = EventType.of(decision.status)
+    return await add_event(connection, record.request_id, event_type, decision.at)
 
 
 async def earlier_decision(connection: AsyncConnection, request_id: str) -> Decision:

@@ -1,16 +1,19 @@
 """The ledger of emails. An email whose outcome is recorded as final is never sent again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, not_, or_, select, true, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import ColumnElement, and_, not_, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
-from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
+from smart_accounts.contract.steps import Email, EmailOutcome
+from smart_accounts.contract.webhooks import EventType
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
+from smart_accounts.store.email_statuses import find_emails, find_statuses, stored_email
+from smart_accounts.store.outbox import add_event
 from smart_accounts.store.records import ReturnedEmail, StoredRequest
 from smart_accounts.store.sending import (
     Begun,
@@ -84,24 +87,12 @@ class EmailLedger:
     async def of_request(self, request_id: str) -> list[tuple[Email, EmailStatus]]:
         """Return the emails that were tried, ordered by their last outcome."""
         async with transaction(self._engine, writes=False) as connection:
-            rows = await connection.execute(
-                select(tables.emails)
-                .where(tables.emails.c.request_id == request_id)
-                .order_by(tables.emails.c.at, tables.emails.c.kind, tables.emails.c.recipient)
-            )
-            return [(_email(row), email_status(row)) for row in rows]
+            return await find_emails(connection, request_id)
 
     async def statuses(self, request: StoredRequest) -> tuple[EmailStatus, ...]:
         """Return the status of each email, except those on their way and those not to be sent."""
-        emails = await self.of_request(request.id)
-        return tuple(
-            status
-            for email, status in emails
-            if status.state != EmailState.QUEUED
-            or not (
-                _is_being_sent(status) or request.is_outdated(email) or _is_replaced(email, emails)
-            )
-        )
+        async with transaction(self._engine, writes=False) as connection:
+            return await find_statuses(connection, request)
 
     async def find_returned_activations(self) -> list[str]:
         """Return the workflow ids of the pending requests whose newest activation email returned.
@@ -144,33 +135,44 @@ class EmailLedger:
             if row is None:
                 return None
             return ReturnedEmail(
-                workflow_id=row.workflow_id, request_id=row.request_id, email=_email(row)
+                workflow_id=row.workflow_id, request_id=row.request_id, email=stored_email(row)
             )
 
     async def mark_bounced(self, returned: ReturnedEmail, outcome: EmailOutcome) -> None:
         """Record that an email bounced. The first report is kept."""
         values = outcome.model_dump() | {"answer": kept_reply(outcome.answer)}
-        await self._mark(returned, values, only_if=true())
+        async with transaction(self._engine, writes=True) as connection:
+            if await _mark(connection, returned, **values):
+                await add_event(
+                    connection, returned.request_id, EventType.EMAIL_BOUNCED, outcome.at
+                )
 
     async def mark_returned(self, returned: ReturnedEmail, reply: str) -> None:
         """Record that an email was returned because of us. It stays ``sent``, with the reply."""
+        emails = tables.emails.c
+        is_first = or_(emails.state == EmailState.QUEUED, emails.answer.is_(None))
         values = {"state": EmailState.SENT, "answer": kept_reply(reply)}
-        is_first = or_(tables.emails.c.state == EmailState.QUEUED, tables.emails.c.answer.is_(None))
-        await self._mark(returned, values, only_if=is_first)
-
-    async def _mark(
-        self, returned: ReturnedEmail, values: dict[str, Any], *, only_if: ColumnElement[bool]
-    ) -> None:
         async with transaction(self._engine, writes=True) as connection:
-            await connection.execute(
-                update(tables.emails)
-                .where(
-                    _is(returned.request_id, returned.email),
-                    tables.emails.c.state.in_(_MAY_BOUNCE),
-                    only_if,
-                )
-                .values(**values)
-            )
+            await _mark(connection, returned, is_first, **values)
+
+
+async def _mark(
+    connection: AsyncConnection,
+    returned: ReturnedEmail,
+    *conditions: ColumnElement[bool],
+    **values: Any,
+) -> bool:
+    """Change an email that was returned. Returns False if it has bounced before."""
+    changed = await connection.execute(
+        update(tables.emails)
+        .where(
+            _is(returned.request_id, returned.email),
+            tables.emails.c.state.in_(_MAY_BOUNCE),
+            *conditions,
+        )
+        .values(**values)
+    )
+    return bool(changed.rowcount)
 
 
 def _is(request_id: str, email: Email) -> Any:
@@ -180,30 +182,4 @@ def _is(request_id: str, email: Email) -> Any:
         columns.kind == email.kind,
         columns.addressee == email.to,
         columns.number == email.number,
-    )
-
-
-def _is_being_sent(status: EmailStatus) -> bool:
-    """Return True if no mail server has replied yet."""
-    return status.state == EmailState.QUEUED and status.answer is None
-
-
-def _is_replaced(email: Email, emails: Sequence[tuple[Email, object]]) -> bool:
-    """Return True if a newer reminder replaced this one."""
-    return email.kind == EmailKind.REMINDER and any(
-        other.kind == EmailKind.REMINDER and other.number > email.number for other, _ in emails
-    )
-
-
-def _email(row: Row[Any]) -> Email:
-    return Email(kind=EmailKind(row.kind), to=Addressee(row.addressee), number=row.number)
-
-
-def email_status(row: Row[Any]) -> EmailStatus:
-    return EmailStatus(
-        kind=EmailKind(row.kind),
-        recipient=row.recipient,
-        state=EmailState(row.state),
-        at=row.at,
-        answer=row.answer,
     )

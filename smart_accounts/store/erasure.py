@@ -37,6 +37,7 @@ _ABOUT_ONE_PERSON = (
     tables.partners,
     tables.address_owners,
     tables.account_users,
+    tables.webhook_endpoints,
 )
 # The text of a mail server's reply may name a person without their address.
 _CODES = re.compile(r"(Refused for \d+ days: )?[245]\d\d([ -]+#?[245]\.\d{1,3}\.\d{1,3})?")
@@ -112,9 +113,13 @@ class Erasure:
 async def _erase_request(
     connection: AsyncConnection, involved: Involvement, person: Person, at: datetime
 ) -> None:
-    requests, parts = tables.requests, involved.parts
+    requests, parts, deliveries = tables.requests, involved.parts, tables.webhook_deliveries
     is_it = requests.c.id == involved.request.id
     row = (await connection.execute(select(requests).where(is_it))).one()
+    # A part of a signed text cannot be erased.
+    await connection.execute(
+        delete(deliveries).where(deliveries.c.request_id == involved.request.id)
+    )
     values = _without_mentions(requests, row, person)
     if Part.REQUESTER in parts:
         keys = tables.idempotency_keys

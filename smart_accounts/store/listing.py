@@ -11,7 +11,7 @@ from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import EmailStatus, Status
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
-from smart_accounts.store.emails import email_status
+from smart_accounts.store.email_statuses import email_status
 from smart_accounts.store.records import StoredRequest, stored_request
 from smart_accounts.store.search import matches
 

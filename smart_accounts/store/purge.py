@@ -49,10 +49,12 @@ class Purge:
             return [stored_request(row) for row in await connection.execute(query)]
 
     async def purge(self, ended: Sequence[StoredRequest], at: datetime) -> None:
-        """Erase everyone in these requests, and remove their emails and their audit trail."""
+        """Erase everyone in these requests, and remove their emails, webhooks and audit trail."""
         ids = [each.id for each in ended]
         requests, emails, users = tables.requests, tables.emails, tables.account_users
+        deliveries = tables.webhook_deliveries
         async with transaction(self._engine, writes=True) as connection:
+            await connection.execute(delete(deliveries).where(deliveries.c.request_id.in_(ids)))
             await connection.execute(delete(emails).where(emails.c.request_id.in_(ids)))
             await connection.execute(delete(users).where(users.c.account_id.in_(ids)))
             await _remove_events(connection, tables.audit_events.c.request_id.in_(ids))

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import ErasedRequest, RecordDecision, RequestRecord
+from smart_accounts.contract.webhooks import EventType
 from smart_accounts.store import tables
 from smart_accounts.store.comparison import KnownRequest
 from smart_accounts.store.database import insert_on_conflict, transaction
@@ -22,6 +23,7 @@ from smart_accounts.store.decisions import (
     withdraw_terminated,
 )
 from smart_accounts.store.limits import lock_requester
+from smart_accounts.store.outbox import add_event
 from smart_accounts.store.partners import company_is_stated
 from smart_accounts.store.records import ERASED, AccountState, StoredRequest, stored_reminders
 from smart_accounts.store.search import search_text_of
@@ -93,15 +95,15 @@ class Rebuilding:
         request = record.request
         async with transaction(self._engine, writes=True) as connection:
             await lock_requester(connection, owner, request.requester.email)
-            known = await _find(connection, record.request_id)
-            if not is_behind(known, record):
+            before = await _find(connection, record.request_id)
+            if not is_behind(KnownRequest.of(before) if before else None, record):
                 return Rebuilt.NOT_NEEDED
             await withdraw_terminated(connection, request.account_domain, record.requested_at)
             if _holds_domain(record) and await _is_taken(
                 connection, request.account_domain, record.request_id
             ):
                 return Rebuilt.DOMAIN_TAKEN
-            if known is None:
+            if before is None:
                 await _insert(connection, record, owner, idempotency_key)
             await _update(connection, record, run_id)
             await _add_links(connection, record.request_id, link_hashes)
@@ -114,6 +116,8 @@ class Rebuilding:
                         request=request,
                     ),
                 )
+            else:
+                await _add_events(connection, record, before)
             return Rebuilt.DONE
 
     async def restore_end(self, erased: ErasedRequest) -> Rebuilt:
@@ -125,7 +129,8 @@ class Rebuilding:
             Unavailable: the database does not respond.
         """
         async with transaction(self._engine, writes=True) as connection:
-            known = await _find(connection, erased.request_id)
+            row = await _find(connection, erased.request_id)
+            known = KnownRequest.of(row) if row else None
             if known is None or not lacks_end(known, erased):
                 return Rebuilt.NOT_NEEDED
             is_decided = _has_decision(known, erased)
@@ -144,17 +149,20 @@ class Rebuilding:
             if not is_decided:
                 record = RecordDecision(request_id=known.id, decision=erased.decision)
                 await _decide(connection, record)
+                deliveries = tables.webhook_deliveries
+                await connection.execute(
+                    delete(deliveries).where(deliveries.c.request_id == known.id)
+                )
             if erased.closed_at and known.closed_at is None:
                 await _close(connection, known.id, erased.closed_at)
             return Rebuilt.DONE
 
 
-async def _find(connection: AsyncConnection, request_id: str) -> KnownRequest | None:
+async def _find(connection: AsyncConnection, request_id: str) -> Row[Any] | None:
     found = await connection.execute(
         select(tables.requests).where(tables.requests.c.id == request_id)
     )
-    row = found.one_or_none()
-    return KnownRequest.of(row) if row else None
+    return found.one_or_none()
 
 
 def _holds_domain(record: RequestRecord) -> bool:
@@ -207,14 +215,19 @@ async def _insert(
     )
 
 
+def _open_status(record: RequestRecord) -> Status:
+    """Return the status that the request has, or had before its decision."""
+    is_in_review = record.needs_review and record.approved_at is None
+    return Status.IN_REVIEW if is_in_review else Status.PENDING
+
+
 async def _update(connection: AsyncConnection, record: RequestRecord, run_id: str) -> None:
     """Set what has changed since the start. An ended request is open again until its decision."""
-    is_in_review = record.needs_review and record.approved_at is None
     await connection.execute(
         update(tables.requests)
         .where(tables.requests.c.id == record.request_id)
         .values(
-            status=Status.IN_REVIEW if is_in_review else Status.PENDING,
+            status=_open_status(record),
             customer_email=record.request.customer_email,
             added_users=record.request.added_users,
             search_text=search_text_of(record.request),
@@ -264,3 +277,15 @@ async def _close(connection: AsyncConnection, request_id: str, at: datetime) -> 
     )
     await connection.execute(delete(users).where(users.c.account_id == request_id))
     await free_domain(connection, request_id)
+
+
+async def _add_events(
+    connection: AsyncConnection, record: RequestRecord, before: Row[Any] | None
+) -> None:
+    """Tell subscribers what an open request has become."""
+    status, at = _open_status(record), record.approved_at or record.requested_at
+    if before is None or before.status != status:
+        await add_event(connection, record.request_id, EventType.of(status), at)
+    if before is not None and before.customer_email != record.request.customer_email:
+        now = datetime.now(UTC)  # the record does not say when
+        await add_event(connection, record.request_id, EventType.APPROVER_REPLACED, now)

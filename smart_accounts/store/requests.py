@@ -25,6 +25,7 @@ from smart_accounts.contract.steps import (
     OpenRequest,
     RecordDecision,
 )
+from smart_accounts.contract.webhooks import EventType
 from smart_accounts.store import tables
 from smart_accounts.store.audit import find_acceptance
 from smart_accounts.store.database import transaction
@@ -37,6 +38,7 @@ from smart_accounts.store.decisions import (
     withdraw_terminated,
 )
 from smart_accounts.store.limits import Limits, Rejection, lock_requester
+from smart_accounts.store.outbox import add_event
 from smart_accounts.store.records import (
     OPEN,
     AccountState,
@@ -119,17 +121,21 @@ class Requests:
                     "state": AccountState.PROVISIONAL,
                 }
                 await connection.execute(_INSERT_ACCOUNT, account)
+            event_type = EventType.of(record.status)
+            await add_event(connection, record.id, event_type, new.requested_at)
             return _checked(record)
 
     async def approve(self, approval: Approve) -> None:
         """Record that an operator approved the request, so that the customer can be asked."""
         requests = tables.requests
         async with transaction(self._engine, writes=True) as connection:
-            await connection.execute(
+            changed = await connection.execute(
                 update(requests)
                 .where(requests.c.id == approval.request_id, requests.c.status == Status.IN_REVIEW)
                 .values(status=Status.PENDING, approved_at=approval.at)
             )
+            if changed.rowcount:
+                await add_event(connection, approval.request_id, EventType.PENDING, approval.at)
 
     async def issue_link(self, link: IssueLink, odd: tuple[str, ...], limits: Limits) -> Checked:
         """Put a link and its approver in force.
@@ -172,6 +178,8 @@ class Requests:
                     link_ordinal=link.ordinal,
                 )
             )
+            if is_new_approver:
+                await add_event(connection, link.request_id, EventType.APPROVER_REPLACED, link.at)
             return Checked(needs_attention=needs_attention)
 
     async def note_contested(self, domain: str, requester: Identity, at: datetime) -> None:
@@ -256,6 +264,7 @@ class Requests:
                 await connection.execute(
                     delete(users).where(users.c.account_id == close.request_id)
                 )
+                await add_event(connection, close.request_id, EventType.ACCOUNT_CLOSED, close.at)
             known = await find_request(connection, close.request_id)
             if known is None or known.closed_at is None:
                 return ClosedAccount()

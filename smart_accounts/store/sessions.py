@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import Requester
+from smart_accounts.contract.webhooks import EndpointState
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 
@@ -84,7 +85,10 @@ class StoredSessions:
         self._engine = engine
 
     async def begin(self, session: Session, replaced: str, sealed_id_token: str | None) -> None:
-        """Store a new session in place of the session ``replaced``. Purge some expired ones."""
+        """Store a new session in place of the session ``replaced``. Purge some expired ones.
+
+        The webhook endpoints of a former operator that get the events of all requests are paused.
+        """
         row = {name: value for name, value in vars(session).items() if name != "partner"}
         row |= {**asdict(session.partner), "sealed_id_token": sealed_id_token}
         began_before = session.began_at - LIFETIME - EXPIRED_KEPT
@@ -95,6 +99,8 @@ class StoredSessions:
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(delete(tables.sessions).where(ended))
             await connection.execute(insert(tables.sessions).values(row))
+            if not session.partner.is_operator:
+                await _pause_endpoints_for_all_requests(connection, session.partner)
 
     async def find(self, id_: str, issuer: str) -> Session | None:
         found = await self._open(issuer, _sessions.id == id_)
@@ -168,6 +174,21 @@ class StoredSessions:
                 statement.returning(_sessions.issuer, _sessions.subject)
             )
             return [Identity(issuer, subject) for issuer, subject in ended]
+
+
+async def _pause_endpoints_for_all_requests(connection: AsyncConnection, person: Partner) -> None:
+    """Keep other partners' requests from a person who was an operator and is not any more."""
+    endpoints = tables.webhook_endpoints
+    await connection.execute(
+        update(endpoints)
+        .where(
+            endpoints.c.issuer == person.issuer,
+            endpoints.c.subject == person.subject,
+            endpoints.c.for_all_requests,
+            endpoints.c.state == EndpointState.ENABLED,
+        )
+        .values(state=EndpointState.PAUSED)
+    )
 
 
 def _is_of(person: Partner) -> ColumnElement[bool]:

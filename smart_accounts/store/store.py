@@ -11,7 +11,8 @@ from smart_accounts.settings import POOL_SIZE
 from smart_accounts.store.adoption import Adoption
 from smart_accounts.store.audit import AuditTrail
 from smart_accounts.store.comparison import Comparison
-from smart_accounts.store.database import create_engine
+from smart_accounts.store.database import DEFAULT_SOURCE, create_engine
+from smart_accounts.store.deliveries import Deliveries
 from smart_accounts.store.drafts import Drafts
 from smart_accounts.store.emails import EmailLedger
 from smart_accounts.store.erasure import Erasure
@@ -26,6 +27,8 @@ from smart_accounts.store.requests import Requests
 from smart_accounts.store.restarts import Restarts
 from smart_accounts.store.reviews import Reviews
 from smart_accounts.store.sessions import StoredSessions
+from smart_accounts.store.webhook_secrets import WebhookSecrets
+from smart_accounts.store.webhooks import Webhooks
 
 
 class AccountStore:
@@ -49,12 +52,21 @@ class AccountStore:
         self.comparison = Comparison(engine)
         self.rebuilding = Rebuilding(engine)
         self.restarts = Restarts(engine)
+        self.webhooks = Webhooks(engine)
+        self.webhook_secrets = WebhookSecrets(engine)
+        self.deliveries = Deliveries(engine)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, pool_size: int = POOL_SIZE) -> AsyncIterator[Self]:
-        """Open the store on a database that has been migrated."""
-        engine = create_engine(url, pool_size=pool_size)
+    async def open(
+        cls, url: str, pool_size: int = POOL_SIZE, source: str = DEFAULT_SOURCE
+    ) -> AsyncIterator[Self]:
+        """Open the store on a database that has been migrated.
+
+        ``source`` is ``PUBLIC_URL``. A program that changes requests must pass it, because webhook
+        events have it.
+        """
+        engine = create_engine(url, pool_size=pool_size, event_source=source)
         try:
             yield cls(engine)
         finally:

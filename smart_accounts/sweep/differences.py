@@ -23,6 +23,8 @@ class Kind(StrEnum):
     """Temporal has closed an account that is still active in the store."""
     EMAILS_UNSENT = "emails-unsent"
     """The request has ended, but no workflow sends the emails about it."""
+    WEBHOOKS_UNSENT = "webhooks-unsent"
+    """Events wait for a webhook endpoint, but no workflow sends them."""
     UNREADABLE = "unreadable"
     """No worker can read the workflow."""
 
@@ -39,11 +41,14 @@ class Repair(StrEnum):
     DOMAIN_TAKEN = "nothing: a newer request has the domain; withdraw that one first"
     WORKFLOW_ENDED = "workflow ended"
     EMAILS_STARTED = "emails started"
+    HANDED_OVER = "handed to Temporal again"
     TRIED_AGAIN = "nothing: the next sweep tries again"
 
 
 @dataclass(frozen=True)
 class Difference:
+    """One difference. For ``webhooks-unsent``, ``request_id`` is the id of the endpoint."""
+
     kind: Kind
     request_id: str
     repair: Repair

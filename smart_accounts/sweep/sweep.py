@@ -108,6 +108,7 @@ class Sweeper:
         if is_known:
             await self._check_closings()
             await self._start_emails()
+            await self._hand_over_webhooks()
         if self._may_write and not self._held:
             await self._store.comparison.set_namespace(namespace)
         return Report(self._open_requests, self._differences, self._held)
@@ -118,7 +119,8 @@ class Sweeper:
         self._differences.append(difference)
         self._on_difference(difference)
         if self._is_logged:
-            _log.warning("sweep: %s: request %s: %s", kind, request_id, repair)
+            subject = "endpoint" if kind is Kind.WEBHOOKS_UNSENT else "request"
+            _log.warning("sweep: %s: %s %s: %s", kind, subject, request_id, repair)
 
     # ---- look for differences ------------------------------------------------------------
 
@@ -357,6 +359,14 @@ class Sweeper:
             if emails:
                 await self._executions.start_emails(request.id, emails, request.account_domain)
             await self._store.comparison.set_emails_due(request.id, due=False)
+
+    async def _hand_over_webhooks(self) -> None:
+        """Let the workers start the workflows that should have sent webhooks long ago."""
+        before = self._now - IGNORED_AGE
+        for endpoint_id in await self._store.deliveries.overdue(before):
+            self._note(Kind.WEBHOOKS_UNSENT, endpoint_id, Repair.HANDED_OVER)
+            if self._may_write:
+                await self._store.deliveries.hand_over_again(endpoint_id)
 
 
 def _repair(rebuilt: Rebuilt) -> Repair:

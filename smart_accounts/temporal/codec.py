@@ -45,6 +45,7 @@ READABLE_FAILURES = {
     "SenderMisconfigured",
     "SenderRefused",
     "Unreachable",
+    "WebhooksBusy",
 }
 """The types of our failures whose messages hold no personal data, so that operators can read them.
 

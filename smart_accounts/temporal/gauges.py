@@ -14,6 +14,7 @@ from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.readiness import OK, check_dependencies
 
 REFRESH_EVERY = timedelta(seconds=30)
+OVERDUE_AFTER = timedelta(minutes=10)
 _STORED = [each for each in Status if each not in (Status.REQUESTED, Status.ACTIVATING)]
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ async def _refresh(meter: MetricMeter, client: RequestClient, store: AccountStor
         reachable.set(int(state == OK), {"dependency": dependency})
     if states["database"] != OK:
         return
+    now = datetime.now(UTC)
     requests = meter.create_gauge("smart_accounts_requests", "Requests by status")
     counted = await store.listing.count_by_status()
     for status in _STORED:
@@ -60,4 +62,8 @@ async def _refresh(meter: MetricMeter, client: RequestClient, store: AccountStor
     waiting = counted.get(Status.IN_REVIEW)
     meter.create_gauge_float(
         "smart_accounts_oldest_review_age_seconds", "Age of the oldest request in review"
-    ).set((datetime.now(UTC) - waiting.oldest).total_seconds() if waiting else 0)
+    ).set((now - waiting.oldest).total_seconds() if waiting else 0)
+    overdue = await store.deliveries.overdue(now - OVERDUE_AFTER)
+    meter.create_gauge(
+        "smart_accounts_webhook_endpoints_overdue", "Endpoints that events should have reached"
+    ).set(len(overdue))

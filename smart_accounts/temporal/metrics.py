@@ -21,10 +21,11 @@ from temporalio.runtime import (
 )
 
 from smart_accounts.contract.messages import EmailKind
-from smart_accounts.contract.names import TASK_QUEUE, WORKFLOW_TYPE
+from smart_accounts.contract.names import TASK_QUEUE, WEBHOOK_DELIVERY_TYPE, WORKFLOW_TYPE
 from smart_accounts.errors import BadSetting
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+_ABOUT_REQUESTS = set(EmailKind) - {EmailKind.REVIEW_NEEDED, EmailKind.WEBHOOK_DISABLED}
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,13 @@ class Attempt(StrEnum):
     BOUNCED = "bounced"
 
 
+class WebhookOutcome(StrEnum):
+    """What became of an attempt to deliver an event."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 EMAILS = Counter("smart_accounts_emails", "Attempts to send an email, by kind and outcome")
 REFUSED_BECAUSE_OF_SENDER = Counter(
     "smart_accounts_emails_refused_because_of_sender",
@@ -77,6 +85,11 @@ SWEEP_DIFFERENCES = Counter(
     "smart_accounts_sweep_differences", "Differences between the database and Temporal, by kind"
 )
 SWEEP_HELD = Counter("smart_accounts_sweep_held", "Sweeps that an operator must continue")
+
+WEBHOOKS = Counter("smart_accounts_webhooks", "Attempts to deliver an event, by outcome")
+WEBHOOKS_DISABLED = Counter(
+    "smart_accounts_webhook_endpoints_disabled", "Endpoints disabled after five days of failures"
+)
 
 TIME_TO_ACTIVATION_EMAIL = Histogram(
     "smart_accounts_time_to_activation_email",
@@ -141,21 +154,28 @@ def start_worker_counters(meter: MetricMeter, namespace: str) -> None:
     REVIEWS_NEEDED.add(request, 0)
     for signal in ("accepted", "declined", "bounced"):
         DROPPED_SIGNALS.add(request, 0, signal=signal)
+    delivery = here.with_additional_attributes({"workflow_type": WEBHOOK_DELIVERY_TYPE})
+    DROPPED_SIGNALS.add(delivery, 0, signal="deliveries_waiting")
     SWEEP_DIFFERENCES.add(here, 0)
     SWEEP_HELD.add(here.with_additional_attributes({"activity_type": "sweep"}), 0)
     for activity in ("try_emails", "send_emails"):
         sending = here.with_additional_attributes({"activity_type": activity})
         REFUSED_BECAUSE_OF_SENDER.add(sending, 0)
-        _start_emails(sending, set(EmailKind) - {EmailKind.REVIEW_NEEDED}, set(Attempt))
+        _start_emails(sending, _ABOUT_REQUESTS, set(Attempt))
     telling = here.with_additional_attributes({"activity_type": "tell_operators"})
     _start_emails(telling, {EmailKind.REVIEW_NEEDED}, set(Attempt))
+    delivering = here.with_additional_attributes({"activity_type": "deliver_webhooks"})
+    _start_emails(delivering, {EmailKind.WEBHOOK_DISABLED}, set(Attempt))
+    WEBHOOKS_DISABLED.add(delivering, 0)
+    for outcome in WebhookOutcome:
+        WEBHOOKS.add(delivering, 0, outcome=outcome)
 
 
 def start_web_counters(meter: MetricMeter) -> None:
     """Set the web server's counters to 0."""
     RETURNED.add(meter, 0)
     UNREADABLE.add(meter, 0)
-    _start_emails(meter, set(EmailKind) - {EmailKind.REVIEW_NEEDED}, {Attempt.BOUNCED})
+    _start_emails(meter, _ABOUT_REQUESTS, {Attempt.BOUNCED})
 
 
 def _start_emails(

@@ -29,7 +29,9 @@ async def serve(settings: Settings) -> None:
     start_web_counters(meter)
     client = await RequestClient.connect(lazy=True, runtime=runtime)
     async with (
-        AccountStore.open(settings.database_url, settings.database_pool_size) as store,
+        AccountStore.open(
+            settings.database_url, settings.database_pool_size, settings.base_url
+        ) as store,
         open_provider(settings) as provider,
         keep_gauges(meter, client, store),
     ):

@@ -46,6 +46,8 @@ from smart_accounts.web.requests import routes as request_pages
 from smart_accounts.web.requests.drafts import keep_late_form
 from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 from smart_accounts.web.submission import Submission
+from smart_accounts.web.webhooks import detail as webhook_detail
+from smart_accounts.web.webhooks import routes as webhook_pages
 
 _ERROR_PAGES = {403: "forbidden", 404: "not-found", 413: "too-large"}
 
@@ -96,7 +98,16 @@ def create_app(
     app.mount("/static", StaticFiles(packages=[("smart_accounts.web", "static")]))
     # `include_router` would examine each route again at the first request, which takes 75 ms.
     app.router.routes.extend(router.routes)
-    for part in (activation, request_pages, bounces, sign_in, company, session_pages):
+    for part in (
+        activation,
+        request_pages,
+        webhook_pages,
+        webhook_detail,
+        bounces,
+        sign_in,
+        company,
+        session_pages,
+    ):
         app.router.routes.extend(part.router.routes)
     add_api(app, services)
     if settings.payload_keys:

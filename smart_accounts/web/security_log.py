@@ -52,6 +52,14 @@ class Event(StrEnum):
     CLOSE = "request.close"
     ACCEPTED = "request.accepted"
     DECLINED = "request.declined"
+    WEBHOOK_REGISTER = "webhook.register"
+    WEBHOOK_CHANGE = "webhook.change"
+    WEBHOOK_ROTATE_SECRET = "webhook.rotate-secret"  # noqa: S105 - the name of an event
+    WEBHOOK_PAUSE = "webhook.pause"
+    WEBHOOK_RESUME = "webhook.resume"
+    WEBHOOK_DELETE = "webhook.delete"
+    WEBHOOK_PING = "webhook.ping"
+    WEBHOOK_RESEND = "webhook.resend"
     UNEXPECTED = "error.unexpected"
 
 
@@ -76,12 +84,13 @@ class SecurityLog:
         workflow_id: str | None = None,
         request_id: str | None = None,
         signed_out_person: Identity | None = None,
+        endpoint_id: str | None = None,
     ) -> None:
         """Write one line about a call.
 
         The person is ``request.state.partner``, if somebody is signed in. The workflow id in the
-        path is used unless another one is given. ``reason`` and ``request_id`` must come from
-        this service, never from outside.
+        path is used unless another one is given. ``reason``, ``request_id`` and ``endpoint_id``
+        must come from this service, never from outside.
         """
         partner: Partner | None = getattr(request.state, "partner", None)
         address = client_address(request.scope)
@@ -98,6 +107,7 @@ class SecurityLog:
             "workflow_id": about if WORKFLOW_ID.fullmatch(about) else None,
             "request_id": request_id,
             "signed_out_person": self.person(signed_out_person) if signed_out_person else None,
+            "endpoint_id": endpoint_id,
         }
         _log.info(json.dumps(line))
 
@@ -108,6 +118,7 @@ class SecurityLog:
         event: Event,
         workflow_id: str | None = None,
         request_id: str | None = None,
+        endpoint_id: str | None = None,
     ) -> Iterator[None]:
         """Write a line when the block ends: success, failure, or unknown after an outage."""
         outcome, reason = Outcome.UNKNOWN, None
@@ -121,7 +132,15 @@ class SecurityLog:
             reason = error.problem if isinstance(error, SignInFailed) else None
             raise
         finally:
-            self.write(request, event, outcome, reason, workflow_id, request_id)
+            self.write(
+                request,
+                event,
+                outcome,
+                reason,
+                workflow_id,
+                request_id,
+                endpoint_id=endpoint_id,
+            )
 
     def person(self, identity: Identity) -> str:
         """Return the hash of a person, which is the same in each line about the person."""

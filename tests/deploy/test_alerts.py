@@ -21,6 +21,7 @@ QUEUE = 'task_queue="smart-account-requests"'
 POLLERS = f'temporal_num_pollers{{{QUEUE}, instance="w1", poller_type="workflow_task"}}'
 SWEPT = f'temporal_workflow_completed_total{{{QUEUE}, workflow_type="SmartAccountSweepWorkflow"}}'
 SENT = 'smart_accounts_emails_total{kind="activation", outcome="sent"}'
+WEBHOOKS_FAILED = 'smart_accounts_webhooks_total{outcome="failed"}'
 EMAIL_TIME = "smart_accounts_time_to_activation_email_seconds"
 ACTIVE_TIME = "smart_accounts_time_to_active_seconds"
 HEALTHY = {
@@ -37,6 +38,9 @@ HEALTHY = {
     "smart_accounts_returned_emails_total": "0+0x400",
     'smart_accounts_dropped_signals_total{signal="accepted"}': "0+0x400",
     "smart_accounts_oldest_review_age_seconds": "86400+0x400",
+    "smart_accounts_webhook_endpoints_overdue": "0+0x400",
+    'smart_accounts_webhooks_total{outcome="delivered"}': "0+1x400",
+    WEBHOOKS_FAILED: "0+1x400",
     f'{EMAIL_TIME}_bucket{{le="60"}}': "0+199x400",
     f"{EMAIL_TIME}_count": "0+200x400",
     f'{ACTIVE_TIME}_bucket{{le="10"}}': "0+199x400",
@@ -116,6 +120,25 @@ FIRED: list[tuple[str, dict[str, str], set[str]]] = [
         "30m",
         {"smart_accounts_unreadable_bounces_total": "0x20 9+0x400"},
         {"SmartAccountsBouncesUnreadable"},
+    ),
+    (
+        "10m",
+        {"smart_accounts_webhook_endpoints_overdue": "0 1+0x400"},
+        {"SmartAccountsWebhooksOverdue"},
+    ),
+    (
+        "2h",
+        {'smart_accounts_webhooks_total{outcome="delivered"}': "9+0x400"},
+        {"SmartAccountsWebhooksAllFail"},
+    ),
+    # One endpoint that is down, and nothing else to deliver.
+    (
+        "2h",
+        {
+            'smart_accounts_webhooks_total{outcome="delivered"}': "9+0x400",
+            WEBHOOKS_FAILED: "0+0.15x400",
+        },
+        set(),
     ),
     ("30m", {DIFFERENCES: "_x20 1+0x400"}, {"SmartAccountsSweepFoundDifferences"}),
     ("30m", {DIFFERENCES: "0x20 1+0x400"}, {"SmartAccountsSweepFoundDifferences"}),

@@ -37,6 +37,9 @@ NOT_TEXT = {
     "requests.id": "one",
     "requests.signalled": "declined",
     "temporal_namespace.id": "namespace",
+    "webhook_deliveries.request_id": "one",
+    "webhook_deliveries.state": "pending",
+    "webhook_endpoints.state": "enabled",
     "requests.status": "declined",
 }
 

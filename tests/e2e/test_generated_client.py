@@ -47,11 +47,11 @@ def generate(document: dict[str, Any], folder: Path) -> None:
     )
 
 
-def operation(name: str) -> ModuleType:
-    return importlib.import_module(f"{PACKAGE}.api.requests.{name}")
+def operation(name: str, tag: str = "requests") -> ModuleType:
+    return importlib.import_module(f"{PACKAGE}.api.{tag}.{name}")
 
 
-async def test_generated_client_creates_lists_reads_and_withdraws(
+async def test_generated_client_calls_each_kind_of_operation(
     service: Service, issuer: Issuer, new_request: dict[str, Any], generated: Path
 ) -> None:
     service.settings |= {
@@ -96,3 +96,17 @@ async def test_generated_client_creates_lists_reads_and_withdraws(
         late = await operation("resend_activation_email").asyncio(id_, client=client)
         assert isinstance(late, models.Problem)
         assert late.status == 409
+
+        webhook = await operation("register_webhook", "webhooks").asyncio(
+            client=client, body=models.NewWebhook(url="http://127.0.0.1:9999/")
+        )
+        assert isinstance(webhook, models.WebhookWithSecret)
+        paused = await operation("change_webhook", "webhooks").asyncio(
+            webhook.id,
+            client=client,
+            body=models.WebhookChange(state=models.WebhookChangeStateType0.PAUSED),
+        )
+        assert paused.state == models.EndpointState.PAUSED
+        await operation("delete_webhook", "webhooks").asyncio_detailed(webhook.id, client=client)
+        listed = await operation("list_webhooks", "webhooks").asyncio(client=client)
+        assert listed.items == []

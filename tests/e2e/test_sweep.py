@@ -39,7 +39,7 @@ from smart_accounts.contract.names import (
     remaining_emails_id,
 )
 from smart_accounts.store.decisions import TERMINATED
-from smart_accounts.sweep.differences import Kind, Repair
+from smart_accounts.sweep.differences import Difference, Kind, Repair
 from smart_accounts.sweep.executions import Executions
 from smart_accounts.sweep.schedule import schedule_sweep
 from smart_accounts.sweep.sweep import Choice
@@ -51,6 +51,7 @@ from tests.support.installation import Installation, kinds
 from tests.support.keys import KEY
 from tests.support.mail_server import MailServer
 from tests.support.temporal_server import NewDevServer, connect
+from tests.support.webhooks import add_endpoint
 
 TWO_HOURS = timedelta(hours=2)
 
@@ -180,6 +181,27 @@ async def test_deleted_request_is_withdrawn_after_an_hour(
     assert (await here.sweep(later=timedelta(minutes=81))).differences[0].repair is Repair.WITHDRAWN
     await here.mail.wait_for("withdrawn", to="ada@deleted.example")
     await here.until(deleted, Status.WITHDRAWN)
+
+
+async def test_webhooks_that_nobody_sends_are_handed_over_again(
+    here: Installation, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await add_endpoint(here.store)
+    await here.store.webhooks.ping(endpoint.id, datetime.now(UTC))
+    hand_over_again, handed_over = here.store.deliveries.hand_over_again, []
+
+    async def noted(endpoint_id: str) -> None:
+        handed_over.append(endpoint_id)
+        await hand_over_again(endpoint_id)
+
+    monkeypatch.setattr(here.store.deliveries, "hand_over_again", noted)
+    difference = Difference(Kind.WEBHOOKS_UNSENT, endpoint.id, Repair.HANDED_OVER)
+    for dry_run in (True, False):
+        report = await here.sweep(later=TWO_HOURS, dry_run=dry_run)
+        assert report.differences == [difference]
+        assert handed_over == ([] if dry_run else [endpoint.id])
+    assert f"webhooks-unsent: endpoint {endpoint.id}: handed to Temporal again" in caplog.text
+    await here.store.webhooks.delete(endpoint.id)
 
 
 async def test_many_missing_requests_wait_for_the_operator(

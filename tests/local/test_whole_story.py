@@ -17,6 +17,7 @@ from smart_accounts.temporal.client import RequestClient
 from tests.support.browser import OpenPage
 from tests.support.local_stack import RunningStack
 from tests.support.person import BROWSERS, NewPerson, Person
+from tests.support.subscriber import FAIL, TAKE, Subscriber
 
 SignIn = Callable[[str], Awaitable[Person]]
 StartRequest = Callable[[str, str, timedelta], Awaitable[str]]
@@ -208,3 +209,42 @@ async def test_lapsed_request(
     await ada.screenshot("customer-lapsed")
     await pat.clicks("link", "request a new Smart Account")
     await pat.sees("Request a Smart Account for Your Customer")
+
+
+async def test_webhook_endpoint(
+    stack: RunningStack, new_person: NewPerson, sign_in_pat: SignIn, subscriber: Subscriber
+) -> None:
+    """The partner's own system learns what happens, also after it was down for a while."""
+    customer, path = "ada@lighthouse.example", "/smart-accounts"
+    pat, ada = await sign_in_pat("no-scripts"), await new_person("no-scripts")
+    await pat.page.goto(stack.url("WEB_PORT"))
+    await pat.clicks("link", "Webhooks")
+    await pat.clicks("link", "Register an endpoint")
+    await pat.writes("URL", subscriber.url(path))
+    await pat.writes("Description", "Our CRM")
+    await pat.clicks("button", "Register")
+    await pat.sees("Your endpoint is registered")
+    subscriber.secrets[path] = await pat.page.locator(".secret code").inner_text()
+    await pat.clicks("link", "Go to the endpoint")
+    await pat.clicks("button", "Send test event")
+    await pat.sees_delivery("Test event", "Delivered")
+    endpoint = pat.page.url
+
+    await pat.opens_the_request_form(stack)
+    await pat.fills_in("Lighthouse", customer)
+    await pat.sends("Lighthouse")
+    await ada.accepts(await stack.activation_link(customer))
+    await pat.page.goto(endpoint)
+    await pat.sees_delivery("The customer accepted, and the account is active", "Delivered")
+
+    subscriber.reply = FAIL
+    await pat.clicks("button", "Send test event")
+    await pat.sees_delivery("Test event", "Will be tried again")
+    subscriber.reply = TAKE
+    await pat.delivery("Test event").get_by_role("button", name="Send again").click()
+    await pat.sees_delivery("Test event", "Delivered")
+    taken = [each.event for each in subscriber.taken(path)]
+    # Meanwhile, requests of other tests lapse.
+    others = [each for each in taken if each["data"].get("account_name") == "Quarry Works"]
+    types = [each["type"] for each in taken if each not in others]
+    assert types == ["ping", "request.pending", "request.active", "ping"]

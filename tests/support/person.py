@@ -76,6 +76,16 @@ class Person:
                     await self.clicks("link", "Reload")
         await self.sees(account, status)
 
+    def delivery(self, event: str) -> Locator:
+        """Return the newest delivery of this kind on the page of a webhook endpoint."""
+        return self.page.locator(".deliveries tbody tr", has_text=event).first
+
+    async def sees_delivery(self, event: str, result: str) -> None:
+        """Wait until the newest delivery of this kind has this result."""
+        while await self.delivery(event).locator(".badge").inner_text() != result:
+            async with self.page.expect_event("load"):
+                await self.clicks("link", "Reload")
+
     async def opens_the_request_form(self, stack: RunningStack) -> None:
         await self.page.goto(stack.url("WEB_PORT"))
         await self.clicks("link", "Request Smart Account")

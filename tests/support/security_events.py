@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -11,6 +12,7 @@ from joserfc import jwt
 from limits import RateLimitItemPerMinute
 from starlette.responses import Response
 
+from smart_accounts.contract.identity import Identity
 from smart_accounts.errors import Unavailable
 from smart_accounts.web.http import rate_limits
 from tests.support.identity_provider import FakeProvider, Visitor
@@ -28,6 +30,8 @@ class Scene:
     token: str
     subject: str = "pat"
     """The person who is signed in."""
+    endpoint_id: str | None = None
+    """The webhook endpoint of Pat, once a cause has registered it."""
 
     @property
     def site(self) -> Site:
@@ -239,3 +243,44 @@ def fail(cause: Cause) -> Cause:
         return await cause(scene)
 
     return failing
+
+
+async def register_webhook(scene: Scene) -> httpx.Response:
+    """Register an endpoint of a partner who has no other one."""
+    await scene.sign_in(subject=scene.domain)
+    form = {"url": "https://93.184.215.14/", "form_id": "a-form", "request.active": "yes"}
+    response = await scene.post("/webhooks", **form)
+    owner = Identity(scene.provider.url, scene.subject)
+    scene.endpoint_id = (await scene.site.store.webhooks.list(owner))[0].id
+    return response
+
+
+def on_webhook(action: str, times: int = 1) -> Cause:
+    """Register an endpoint and do this on its page. In its path, ``{delivery}`` is a delivery."""
+
+    async def cause(scene: Scene) -> httpx.Response:
+        response = await register_webhook(scene)
+        assert scene.endpoint_id
+        delivery = await scene.site.store.webhooks.ping(scene.endpoint_id, datetime.now(UTC))
+        form = {"url": "https://93.184.215.15/", "request.active": "yes"}
+        for _ in range(times):
+            path = f"/webhooks/{scene.endpoint_id}/{action}".format(delivery=delivery)
+            response = await scene.post(path, **form)
+        return response
+
+    return cause
+
+
+async def resume_webhook(scene: Scene) -> httpx.Response:
+    await on_webhook("pause")(scene)
+    return await scene.post(f"/webhooks/{scene.endpoint_id}/resume")
+
+
+async def ping_paused_webhook(scene: Scene) -> httpx.Response:
+    await on_webhook("pause")(scene)
+    return await scene.post(f"/webhooks/{scene.endpoint_id}/ping")
+
+
+async def forge_webhook_for_all(scene: Scene) -> httpx.Response:
+    form = {"url": "https://93.184.215.14/", "request.active": "yes", "for_all_requests": "yes"}
+    return await scene.post("/webhooks", **form)

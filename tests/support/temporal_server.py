@@ -1,6 +1,7 @@
 """The Temporal dev server of the CLI, as a process of its own."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -58,9 +59,9 @@ class DevServer:
             self._command.append(f"--search-attribute={name}={kind}")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def set_dynamic_config(self, name: str, value: str) -> None:
+    def set_dynamic_config(self, name: str, value: str | int) -> None:
         """Set an option of the server before it is started."""
-        self._command.append(f'--dynamic-config-value={name}="{value}"')
+        self._command.append(f"--dynamic-config-value={name}={json.dumps(value)}")
 
     async def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)

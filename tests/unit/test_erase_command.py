@@ -23,6 +23,7 @@ from smart_accounts.store.records import StoredRequest
 from smart_accounts.store.store import AccountStore
 from tests.support.keys import KEY
 from tests.support.stored_requests import NOW, decide, everything, open_request
+from tests.support.webhooks import add_endpoint
 
 ADA = "ada@acme.example"
 
@@ -228,8 +229,11 @@ async def test_purge_continues_after_a_failure(
     assert await environment.run(activities.purge_ended_requests) == 1
     assert temporal.histories == set()
     assert ADA not in await everything(store)
+    endpoint = await add_endpoint(store)
+    await store.webhooks.ping(endpoint.id, datetime.now(UTC) - timedelta(days=31))
     never = ErasureActivities(store, temporal, None)  # type: ignore[arg-type]  # a fake
     assert await environment.run(never.purge_ended_requests) == 0
+    assert await store.webhooks.deliveries(endpoint.id) == [], "old webhooks are always removed"
 
 
 @pytest.mark.parametrize(

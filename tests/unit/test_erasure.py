@@ -1,5 +1,6 @@
 """Finding and erasing a person in the store, and the list of erased mailboxes."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from sqlalchemy import event, select, text
 
 from smart_accounts.admin.erased_list import ErasedList
 from smart_accounts.contract.identity import Identity
-from smart_accounts.contract.messages import EmailKind, EmailState, Status
-from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
+from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
+from smart_accounts.contract.steps import Addressee, Email, EmailOutcome, IssueLink
 from smart_accounts.errors import BadSetting, Rejected
 from smart_accounts.store import tables
 from smart_accounts.store.audit import Action, Actor, Origin, Role
@@ -21,7 +22,16 @@ from smart_accounts.store.people import Part
 from smart_accounts.store.store import AccountStore
 from tests.support.keys import KEY
 from tests.support.ledger import add_email
-from tests.support.stored_requests import ISSUER, NOW, decide, everything, open_request
+from tests.support.partners import OPERATOR, PAT
+from tests.support.stored_requests import (
+    ISSUER,
+    LIMITS,
+    NOW,
+    decide,
+    everything,
+    open_request,
+)
+from tests.support.webhooks import add_endpoint, types, written
 
 ADA = "ada@acme.example"
 # Addresses of other people.
@@ -180,6 +190,50 @@ async def test_reply_to_an_erased_person_keeps_only_its_codes(
     assert "ada" not in await everything(store)
     # A late report about the second email would bring the address back.
     assert await store.emails.find_returned("q" * 32) is None
+
+
+async def test_webhooks_go_with_the_person(store: AccountStore, example: dict[str, Any]) -> None:
+    """Endpoints of the person, and events about each request that the person is in."""
+    moved = replace(PAT, subject="other", email="Pat+new@partner.example")
+    own = [await add_endpoint(store, PAT), await add_endpoint(store, moved)]
+    note: dict[str, Any] = {"description": "For pat@partner.example"}
+    operators = await add_endpoint(store, OPERATOR, for_all_requests=True, **note)
+    cy = {"customer_email": "cy@acme.example", "user_emails": []}
+    kim = {"email": "kim@partner.example", "name": "Kim Roy", "company": "Partner Ltd"}
+    await open_request(store, example, "one")
+    await open_request(store, example, "two", owner=Identity(ISSUER, "kim"), requester=kim, **cy)
+    await decide(store, "one", Status.DECLINED)
+    for endpoint in (*own, operators):
+        await store.webhooks.ping(endpoint.id, NOW)
+    found = await store.erasure.find("pat@partner.example")
+    assert {each.request.id for each in found.requests} == {"one"}
+    await store.erasure.erase(found.person, ["one"], NOW)
+    left = await store.webhooks.list(OPERATOR.identity, with_all_requests=True)
+    assert [(each.id, each.description) for each in left] == [(operators.id, "For erased")]
+    assert [await store.webhooks.find(each.id) for each in own] == [None, None]
+    assert await types(store, operators) == ["ping", "request.pending"]
+    assert [each.request_id for each in await written(store, operators)] == [None, "two"]
+    assert not (await store.erasure.find("pat@partner.example")).are_there
+
+
+async def test_person_whom_only_an_event_names_is_erased(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    """The approver was replaced before an email to them was begun."""
+    endpoint = await add_endpoint(store)
+    await open_request(store, example, "one")
+    cy = SmartAccountRequest.model_validate(
+        example | {"account_domain": "one.example", "customer_email": "cy@acme.example"}
+    )
+    await store.requests.issue_link(
+        IssueLink(request_id="one", request=cy, ordinal=2, at=NOW), (), LIMITS
+    )
+    await decide(store, "one", Status.DECLINED)
+    found = await store.erasure.find(ADA)
+    assert [each.request.id for each in found.ended] == ["one"]
+    await store.erasure.erase(found.person, ["one"], NOW)
+    assert await written(store, endpoint) == []
+    assert ADA not in await everything(store)
 
 
 def test_list_survives_a_crash_and_a_new_key(tmp_path: Path) -> None:

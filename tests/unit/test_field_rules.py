@@ -121,7 +121,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("acceptance_window", "P99999999999D", "must be"),
     ("reminders", ["soon"], "entry 1 must be an ISO 8601 duration"),
     ("reminders", ["P1D"] * 11, "must have at most 10 entries"),
-    ("colour", "red", "is not a field of a request"),
+    ("colour", "red", "is not a known field"),
 ]
 
 

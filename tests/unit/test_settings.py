@@ -129,13 +129,13 @@ def test_safe_settings(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) 
 
 
 @pytest.mark.parametrize("start", [worker.main, serve], ids=["worker", "web"])
-async def test_programs_limit_their_connections(
+async def test_programs_open_the_store_with_their_settings(
     start: Callable[[Settings], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = []
+    opened = []
 
-    def open_store(_url: str, pool_size: int) -> None:
-        sizes.append(pool_size)
+    def open_store(_url: str, pool_size: int, source: str) -> None:
+        opened.append((pool_size, source))
         raise InterruptedError
 
     async def no_services(*_: object) -> object:
@@ -149,7 +149,7 @@ async def test_programs_limit_their_connections(
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):  # the worker's
             asyncio.get_running_loop().remove_signal_handler(number)
-    assert sizes == [7]
+    assert opened == [(7, PUBLIC)]
 
 
 # ---- Settings in files ---------------------------------------------------------------------

@@ -14,8 +14,9 @@ from activities.emails import EmailActivities
 from activities.erasure import ErasureActivities
 from activities.reviews import ReviewActivities
 from activities.sweep import SweepActivities
+from activities.webhooks import WebhookActivities
 from smart_accounts.contract import actions as action_messages
-from smart_accounts.contract import messages, names, steps
+from smart_accounts.contract import messages, names, steps, webhooks
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.settings import PREFIX, Settings
 from smart_accounts.store import records
@@ -26,9 +27,12 @@ from smart_accounts.web.api import openapi
 from smart_accounts.web.api.app import PATH, ROUTERS
 from smart_accounts.web.auth import company, session_pages, sign_in
 from smart_accounts.web.requests import actions, create, detail, listing
+from smart_accounts.web.webhooks import detail as webhook_detail
+from smart_accounts.web.webhooks import routes as webhook_routes
 from workflows.remaining_emails import RemainingEmailsWorkflow
 from workflows.smart_account_request import SmartAccountRequestWorkflow
 from workflows.sweep import SweepWorkflow
+from workflows.webhook_delivery import WebhookDeliveryWorkflow
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +73,8 @@ FIELDS = {
     steps.ErasedRequest: "request_id account_domain decision closed_at link_ordinal at",
     steps.SendEmails: "request_id emails until closing now",
     steps.EmailOutcome: "state at answer",
+    webhooks.DeliverWebhooks: "endpoint_id",
+    webhooks.Delivered: "next_at",
     FieldError: "field message",
 }
 
@@ -76,19 +82,27 @@ VALUES: dict[type[StrEnum], str] = {
     messages.Status: "requested in_review pending activating active lapsed declined withdrawn"
     " undeliverable rejected",
     messages.EmailKind: "activation request-received reminder expiring activated welcome"
-    " access-granted lapsed declined withdrawn undeliverable rejected closed review-needed",
+    " access-granted lapsed declined withdrawn undeliverable rejected closed review-needed"
+    " webhook-disabled",
     action_messages.Role: "requester operator",
     action_messages.ReviewDecision: "approve reject",
     records.AccountState: "provisional active closed",
     messages.EmailState: "queued sent bounced failed dropped",
     steps.Addressee: "customer requester added-user",
     differences.Kind: "terminated missing not-stored store-behind temporal-behind account-open"
-    " emails-unsent unreadable",
+    " emails-unsent webhooks-unsent unreadable",
+    webhooks.EventType: "request.in_review request.pending request.active request.declined"
+    " request.lapsed request.withdrawn request.undeliverable request.rejected"
+    " request.approver_replaced email.bounced account.closed ping",
+    webhooks.EndpointState: "enabled paused disabled",
+    webhooks.DeliveryState: "pending delivered failed",
     security_log.Event: "authentication.sign-in authentication.sign-out authentication.company"
     " authentication.session authentication.token authentication.link authorization.scope"
     " authorization.access bypass.cross-site bypass.rate-limit bypass.request-limit request.start"
     " request.resend request.replace-approver request.withdraw request.approve request.reject"
-    " request.close request.accepted request.declined error.unexpected",
+    " request.close request.accepted request.declined webhook.register webhook.change"
+    " webhook.rotate-secret webhook.pause webhook.resume webhook.delete webhook.ping"
+    " webhook.resend error.unexpected",
     security_log.Outcome: "success failure unknown",
 }
 
@@ -104,7 +118,7 @@ SETTINGS = (
     " OIDC_TRUST_EMAIL"
     " TEMPORAL_UI_URL METRICS_ADDRESS WEB_HOST WEB_PORT"
     " SMTP_LOCAL_HOSTNAME SUPPORT_EMAIL WEB_METRICS_ADDRESS HEALTH_ADDRESS LOG_FORMAT"
-    " PURGE_AFTER ERASED_LIST"
+    " PURGE_AFTER ERASED_LIST WEBHOOK_ALLOWED_NETWORKS"
 )
 
 ROUTES = [
@@ -126,6 +140,17 @@ ROUTES = [
     "POST /requests/{workflow_id}/approve POST /requests/{workflow_id}/reject",
     "POST /api/v1/requests/{workflow_id}/approve POST /api/v1/requests/{workflow_id}/reject",
     "POST /api/v1/requests/{workflow_id}/close",
+    "GET /webhooks GET /webhooks/new POST /webhooks GET /webhooks/{endpoint_id}",
+    "GET /webhooks/{endpoint_id}/change POST /webhooks/{endpoint_id}/change",
+    "POST /webhooks/{endpoint_id}/rotate-secret POST /webhooks/{endpoint_id}/ping",
+    "POST /webhooks/{endpoint_id}/pause POST /webhooks/{endpoint_id}/resume",
+    "POST /webhooks/{endpoint_id}/delete",
+    "POST /webhooks/{endpoint_id}/deliveries/{delivery_id}/resend",
+    "POST /api/v1/webhooks GET /api/v1/webhooks GET /api/v1/webhooks/{webhook_id}",
+    "PATCH /api/v1/webhooks/{webhook_id} DELETE /api/v1/webhooks/{webhook_id}",
+    "POST /api/v1/webhooks/{webhook_id}/rotate-secret POST /api/v1/webhooks/{webhook_id}/ping",
+    "GET /api/v1/webhooks/{webhook_id}/deliveries",
+    "POST /api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/resend",
     "POST /codec/encode POST /codec/decode",
 ]
 
@@ -136,6 +161,8 @@ def test_temporal_names() -> None:
     assert names.remaining_emails_id("run") == "smart-account-mails-run"
     assert names.closing_id("run") == "smart-account-closed-run"
     assert names.erased_id("run") == "smart-account-erased-run"
+    assert names.webhook_delivery_id("one") == "smart-account-webhook-one"
+    assert names.WEBHOOK_DELIVERY_TYPE == "SmartAccountWebhookDeliveryWorkflow"
     assert names.SEARCH_ATTRIBUTES == {
         "SmartAccountStatus": "Keyword",
         "SmartAccountDomain": "Keyword",
@@ -166,6 +193,10 @@ def test_workflow_names() -> None:
     sweep = workflow._Definition.must_from_class(SweepWorkflow)
     assert sweep.name == "SmartAccountSweepWorkflow"
     assert names.SWEEP_ID == "smart-account-sweep"
+    delivery = workflow._Definition.must_from_class(WebhookDeliveryWorkflow)
+    assert delivery.name == "SmartAccountWebhookDeliveryWorkflow"
+    assert delivery.signals.keys() == {"deliveries_waiting"}
+    assert names.webhook_delivery_id("endpoint") == "smart-account-webhook-endpoint"
 
 
 def test_activity_names() -> None:
@@ -177,6 +208,7 @@ def test_activity_names() -> None:
             ErasureActivities,
             ReviewActivities,
             SweepActivities,
+            WebhookActivities,
         )
         for _, method in inspect.getmembers(each, inspect.isfunction)
     ]
@@ -195,6 +227,7 @@ def test_activity_names() -> None:
         "sweep",
         "tell_operators",
         "purge_ended_requests",
+        "deliver_webhooks",
     }
 
 
@@ -246,6 +279,8 @@ def test_routes() -> None:
         listing,
         detail,
         actions,
+        webhook_routes,
+        webhook_detail,
         activation,
         bounces,
     ]

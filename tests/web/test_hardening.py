@@ -106,6 +106,9 @@ SECOND_20 = 1_800_000_020.0
         ("POST", "/activate/unknown/decline", 30),  # counts as a guess, not as a POST
         ("POST", "/requests", 120),
         ("POST", "/api/v1/requests", 600),
+        ("POST", "/webhooks/x/ping", 60),
+        ("PATCH", "/api/v1/webhooks/x", 60),
+        ("DELETE", "/api/v1/webhooks/x", 60),
         ("GET", "/activate/unknown", 30),
     ],
 )

@@ -20,6 +20,7 @@ from smart_accounts.contract.names import (
     closing_id,
     erased_id,
     remaining_emails_id,
+    webhook_delivery_id,
     workflow_id,
 )
 from smart_accounts.temporal.guard import worker_data_converter
@@ -61,6 +62,8 @@ def test_there_are_histories() -> None:
         "sweep",
         "undeliverable",
         "undeliverable-with-local-emails",
+        "webhook-continued",
+        "webhook-delivered",
         "withdrawn",
         "withdrawn-again",
     }
@@ -148,6 +151,8 @@ async def replay_history(history: dict[str, Any], runner: WorkflowRunner | None 
     start_input = json.loads(b64decode(started["input"]["payloads"][0]["data"]))
     if started["workflowType"]["name"] == SWEEP_TYPE:
         history_id = SWEEP_ID
+    elif "endpoint_id" in start_input:
+        history_id = webhook_delivery_id(start_input["endpoint_id"])
     elif "request_id" in start_input:
         id_of = closing_id if start_input.get("closing") else remaining_emails_id
         if HOW_IT_ENDED in started.get("memo", {}).get("fields", {}):

@@ -2,13 +2,13 @@
 
 from fastapi import FastAPI
 
-from smart_accounts.web.api import actions, openapi, routes
+from smart_accounts.web.api import actions, openapi, routes, webhooks
 from smart_accounts.web.dependencies import Services
 from smart_accounts.web.http.problem import add_problems
 
 PATH = "/api"
 
-ROUTERS = (routes.router, actions.router)
+ROUTERS = (routes.router, actions.router, webhooks.router)
 
 
 def add_api(app: FastAPI, services: Services) -> None:

@@ -1,18 +1,16 @@
 """The bodies and parameters of the API. They grow by optional fields only."""
 
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from smart_accounts.contract import actions, messages
-from smart_accounts.contract.actions import Role
 from smart_accounts.contract.fields import EmailAddress, Note, Reason
-from smart_accounts.contract.messages import EmailKind, EmailState, EmailStatus, Status
+from smart_accounts.contract.messages import Status
 from smart_accounts.store.listing import Listed
-from smart_accounts.store.records import AccountState, StoredRequest
+from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.request_view import Email, RequestFields, ResponseBody
 
 MAX_PAGE = 100_000
 MAX_LIMIT = 100
@@ -153,86 +151,7 @@ class ListQuery(messages.Message):
         return (self.page - 1) * self.limit
 
 
-# ---- response bodies -----------------------------------------------------------------------
-
-
-class ResponseBody(BaseModel):
-    """Base of the response bodies. Clients must ignore fields that they do not know."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class Email(ResponseBody):
-    """One email. `answer` is the mail server's reply if it refused the email or returned it."""
-
-    kind: EmailKind
-    recipient: str
-    state: EmailState
-    at: datetime
-    answer: str | None
-
-    @classmethod
-    def of(cls, email: EmailStatus) -> Self:
-        return cls.model_validate(email.model_dump())
-
-
-class Account(ResponseBody):
-    """The account of a request. Its other fields tell who closed the account, when and why."""
-
-    state: AccountState
-    closed_at: datetime | None
-    closed_by: str | None
-    reason: str | None
-
-    @classmethod
-    def of(cls, stored: StoredRequest) -> Self | None:
-        if stored.account_state is None:
-            return None
-        return cls(
-            state=stored.account_state,
-            closed_at=stored.closed_at,
-            closed_by=Role.OPERATOR if stored.closed_at else None,
-            reason=stored.close_reason,
-        )
-
-
-class RequestFields(ResponseBody):
-    """A request and its status. Times are in UTC."""
-
-    workflow_id: str
-    """The same for every request of one domain."""
-    request_id: str
-    status: Status
-    account_name: str
-    account_domain: str
-    customer_email: str
-    requested_at: datetime
-    deadline: datetime
-    needs_attention: tuple[str, ...]
-    reason: str | None
-    decided_by: str | None
-    decided_at: datetime | None
-    retry_at: datetime | None
-    """When to try again, if a limit rejected the request."""
-    account: Account | None
-    """Absent before the account is opened, and after a request that ended without one."""
-
-    @classmethod
-    def _of(cls, stored: StoredRequest, **more: Any) -> Self:
-        names = RequestFields.model_fields.keys() - {"request_id", "account"}
-        fields = {name: getattr(stored, name) for name in names}
-        own = {"request_id": stored.id, "account": Account.of(stored)}
-        return cls.model_validate(fields | own | more)
-
-
-class RequestDetail(RequestFields):
-    """One request with its emails."""
-
-    emails: tuple[Email, ...]
-
-    @classmethod
-    def of(cls, stored: StoredRequest, emails: Sequence[EmailStatus]) -> Self:
-        return cls._of(stored, emails=[each.model_dump() for each in emails])
+# ---- response bodies; those of one request are in ``request_view`` -------------------------
 
 
 class RequestSummary(RequestFields):
@@ -243,7 +162,7 @@ class RequestSummary(RequestFields):
     @classmethod
     def of(cls, listed: Listed) -> Self:
         last = listed.last_email
-        return cls._of(listed.request, last_email=Email.of(last) if last else None)
+        return cls.with_fields(listed.request, last_email=Email.of(last) if last else None)
 
 
 class RequestPage(ResponseBody):

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from markupsafe import Markup, escape
 
 from smart_accounts.settings import Settings
+from smart_accounts.web.api.webhook_events import webhook_section
 from smart_accounts.web.dependencies import Page
 from smart_accounts.web.http.problem import Problem
 
@@ -41,7 +42,11 @@ class Document:
         )
         document["paths"] = {self._path + path: item for path, item in document["paths"].items()}
         schema = Problem.model_json_schema(ref_template=_REFERENCE)
-        document["components"]["schemas"] |= {**schema.pop("$defs"), "Problem": schema}
+        document["webhooks"], events = webhook_section(_REFERENCE)
+        schemas = document["components"]["schemas"]
+        document["components"]["schemas"] = (
+            events | schemas | {**schema.pop("$defs"), "Problem": schema}
+        )
         return document
 
 
@@ -62,7 +67,10 @@ async def openapi(document: Content) -> Response:
 
 @router.api_route("/docs", methods=["GET", "HEAD"])
 async def docs(document: Content, page: Page) -> Response:
-    return page("docs", api=document, operations=_operations(document), text=_with_code)
+    events = {name: item["post"]["summary"] for name, item in document["webhooks"].items()}
+    return page(
+        "docs", api=document, operations=_operations(document), events=events, text=_with_code
+    )
 
 
 def _with_code(text: str) -> Markup:

@@ -109,6 +109,47 @@ _OPERATORS_ONLY: Responses = {
         detail="Only an operator who did not make the request may review it.",
     )
 }
+_NO_SUCH_WEBHOOK: Responses = {
+    404: _problem(
+        404,
+        "The caller has no such endpoint, or the endpoint has no such delivery.",
+        detail="There is no such endpoint.",
+    )
+}
+_TOO_MANY_WEBHOOKS: Responses = {
+    409: _problem(
+        409,
+        "The caller has too many endpoints.",
+        detail="You have 10 endpoints, which is the limit.",
+    )
+}
+_NOT_ENABLED: Responses = {
+    409: _problem(
+        409,
+        "The endpoint is paused or disabled.",
+        detail="The endpoint is paused. Enable it first.",
+    )
+}
+_FOR_ALL: Responses = {
+    403: _problem(
+        403,
+        "Only an operator may register an endpoint for the requests of all partners. Or the token"
+        " lacks what every call needs.",
+        detail="Only an operator may get the events of all requests.",
+    )
+}
+_REGISTERED: Responses = {
+    201: {
+        "description": "The endpoint and its secret.",
+        "headers": {
+            "Location": {
+                "description": "The path of this endpoint.",
+                "required": True,
+                "schema": {"type": "string", "format": "uri-reference"},
+            }
+        },
+    }
+}
 _DONE: Responses = {200: {"description": "The action was done."}}
 _CREATED: Responses = {
     201: {
@@ -129,3 +170,11 @@ GET = _ALL | _NOT_FOUND | {200: {"description": "The request and its emails."}}
 ACT_WITHOUT_BODY = _ALL | _RATE_LIMITED | _NOT_FOUND | _REJECTED | _DONE
 ACT = ACT_WITHOUT_BODY | BAD_BODY
 ACT_AS_OPERATOR = ACT_WITHOUT_BODY | _OPERATORS_ONLY
+
+REGISTER = _ALL | _RATE_LIMITED | BAD_BODY | _FOR_ALL | _TOO_MANY_WEBHOOKS | _REGISTERED
+LIST_WEBHOOKS = _ALL | {200: {"description": "The endpoints, oldest first."}}
+GET_WEBHOOK = _ALL | _NO_SUCH_WEBHOOK
+ACT_ON_WEBHOOK = GET_WEBHOOK | _RATE_LIMITED
+CHANGE_WEBHOOK = ACT_ON_WEBHOOK | BAD_BODY | _NOT_ENABLED
+DELETE_WEBHOOK = ACT_ON_WEBHOOK | {204: {"description": "The endpoint is deleted."}}
+SEND_WEBHOOK = ACT_ON_WEBHOOK | _NOT_ENABLED | {202: {"description": "The message is on its way."}}

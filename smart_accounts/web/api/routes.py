@@ -17,6 +17,7 @@ from smart_accounts.contract.names import workflow_id as workflow_id_of
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
+from smart_accounts.store.request_view import RequestDetail
 from smart_accounts.store.sessions import Partner
 from smart_accounts.web.api import responses
 from smart_accounts.web.api.bearer import Caller
@@ -24,7 +25,6 @@ from smart_accounts.web.api.json_bodies import JsonRoute
 from smart_accounts.web.api.models import (
     ListQuery,
     NewRequest,
-    RequestDetail,
     RequestPage,
     RequestSummary,
     RunQuery,

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from fastapi import Request, Response
 
 from smart_accounts.errors import Rejected
+from smart_accounts.sealing import seal, unseal
 from smart_accounts.web.auth.cookies import SignedCookies
-from smart_accounts.web.auth.sealing import seal, unseal
 
 LIFETIME = timedelta(minutes=10)  # from leaving our page to the return
 MAX_AT_ONCE = 5  # in one browser, for example in tabs that were reopened together

@@ -12,10 +12,10 @@ from fastapi import Request, Response
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.errors import Unavailable
+from smart_accounts.sealing import seal, unseal
 from smart_accounts.store.sessions import EXPIRED_KEPT, LIFETIME, Partner, Session, StoredSessions
 from smart_accounts.text import one_line
 from smart_accounts.web.auth.cookies import Cookies
-from smart_accounts.web.auth.sealing import seal, unseal
 
 COOKIE = "session"
 LAST_USE_INTERVAL = timedelta(minutes=5)  # more often, each page would write to the database

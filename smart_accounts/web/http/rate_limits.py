@@ -20,6 +20,8 @@ from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 # Each has a namespace, because two limits of the same size would share one count.
 FORMS = RateLimitItemPerMinute(120, namespace="forms")
 API_CALLS = RateLimitItemPerMinute(600, namespace="api-calls")  # new requests have other limits too
+# Low, because most of them make the service look up or call a host that the partner names.
+WEBHOOKS = RateLimitItemPerMinute(60, namespace="webhooks")
 # High, because the Web UI sends the payloads of each event of a history separately.
 CODEC_CALLS = RateLimitItemPerMinute(1200, namespace="codec-calls")
 # High, because a sign-in takes two to five requests and a whole office may share one address. It
@@ -78,10 +80,12 @@ class RateLimits:
 
 
 def _limit_of(scope: Scope) -> RateLimitItem | None:
-    if scope["method"] != "POST":
+    if scope["method"] not in ("POST", "PATCH", "DELETE"):
         return SIGN_INS if scope["path"].startswith("/sign-in") else None
     if scope["path"].startswith("/codec/"):
         return CODEC_CALLS
+    if scope["path"].startswith(("/webhooks", "/api/v1/webhooks")):
+        return WEBHOOKS
     return API_CALLS if scope["path"].startswith("/api/") else FORMS
 
 

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from smart_accounts.contract.actions import (
@@ -31,18 +30,13 @@ from smart_accounts.web.dependencies import (
     Responded,
     SignedIn,
 )
+from smart_accounts.web.http.done_cookie import redirect_with_done
 from smart_accounts.web.lookup import actor, check_open
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
-from smart_accounts.web.requests.detail import (
-    DONE_COOKIE,
-    Detail,
-    DetailPage,
-    done_cookie_path,
-)
+from smart_accounts.web.requests.detail import Detail, DetailPage
 from smart_accounts.web.requests.templating import request_path
 from smart_accounts.web.security_log import Event
 
-DONE_SECONDS = 60
 SIGNED_IN_AGAIN = "You have signed in again since you opened the page. Please send this again."
 
 router = APIRouter(prefix="/requests/{workflow_id}", include_in_schema=False)
@@ -172,18 +166,7 @@ async def _act(
 
 def _done(detail: DetailPage, request: StoredRequest, done: str) -> Response:
     """Redirect to the page of the request, which shows the message ``DONE[done]``."""
-    web = detail.web
-    response = RedirectResponse(web.pages.root + request_path(request), 303)
-    response.set_cookie(
-        DONE_COOKIE,
-        done,
-        max_age=DONE_SECONDS,
-        path=done_cookie_path(detail, request),
-        secure=web.settings.base_url.startswith("https:"),
-        httponly=True,
-        samesite="lax",
-    )
-    return response
+    return redirect_with_done(detail.web.settings.base_url, request_path(request), done)
 
 
 async def _show_problem(

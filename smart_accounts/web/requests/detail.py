@@ -20,14 +20,13 @@ from smart_accounts.web.dependencies import (
     VisibleRequest,
     Web,
 )
+from smart_accounts.web.http.done_cookie import done_of, forget_done
 from smart_accounts.web.lookup import actor
 from smart_accounts.web.requests.events import EventStream, changes
-from smart_accounts.web.requests.templating import RequestPage, starting_page
+from smart_accounts.web.requests.templating import RequestPage, request_path, starting_page
 from smart_accounts.web.requests.timeline import Snapshot, timeline
 
 QUERY_SECONDS = 1.0  # how long the page waits for a worker
-DONE_COOKIE = "news"
-"""Passes the name of a completed action to the next view of the page."""
 
 DONE = {
     "resend": ActionMessage.RESENT,
@@ -115,10 +114,10 @@ Detail = Annotated[DetailPage, Depends()]
 async def show(request: VisibleRequest, detail: Detail) -> Response:
     if request.status is Status.REQUESTED:
         return starting_page(detail.page, request)
-    done = DONE.get(detail.http_request.cookies.get(DONE_COOKIE, ""))
+    done = DONE.get(done_of(detail.http_request))
     response = await detail.show(request, done=done)
     if done:
-        response.delete_cookie(DONE_COOKIE, path=done_cookie_path(detail, request))
+        forget_done(response, detail.web.settings.base_url, request_path(request))
     return response
 
 
@@ -129,7 +128,3 @@ async def events(
     is_signed_in = partial(web.sessions.is_open, session)
     stream = changes(web.store, request.id, seen, web.closing, is_signed_in)
     return EventStream(stream, session.id, web.event_streams)
-
-
-def done_cookie_path(detail: DetailPage, request: StoredRequest) -> str:
-    return f"{detail.web.pages.root}/requests/{request.workflow_id}"

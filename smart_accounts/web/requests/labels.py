@@ -52,6 +52,7 @@ EMAIL_LABELS = {
     EmailKind.UNDELIVERABLE: "Notice that the email was undeliverable",
     EmailKind.REJECTED: "Notice that the request was rejected",
     EmailKind.REVIEW_NEEDED: "Notice to the operators",
+    EmailKind.WEBHOOK_DISABLED: "Notice that a webhook endpoint was disabled",
     EmailKind.CLOSED: "Notice of the closing",
 }
 

@@ -1,14 +1,22 @@
 """Reading and listing requests through the API."""
 
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from smart_accounts.contract.messages import Status
+from smart_accounts.contract.messages import EmailKind, EmailState, Status
+from smart_accounts.contract.steps import Addressee, Approve, Email, EmailOutcome
 from tests.support.api import ACME_REQUEST, REQUESTS, Api, check_problem
+from tests.support.ledger import add_email
+from tests.support.partners import PAT
+from tests.support.webhooks import add_endpoint, written
 
 KIM_CLAIMS = {"sub": "kim", "email": "kim@reseller.example", "company": "Reseller"}
+ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
 OPERATOR_CLAIMS = KIM_CLAIMS | {"roles": ["smart-accounts-operator"]}
 
 
@@ -108,3 +116,18 @@ async def test_list_is_filtered_and_paged(api: Api) -> None:
     assert [each["account_name"] for each in ended["items"]] == ["Firm 2"]
     beyond = (await api.http.get(REQUESTS, params={"page": 9})).json()
     assert (beyond["items"], beyond["total"], beyond["next"]) == ([], 3, None)
+
+
+async def test_event_shows_what_the_api_shows(api: Api) -> None:
+    pat = replace(PAT, issuer=api.issuer.url)
+    endpoint = await add_endpoint(api.store, pat)
+    api.body["account_name"] = '\u00dcn\u00ef \u05d0\u05d1\u200e \U0001f600 "\\'
+    await api.http.post(REQUESTS, json=api.body)
+    request_id = await api.store_running_request(odd=("Looks odd.",))
+    sent = EmailOutcome(state=EmailState.SENT, at=datetime(2026, 11, 25, 12, 0, 0, 120, tzinfo=UTC))
+    await add_email(api.store, request_id, ACTIVATION, sent)
+    await api.store.requests.approve(Approve(request_id=request_id, at=datetime.now(UTC)))
+    [*_, event] = await written(api.store, endpoint)
+    shown = (await api.http.get(ACME_REQUEST)).json()
+    assert json.loads(event.body)["data"] == shown | {"sequence": 2}
+    assert (len(shown["emails"]), shown["needs_attention"]) == (1, ["Looks odd."])

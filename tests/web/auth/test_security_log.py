@@ -16,7 +16,7 @@ from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 from tests.support import security_events as causes
 from tests.support.identity_provider import NewVisitor
 from tests.support.keys import KEY, NEW_KEY, OLD_KEY
-from tests.support.security_events import Cause, Scene, act, answer, call, post, start
+from tests.support.security_events import Cause, Scene, act, answer, call, on_webhook, post, start
 
 LOGGER = "smart_accounts.security"
 
@@ -134,6 +134,31 @@ EVENTS: list[tuple[Cause, Event, Outcome, str | None, str | None, str]] = [
     (answer("", ENDED), Event.ACCEPTED, FAILURE, None, NOBODY, "request"),
     (answer("", OUTAGE), Event.ACCEPTED, UNKNOWN, None, NOBODY, "request"),
     (answer("/decline"), Event.DECLINED, SUCCESS, None, NOBODY, "request"),
+    (causes.register_webhook, Event.WEBHOOK_REGISTER, SUCCESS, None, REQUESTER, "endpoint"),
+    (on_webhook("change"), Event.WEBHOOK_CHANGE, SUCCESS, None, REQUESTER, "endpoint"),
+    (
+        on_webhook("rotate-secret"),
+        Event.WEBHOOK_ROTATE_SECRET,
+        SUCCESS,
+        None,
+        REQUESTER,
+        "endpoint",
+    ),
+    (on_webhook("pause", 2), Event.WEBHOOK_PAUSE, SUCCESS, None, REQUESTER, "endpoint"),
+    (causes.resume_webhook, Event.WEBHOOK_RESUME, SUCCESS, None, REQUESTER, "endpoint"),
+    (on_webhook("delete"), Event.WEBHOOK_DELETE, SUCCESS, None, REQUESTER, "endpoint"),
+    (on_webhook("ping"), Event.WEBHOOK_PING, SUCCESS, None, REQUESTER, "endpoint"),
+    (causes.ping_paused_webhook, Event.WEBHOOK_PING, FAILURE, None, REQUESTER, "endpoint"),
+    (
+        on_webhook("deliveries/{delivery}/resend"),
+        Event.WEBHOOK_RESEND,
+        SUCCESS,
+        None,
+        REQUESTER,
+        "endpoint",
+    ),
+    (causes.forge_webhook_for_all, Event.ACCESS, FAILURE, None, REQUESTER, ""),
+    (post("/webhooks/unknown/ping"), Event.ACCESS, FAILURE, None, REQUESTER, ""),
     (causes.fail(answer()), Event.UNEXPECTED, FAILURE, None, NOBODY, ""),
     (causes.fail(call()), Event.UNEXPECTED, FAILURE, None, REQUESTER, ""),
 ]
@@ -164,9 +189,10 @@ async def test_each_event_has_one_line(
         "address": "127.0.0.1",
         "person": person if role else None,
         "role": role,
-        "workflow_id": f"smart-account-{domain}" if about else None,
+        "workflow_id": f"smart-account-{domain}" if about not in ("", "endpoint") else None,
         "request_id": scene.site.request_id if about == "request" else None,
         "signed_out_person": person if event is Event.SIGN_OUT and reason else None,
+        "endpoint_id": scene.endpoint_id if about == "endpoint" else None,
     }
 
 

@@ -9,8 +9,8 @@ from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.contract.steps import Decision
 from smart_accounts.store.audit import Action, Actor, Origin, Role
 from smart_accounts.store.links import save_link
+from smart_accounts.store.request_view import RequestDetail
 from smart_accounts.tokens import LinkTokens, token_hash
-from smart_accounts.web.api.models import RequestDetail
 from tests.support.keys import KEY
 from tests.support.partner_site import ACME_PAGE, PartnerSite, pat_request
 from tests.support.partners import OPERATOR, PAT

@@ -12,7 +12,7 @@ from smart_accounts.web.requests import events
 from tests.support.browser import OpenPage
 from tests.support.partner_site import ACME_PAGE, PartnerSite, pat_request
 from tests.support.partners import PAT
-from tests.web.requests.conftest import StartServer
+from tests.web.conftest import StartServer
 
 NOW = datetime.now(UTC)
 

@@ -1,0 +1,46 @@
+"""Networks and hosts in settings: this machine, and the networks of private receivers."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
+
+Network = IPv4Network | IPv6Network
+
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+"""The ranges for private use (RFC 1918, RFC 6598, RFC 4193)."""
+
+_RANGES = [(each.version, int(each[0]), int(each[-1])) for each in map(ip_network, PRIVATE)]
+
+
+def is_this_machine(host: str | None) -> bool:
+    return host in ("127.0.0.1", "::1", "[::1]", "localhost")
+
+
+def private_networks(text: str | tuple[Network, ...]) -> tuple[Network, ...]:
+    """Read networks that are separated by commas.
+
+    Another network than a private one is a mistake, which would open addresses of this machine and
+    of its cloud.
+    """
+    if not isinstance(text, str):  # the default
+        return text
+    try:
+        networks = [ip_network(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError("must be networks, such as 10.1.0.0/16 or fd00:7::/32") from None
+    if not all(map(_is_private, networks)):
+        raise ValueError(f"must be inside {', '.join(PRIVATE)}")
+    return tuple(networks)
+
+
+def _is_private(network: Network) -> bool:
+    first, last = int(network[0]), int(network[-1])
+    return any(
+        network.version == version and begin <= first and last <= end
+        for version, begin, end in _RANGES
+    )
+
+
+PrivateNetworks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(private_networks)]

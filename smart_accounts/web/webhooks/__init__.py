@@ -1,0 +1,1 @@
+"""The pages for webhooks: endpoints, their secrets and their deliveries."""

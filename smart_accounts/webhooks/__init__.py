@@ -1,0 +1,1 @@
+"""Sending webhooks: which addresses are allowed, signatures, and the HTTP call."""
