@@ -3,7 +3,6 @@
 import pytest
 from pydantic import ValidationError
 
-from smart_accounts.settings import PREFIX
 from tests.support.web_settings import web_settings
 
 PUBLIC = "https://accounts.example"
@@ -20,11 +19,11 @@ def test_wrong_networks(value: str) -> None:
     assert error.value.error_count() == 1
 
 
-def test_private_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_networks() -> None:
     assert web_settings(PUBLIC).webhook_allowed_networks == ()
     for value, networks in {
         "": [],
         " 10.1.0.0/16, fd00:7::/32,192.168.7.7,": ["10.1.0.0/16", "fd00:7::/32", "192.168.7.7/32"],
     }.items():
-        monkeypatch.setenv(f"{PREFIX}WEBHOOK_ALLOWED_NETWORKS", value)
-        assert list(map(str, web_settings(PUBLIC).webhook_allowed_networks)) == networks
+        settings = web_settings(PUBLIC, webhook_allowed_networks=value)
+        assert list(map(str, settings.webhook_allowed_networks)) == networks
