@@ -31,7 +31,8 @@ def keep(request: pytest.FixtureRequest) -> Keep:
     return keep_history
 
 
-def _count_actions(events: Sequence[HistoryEvent]) -> int:
+def count_actions(events: Sequence[HistoryEvent]) -> int:
+    """Count what Temporal Cloud bills for these events, as its pricing page counts Actions."""
     billed = {
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
         EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
@@ -58,5 +59,4 @@ def _count_actions(events: Sequence[HistoryEvent]) -> int:
 
 @pytest.fixture
 def actions() -> Actions:
-    """Count what Temporal Cloud bills for these events, as its pricing page counts Actions."""
-    return _count_actions
+    return count_actions

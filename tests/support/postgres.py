@@ -76,10 +76,17 @@ class Postgres:
         done = subprocess.run(command, check=check, stdout=subprocess.DEVNULL, **self._as_user)
         return done.returncode
 
-    async def start(self) -> None:
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    async def start(self, *, is_durable: bool = False) -> None:
+        """Start the server. Only a durable one would survive a crash of the machine."""
         program = str(self.programs / "postgres")
+        fsync = f"fsync={'on' if is_durable else 'off'}"
         self._process = subprocess.Popen(
-            [program, "-D", str(self._data), *self._address, "-k", "", "-c", "fsync=off"],
+            [program, "-D", str(self._data), *self._address, "-k", "", "-c", fsync],
             stderr=subprocess.DEVNULL,
             **self._as_user,
         )

@@ -28,6 +28,8 @@ class DevServer:
     It has no schedules unless a test needs them, because tests with stores of their own share a
     server, and a sweep of one of them would add the requests of the others to its store.
 
+    Only a durable one would survive a crash of the machine.
+
     ``cli`` runs a command of the Temporal CLI, as another client would.
     """
 
@@ -39,6 +41,7 @@ class DevServer:
         ui_port: int | None = None,
         *,
         schedules: bool = False,
+        is_durable: bool = False,
     ) -> None:
         self.address = f"127.0.0.1:{port}"
         self.http_address = f"127.0.0.1:{http_port}"
@@ -54,10 +57,17 @@ class DevServer:
         if not schedules:
             self._command.append("--dynamic-config-value=frontend.enableSchedules=false")
         if file:
-            self._command += [f"--db-filename={file}", "--sqlite-pragma=synchronous=off"]
+            self._command.append(f"--db-filename={file}")
+            if not is_durable:
+                self._command.append("--sqlite-pragma=synchronous=off")
         for name, kind in SEARCH_ATTRIBUTES.items():
             self._command.append(f"--search-attribute={name}={kind}")
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
 
     def set_dynamic_config(self, name: str, value: str | int) -> None:
         """Set an option of the server before it is started."""
