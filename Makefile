@@ -43,8 +43,10 @@ faults: $(READY) ## Run the long fault tests: 200 requests, 18 kills. Repeat a r
 		tests/workflows/test_outages.py tests/local/test_whole_story.py \
 		tests/local/test_stack_failures.py tests/web/test_worst_calls.py --full --timeout=600 --capture=no
 
-bench: $(READY) ## Measure the response times of the pages with 10,000 requests in the store
-	@exec $(BIN)/python benchmarks/pages.py
+bench: $(READY) ## Measure the whole job against floors and a peer, a worker's start, and the pages
+	@$(BIN)/python -m benchmarks.whole_job $(WHOLE_JOB)
+	@$(BIN)/python -m benchmarks.startup
+	@exec $(BIN)/python -m benchmarks.pages
 
 # mypy is one process. Beside it, another one compiles the tests for all that run them later.
 check: $(READY) ## Check lint rules, format, types and import rules

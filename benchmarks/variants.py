@@ -1,0 +1,158 @@
+"""The variants of the whole job, and one round of each."""
+
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+
+from benchmarks.load import (
+    BareService,
+    PeerService,
+    Service,
+    TemporalService,
+    new_requests,
+    percentile,
+    run_jobs,
+)
+from benchmarks.servers import (
+    ROOT,
+    MailSink,
+    cpu_seconds,
+    mail_sink,
+    python,
+    service_settings,
+    temporal_server,
+)
+from tests.support.histories import count_actions
+from tests.support.postgres import Postgres
+from tests.support.temporal_server import connect
+
+EMAILS = 4  # activation, request-received, activated and welcome
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    command: tuple[str, ...]
+    """The arguments of Python for the worker."""
+    database: str | None = None
+    has_temporal: bool = True
+
+    @property
+    def sends_emails(self) -> bool:
+        return self.database is not None
+
+
+FLOOR_WAIT = Variant("floor-wait", ("-m", "benchmarks.floors", "wait"))
+FLOOR_SHAPE = Variant("floor-shape", ("-m", "benchmarks.floors", "shape"))
+PRODUCT_POSTGRESQL = Variant("product-postgresql", (str(ROOT / "worker.py"),), "postgresql")
+PRODUCT_SQLITE = Variant("product-sqlite", (str(ROOT / "worker.py"),), "sqlite")
+DBOS = Variant("dbos", ("-m", "benchmarks.dbos_peer", "socket"), "postgresql", has_temporal=False)
+VARIANTS = (FLOOR_WAIT, FLOOR_SHAPE, PRODUCT_POSTGRESQL, PRODUCT_SQLITE, DBOS)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What was measured in one round of one variant. CPU time is in milliseconds per request."""
+
+    variant: str
+    requests_per_second: float
+    cpu: Mapping[str, float]
+    accept_p50: float
+    accept_p99: float
+    events: tuple[int, ...] = ()
+    """The numbers of events that occurred, smallest first."""
+    actions: tuple[int, ...] = ()
+
+    @property
+    def cpu_total(self) -> float:
+        return sum(self.cpu.values())
+
+
+@dataclass(frozen=True)
+class Running:
+    """A variant whose programs run."""
+
+    service: Service[Any]
+    pids: Mapping[str, int]
+    sink: MailSink
+    database_url: str
+
+    def cpu(self) -> dict[str, float]:
+        return {name: cpu_seconds(pid) for name, pid in self.pids.items()}
+
+
+async def measure(variant: Variant, postgres: Postgres, requests: int, warm_up: int) -> Round:
+    """Start the programs of a variant, make and accept requests, and stop the programs."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with running(variant, postgres, Path(folder)) as run:
+            made = new_requests()
+            await run_jobs(run.service, islice(made, warm_up))
+            before, began = run.cpu(), time.perf_counter()
+            asked, latencies = await run_jobs(run.service, islice(made, requests))
+            seconds, after = time.perf_counter() - began, run.cpu()
+            if variant.sends_emails:
+                _check_emails(run.sink, (warm_up + requests) * EMAILS)
+            events, actions = await _count(asked) if variant.has_temporal else ((), ())
+    return Round(
+        variant=variant.name,
+        requests_per_second=requests / seconds,
+        cpu={name: (after[name] - before[name]) * 1000 / requests for name in before},
+        accept_p50=percentile(latencies, 0.5) * 1000,
+        accept_p99=percentile(latencies, 0.99) * 1000,
+        events=events,
+        actions=actions,
+    )
+
+
+@asynccontextmanager
+async def running(variant: Variant, postgres: Postgres, folder: Path) -> AsyncIterator[Running]:
+    """Run the programs of a variant with an empty database."""
+    async with AsyncExitStack() as programs:
+        sink = await programs.enter_async_context(mail_sink(folder))
+        pids = {"sink": sink.pid} if variant.sends_emails else {}
+        server = None
+        if variant.has_temporal:
+            server = await programs.enter_async_context(temporal_server(folder))
+            pids["server"] = server.pid
+        url = f"sqlite+aiosqlite:///{folder / 'store.db'}"
+        if variant.database == "postgresql":
+            url, pids["database"] = postgres.new_database(), postgres.pid
+        pids["worker"] = await programs.enter_async_context(
+            python(
+                "worker",
+                *variant.command,
+                folder=folder,
+                ready="worker ready",
+                environment=service_settings(server, url, sink.port),
+            )
+        )
+        if server is None:
+            service: Service[Any] = PeerService(folder / "socket")
+        else:
+            client = await connect(server)
+            service = BareService(client) if variant is FLOOR_WAIT else TemporalService(client)
+        yield Running(service, pids, sink, url)
+
+
+def _check_emails(sink: MailSink, expected: int) -> None:
+    emails = sink.emails()
+    if len(emails) != expected or emails.total() != expected:
+        raise RuntimeError(
+            f"{expected} emails should have arrived. {len(emails)} did, and"
+            f" {emails.total() - len(emails)} copies."
+        )
+
+
+async def _count(asked: list[WorkflowHandle[Any, Any]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the numbers of events and of Actions that occurred."""
+    histories = [await handle.fetch_history() for handle in asked]
+    events = {len(history.events) for history in histories}
+    actions = {count_actions(history.events) for history in histories}
+    return tuple(sorted(events)), tuple(sorted(actions))
