@@ -1,0 +1,53 @@
+"""Each benchmark once, with the smallest load. Their figures mean nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.variants import VARIANTS
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.full, pytest.mark.server]
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False
+    )
+
+
+def test_whole_job(tmp_path: Path) -> None:
+    options = ("--rounds", "1", "--requests", "4", "--warm-up", "1", "--json")
+    done = run("whole_job", *options, "--plot", str(tmp_path / "plot.svg"))
+    assert done.returncode == 4, done.stderr  # one round is not judged
+    rounds = {each["variant"]: each for each in json.loads(done.stdout)["rounds"]}
+    assert rounds.keys() == {variant.name for variant in VARIANTS}
+    counted = {name: (each["events"], each["actions"]) for name, each in rounds.items()}
+    same_shape: dict[str, Any] = dict.fromkeys(
+        ("floor-shape", "product-postgresql", "product-sqlite"), ([16], [6])
+    )
+    assert counted == same_shape | {"floor-wait": ([11], [3]), "dbos": ([], [])}
+    assert {*rounds["product-postgresql"]["cpu"]} == {"server", "worker", "database", "sink"}
+    assert (tmp_path / "plot.svg").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--sqlite",)])
+def test_scale(options: tuple[str, ...]) -> None:
+    load = ("--pending", "4", "--due", "3", "--probes", "2", "--json")
+    done = run("scale", *load, *options)
+    assert done.returncode == 0, done.stderr
+    assert "Every request and every email is accounted for." in done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["deadlines per second"] > 0
+    assert figures["bytes per request in Temporal"] > 0
+
+
+def test_startup() -> None:
+    done = run("startup", "--starts", "2")
+    assert done.returncode == 0, done.stderr
+    assert "2 starts" in done.stdout
