@@ -39,7 +39,7 @@ unit: $(READY) ## Run only the tests without servers and browsers, in half a min
 
 faults: $(READY) ## Run the long fault tests: 200 requests, 18 kills. Repeat a run: FAULTS_SEED=…
 	@exec $(BIN)/python -m pytest tests/faults tests/e2e/test_encryption.py tests/e2e/test_api.py \
-		tests/workflows/test_any_order.py tests/workflows/test_any_message.py \
+		tests/e2e/test_benchmarks.py tests/workflows/test_any_order.py tests/workflows/test_any_message.py \
 		tests/workflows/test_outages.py tests/local/test_whole_story.py \
 		tests/local/test_stack_failures.py tests/web/test_worst_calls.py --full --timeout=600 --capture=no
 

@@ -134,20 +134,19 @@ class Scale:
     async def missing(self, pending: int, due: int) -> list[str]:
         """Return what is not as it should be."""
         expected = {Status.PENDING: pending, Status.ACTIVE: self._active, Status.LAPSED: due}
-        emails, ended = self._run.sink.emails(), self._active + due
+        ended = self._active + due
         await _until(lambda: self._count("ExecutionStatus = 'Completed'"), ended)
         found = {
             "requests in the store": (await self._statuses(), expected),
             "open in Temporal": (await self._count("ExecutionStatus = 'Running'"), pending),
             "ended in Temporal": (await self._count("ExecutionStatus != 'Running'"), ended),
-            "emails": (len(emails), self._emails),
-            "copies of emails": (emails.total() - len(emails), 0),
         }
+        problem = self._run.sink.problem(self._emails)
         return [
             f"{name}: {actual} instead of {right}"
             for name, (actual, right) in found.items()
             if actual != right
-        ]
+        ] + ([problem] if problem else [])
 
     async def _start(self, request: SmartAccountRequest) -> None:
         self._started = await self._service.ask(request)

@@ -59,9 +59,13 @@ class MailSink:
         """Return how many emails have arrived, with all copies."""
         return self._file.read_bytes().count(b"\n")
 
-    def emails(self) -> Counter[str]:
-        """Return how many copies of each email have arrived, by ``Message-ID``."""
-        return Counter(self._file.read_text().split())
+    def problem(self, expected: int) -> str | None:
+        """Return what is wrong if not exactly so many emails have arrived, each of them once."""
+        emails = Counter(self._file.read_text().split())  # by ``Message-ID``
+        copies = emails.total() - len(emails)
+        if len(emails) == expected and not copies:
+            return None
+        return f"{len(emails)} emails instead of {expected}, and {copies} more copies of them"
 
 
 @asynccontextmanager

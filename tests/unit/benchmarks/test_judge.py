@@ -27,7 +27,7 @@ def rounds() -> list[Round]:
         Round(
             variant=variant.name,
             requests_per_second=SPEEDS[variant.name] * speed,
-            cpu={"worker": 40.0 if variant.sends_emails else 10.0},
+            cpu={"worker": 40.0 if variant.emails else 10.0},
             accept_p50=500.0,
             accept_p99=900.0,
             events=(16,) if variant.name.startswith("product") else (),
