@@ -4,7 +4,7 @@ Usage: ``python -m benchmarks.dbos_peer SOCKET``, with the settings of a worker
 
 The store, the emails and the mail server are those of the product, because each step calls the
 product's activity. Each connection to the socket is one request: its JSON as a line, then the
-reply ``pending``; a line from the customer, then the reply with the final status.
+reply ``pending`` and its id; a line from the customer, then the reply with the final status.
 
 ``docs/decisions/0023-benchmarks.md`` says what this service does not do.
 """
@@ -150,7 +150,7 @@ async def converse(reader: StreamReader, writer: StreamWriter) -> None:
         handle = await DBOS.start_workflow_async(smart_account_request, request, datetime.now(UTC))
     await pending[id_].wait()
     del pending[id_]
-    writer.write(b"pending\n")
+    writer.write(f"pending {id_}\n".encode())
     customer = (await reader.readline()).decode().strip()
     await DBOS.send_async(id_, customer, ANSWER)
     writer.write((await handle.get_result()).encode() + b"\n")

@@ -1,6 +1,6 @@
 """What the rounds say: medians, paired ratios, and whether each bar is reached."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Self
@@ -70,6 +70,11 @@ def _cpu(first: Round, second: Round) -> float:
     return first.cpu_total / second.cpu_total
 
 
+def usual(counted: Mapping[int, int]) -> int:
+    """Return the number that occurred most. An email that took too long adds events."""
+    return max(counted, key=lambda number: counted[number])
+
+
 BARS = (
     Bar(
         "throughput: product (PostgreSQL) / DBOS",
@@ -98,13 +103,13 @@ BARS = (
     Bar(
         "events of one accepted request: product (PostgreSQL)",
         *(PRODUCT_POSTGRESQL.name, PRODUCT_POSTGRESQL.name),
-        lambda product, _: product.events[-1],
+        lambda product, _: usual(product.events),
         most=16,
     ),
     Bar(
         "Actions of one accepted request: product (PostgreSQL)",
         *(PRODUCT_POSTGRESQL.name, PRODUCT_POSTGRESQL.name),
-        lambda product, _: product.actions[-1],
+        lambda product, _: usual(product.actions),
         most=6,
     ),
 )

@@ -11,12 +11,15 @@ from typing import Any, Protocol, TypeVar
 
 from temporalio.client import Client, WorkflowHandle
 
+from benchmarks.servers import MailSink
 from smart_accounts.contract.messages import Requester, SmartAccountRequest, Status
 from smart_accounts.contract.names import TASK_QUEUE
 from smart_accounts.temporal.closing import first_task
 from tests.support.patient_client import PatientClient
 
 IN_FLIGHT = 16
+OPENING_EMAILS = 2  # activation and request-received
+EMAILS = 4  # also activated and welcome
 REQUESTERS = 100
 
 Asked = TypeVar("Asked")
@@ -27,17 +30,22 @@ class Service(Protocol[Asked]):
     """What a variant does with a request."""
 
     async def ask(self, request: SmartAccountRequest) -> Asked:
-        """Make a request. Return once it waits for the customer, who has been sent an email."""
+        """Make a request. Return once it waits for the customer, and its emails have arrived.
+
+        A customer who has no email cannot accept. A request that is accepted before its first
+        emails could be sent no longer sends them.
+        """
 
     async def accept(self, asked: Asked) -> None:
         """Accept a request. Return once it is active and the last email is sent."""
 
 
 class TemporalService:
-    """The product, or the floor that has its workflow."""
+    """The product, or the floor that has its workflow but sends no emails."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, sink: MailSink | None) -> None:
         self.client = client
+        self._sink = sink
         self._requests = PatientClient(client)
 
     async def ask(self, request: SmartAccountRequest) -> Handle:
@@ -46,6 +54,8 @@ class TemporalService:
             started.workflow_id, run_id=started.request_id
         )
         await first_task(handle)
+        if self._sink:
+            await self._sink.until_arrived(started.request_id, OPENING_EMAILS)
         return handle
 
     async def accept(self, asked: Handle) -> None:
@@ -77,13 +87,16 @@ class BareService:
 class PeerService:
     """The same service with DBOS."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, sink: MailSink) -> None:
         self._socket = socket
+        self._sink = sink
 
     async def ask(self, request: SmartAccountRequest) -> tuple[StreamReader, StreamWriter]:
         reader, writer = await asyncio.open_unix_connection(self._socket)
         writer.write(request.model_dump_json().encode() + b"\n")
-        assert await reader.readline() == b"pending\n"
+        status, _, request_id = (await reader.readline()).decode().strip().partition(" ")
+        assert status == Status.PENDING
+        await self._sink.until_arrived(request_id, OPENING_EMAILS)
         return reader, writer
 
     async def accept(self, asked: tuple[StreamReader, StreamWriter]) -> None:

@@ -1,11 +1,12 @@
 """What ``make bench`` prints about the whole job: a table, or JSON."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.judge import BARS, Spread, of, reason_not_to_judge
+from benchmarks.judge import BARS, Spread, of, reason_not_to_judge, usual
 from benchmarks.load import IN_FLIGHT
 from benchmarks.variants import VARIANTS, Round
 
@@ -34,13 +35,18 @@ def _cells(own: Sequence[Round]) -> list[str]:
         ),
         Spread.of(each.accept_p50 for each in own).show(0),
         Spread.of(each.accept_p99 for each in own).show(0),
-        _numbers({number for each in own for number in each.events}),
-        _numbers({number for each in own for number in each.actions}),
+        _numbers(each.events for each in own),
+        _numbers(each.actions for each in own),
     ]
 
 
-def _numbers(found: set[int]) -> str:
-    return ", ".join(map(str, sorted(found)))
+def _numbers(counted: Iterable[Mapping[int, int]]) -> str:
+    """Return the usual number, and how many requests had another one."""
+    total: Counter[int] = sum(map(Counter, counted), Counter())
+    if not total:
+        return ""
+    others = total.total() - total[usual(total)]
+    return f"{usual(total)}" + (f" ({others} of {total.total()} differ)" if others else "")
 
 
 def _judgement(rounds: Sequence[Round]) -> list[str]:

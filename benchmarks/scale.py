@@ -21,6 +21,8 @@ import typer
 from sqlalchemy import func, select, text
 
 from benchmarks.load import (
+    EMAILS,
+    OPENING_EMAILS,
     Handle,
     TemporalService,
     for_each,
@@ -29,7 +31,7 @@ from benchmarks.load import (
     run_jobs,
 )
 from benchmarks.servers import memory_bytes, postgresql
-from benchmarks.variants import EMAILS, PRODUCT_POSTGRESQL, PRODUCT_SQLITE, Running, running
+from benchmarks.variants import PRODUCT_POSTGRESQL, PRODUCT_SQLITE, Running, running
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.store import tables
 from smart_accounts.store.database import create_engine, transaction
@@ -37,7 +39,7 @@ from smart_accounts.store.database import create_engine, transaction
 WARM_UP = 32
 STALLED = 120  # seconds
 SQLITE = "sqlite+aiosqlite:///"
-EMAILS_PER_OCCASION = 2
+LAPSED_EMAILS = 2  # to the customer and to the requester
 
 Figures = dict[str, float]
 
@@ -103,7 +105,7 @@ class Scale:
         temporal, store = self._temporal_size(), await self._store_size()
         began = time.perf_counter()
         await for_each(islice(self._requests, pending), self._start)
-        await self._until_emails(pending * EMAILS_PER_OCCASION)
+        await self._until_emails(pending * OPENING_EMAILS)
         self._add("starts per second", pending / (time.perf_counter() - began))
         await _until(lambda: self._count("ExecutionStatus = 'Running'"), pending)
         self._add("bytes of one history", await self._history_size())
@@ -114,19 +116,19 @@ class Scale:
     async def let_deadlines_pass(self, due: int) -> None:
         """Start requests whose deadlines are all at one moment, and wait until they have lapsed."""
         seconds_to_start = due / self.figures["starts per second"]
-        deadline = datetime.now(UTC) + timedelta(seconds=30 + 2 * seconds_to_start)
+        deadline = datetime.now(UTC) + timedelta(seconds=10 + 2 * seconds_to_start)
 
         async def start(request: SmartAccountRequest) -> None:
             window = deadline - datetime.now(UTC)
             await self._start(request.model_copy(update={"acceptance_window": window}))
 
         await for_each(islice(self._requests, due), start)
-        await self._until_emails(due * EMAILS_PER_OCCASION)
+        await self._until_emails(due * OPENING_EMAILS)
         remaining = deadline - datetime.now(UTC)
         if remaining < timedelta():
             sys.exit("The first deadlines passed before the last request was started.")
         await asyncio.sleep(remaining.total_seconds())
-        await self._until_emails(due * EMAILS_PER_OCCASION)
+        await self._until_emails(due * LAPSED_EMAILS)
         drained = datetime.now(UTC) - deadline
         self._add("deadlines per second", due / drained.total_seconds())
         self._add("worker memory at the end, MB", self._worker_memory())

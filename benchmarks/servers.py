@@ -20,6 +20,7 @@ from tests.support.temporal_server import DevServer
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60
+LOOK_EVERY = 0.02  # seconds
 KEY = "Benchmarks-sign-their-links-with-this-key"
 NO_LIMIT = "1000000000"
 
@@ -50,22 +51,42 @@ async def postgresql() -> AsyncIterator[Postgres]:
 
 
 class MailSink:
+    """The mail server, and the emails that it has received."""
+
     def __init__(self, pid: int, port: int, file: Path) -> None:
         self.pid = pid
         self.port = port
         self._file = file
+        self._end = 0
+        self._emails: Counter[str] = Counter()
+        self._of_requests: Counter[str] = Counter()
 
     def count(self) -> int:
         """Return how many emails have arrived, with all copies."""
-        return self._file.read_bytes().count(b"\n")
+        self._read()
+        return self._emails.total()
+
+    async def until_arrived(self, request_id: str, emails: int) -> None:
+        """Wait until so many emails of a request have arrived."""
+        while self._of_requests[request_id] < emails:
+            await asyncio.sleep(LOOK_EVERY)
+            self._read()
 
     def problem(self, expected: int) -> str | None:
         """Return what is wrong if not exactly so many emails have arrived, each of them once."""
-        emails = Counter(self._file.read_text().split())  # by ``Message-ID``
-        copies = emails.total() - len(emails)
-        if len(emails) == expected and not copies:
+        copies = self.count() - len(self._emails)
+        if len(self._emails) == expected and not copies:
             return None
-        return f"{len(emails)} emails instead of {expected}, and {copies} more copies of them"
+        return f"{len(self._emails)} emails instead of {expected}, and {copies} more copies of them"
+
+    def _read(self) -> None:
+        with self._file.open("rb") as file:
+            file.seek(self._end)
+            new, _, unfinished = file.read().rpartition(b"\n")
+            self._end = file.tell() - len(unfinished)
+        ids = new.decode().split()
+        self._emails.update(ids)
+        self._of_requests.update(id_.strip("<").partition(".")[0] for id_ in ids)
 
 
 @asynccontextmanager
@@ -93,7 +114,7 @@ async def python(
             while ready not in log.read_text():
                 if process.poll() is not None:
                     raise RuntimeError(f"{name} exited. Its log: {log.read_text()}")
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(LOOK_EVERY)
         yield process.pid
     finally:
         await stop_process(process)

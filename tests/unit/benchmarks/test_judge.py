@@ -30,8 +30,8 @@ def rounds() -> list[Round]:
             cpu={"worker": 40.0 if variant.emails else 10.0},
             accept_p50=500.0,
             accept_p99=900.0,
-            events=(16,) if variant.name.startswith("product") else (),
-            actions=(6,) if variant.name.startswith("product") else (),
+            events={16: 40} if variant.name.startswith("product") else {},
+            actions={6: 40} if variant.name.startswith("product") else {},
         )
         for speed, variant in product(MACHINE, VARIANTS)
     ]
@@ -47,10 +47,11 @@ def test_each_bar_is_judged() -> None:
     printed = table(rounds())
     assert printed.count("| reached |") == len(BARS)
     worse = [
-        replace(each, events=(16, 19)) if each.variant == "product-postgresql" else each
+        replace(each, events={16: 1, 19: 39}) if each.variant == "product-postgresql" else each
         for each in rounds()
     ]
     assert "| 19.00 (19.00 to 19.00) | ≤ 16 | NOT REACHED |" in table(worse)
+    assert "| 19 (3 of 120 differ) | 6 |" in table(worse)
 
 
 @pytest.mark.parametrize("floor", ["floor-wait", "floor-shape"])

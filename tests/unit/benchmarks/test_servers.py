@@ -35,11 +35,15 @@ async def test_each_email_must_arrive_exactly_once(tmp_path: Path) -> None:
     while True:
         with suppress(aiosmtplib.SMTPConnectError):
             async with aiosmtplib.SMTP(hostname="127.0.0.1", port=port) as connection:
-                for id_ in ("<1@a.example>", "<2@a.example>"):
-                    await connection.send_message(email(id_))
+                await connection.send_message(email("<1.activation@a.example>"))
+                waiting = asyncio.create_task(sink.until_arrived("1", 2))
+                await asyncio.sleep(0)
+                assert not waiting.done()
+                await connection.send_message(email("<1.request-received@a.example>"))
+                await waiting
                 assert sink.problem(2) is None
                 assert sink.problem(3) == "2 emails instead of 3, and 0 more copies of them"
-                await connection.send_message(email("<2@a.example>"))
+                await connection.send_message(email("<1.activation@a.example>"))
                 assert sink.problem(2) == "2 emails instead of 2, and 1 more copies of them"
                 break
         await asyncio.sleep(0.01)
