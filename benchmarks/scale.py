@@ -30,7 +30,7 @@ from benchmarks.load import (
     percentile,
     run_jobs,
 )
-from benchmarks.servers import memory_bytes, postgresql
+from benchmarks.servers import memory_bytes, postgresql, run
 from benchmarks.variants import PRODUCT_POSTGRESQL, PRODUCT_SQLITE, Running, running
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.store import tables
@@ -52,7 +52,7 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure the service with many pending requests. No limit is reached."""
-    figures, missing = asyncio.run(_run(pending, due, probes, is_sqlite=sqlite))
+    figures, missing = run(_run(pending, due, probes, is_sqlite=sqlite))
     if json:
         print(json_format.dumps(figures, indent=2))
     else:
@@ -68,8 +68,8 @@ async def _run(
 ) -> tuple[Figures, list[str]]:
     variant = PRODUCT_SQLITE if is_sqlite else PRODUCT_POSTGRESQL
     with tempfile.TemporaryDirectory() as folder:
-        async with postgresql() as postgres, running(variant, postgres, Path(folder)) as run:
-            scale = Scale(run, Path(folder), probes)
+        async with postgresql() as postgres, running(variant, postgres, Path(folder)) as service:
+            scale = Scale(service, Path(folder), probes)
             await scale.warm_up()
             await scale.measure_accepting("none pending")
             await scale.start_pending(pending)

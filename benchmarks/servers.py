@@ -2,14 +2,15 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -23,6 +24,15 @@ START_SECONDS = 60
 LOOK_EVERY = 0.02  # seconds
 KEY = "Benchmarks-sign-their-links-with-this-key"
 NO_LIMIT = "1000000000"
+
+Result = TypeVar("Result")
+
+
+def run(benchmark: Coroutine[Any, Any, Result]) -> Result:
+    """Run a benchmark. If a signal ends it, it stops its programs first."""
+    for signum in (signal.SIGINT, signal.SIGTERM):  # a shell lets programs in background ignore one
+        signal.signal(signum, signal.default_int_handler)
+    return asyncio.run(benchmark)
 
 
 @asynccontextmanager

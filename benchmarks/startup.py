@@ -17,7 +17,14 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from benchmarks.judge import Spread
-from benchmarks.servers import ROOT, cpu_seconds, service_settings, start_python, temporal_server
+from benchmarks.servers import (
+    ROOT,
+    cpu_seconds,
+    run,
+    service_settings,
+    start_python,
+    temporal_server,
+)
 from smart_accounts.contract.names import TASK_QUEUE
 from tests.support.programs import stop_process
 from tests.support.temporal_server import connect
@@ -29,7 +36,7 @@ def main(
     starts: Annotated[int, typer.Option(min=1, help="How many starts are measured.")] = 7,
 ) -> None:
     """Measure the start of a worker on a database that is already migrated."""
-    measured = asyncio.run(measure(starts))
+    measured = run(measure(starts))
     passed = Spread.of(seconds for seconds, _ in measured)
     used = Spread.of(cpu for _, cpu in measured)
     print(f"start to first poll: {passed.show(2)} s, {used.show(2)} s of CPU time, {starts} starts")

@@ -5,7 +5,6 @@ The product is compared with floors, which do less, and with a peer, which does 
 Temporal. All programs share this machine, so only ratios within one run mean anything.
 """
 
-import asyncio
 import random
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ import typer
 from benchmarks.judge import reason_not_to_judge
 from benchmarks.plot import plot
 from benchmarks.report import as_json, table
-from benchmarks.servers import postgresql
+from benchmarks.servers import postgresql, run
 from benchmarks.variants import VARIANTS, Round, measure
 
 NOT_JUDGED = 4
@@ -32,7 +31,7 @@ def main(
 ) -> None:
     """Measure the whole job: the product, two floors and a peer, in shuffled order."""
     order = random.Random(seed)  # noqa: S311 - it only shuffles
-    measured = asyncio.run(measure_all(rounds, requests, warm_up, order))
+    measured = run(measure_all(rounds, requests, warm_up, order))
     print(table(measured), file=sys.stderr if json else sys.stdout)
     if json:
         print(as_json(measured, requests))

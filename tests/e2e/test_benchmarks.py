@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.variants import VARIANTS
@@ -50,3 +51,18 @@ def test_startup() -> None:
     done = run("startup", "--starts", "2")
     assert done.returncode == 0, done.stderr
     assert "2 starts" in done.stdout
+
+
+def test_stopped_benchmark_stops_its_programs() -> None:
+    command = [sys.executable, "-m", "benchmarks.scale", "--pending", "1000", "--probes", "1"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as benchmark:
+        assert benchmark.stderr
+        assert "worker memory" in benchmark.stderr.readline()
+        programs = psutil.Process(benchmark.pid).children(recursive=True)
+        assert len(programs) >= 4
+        benchmark.terminate()
+        benchmark.wait(60)
+    left = [program for program in programs if program.is_running()]
+    for program in left:
+        program.kill()
+    assert left == []
