@@ -17,7 +17,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowHandleAsync
 from temporalio.testing import ActivityEnvironment
 
 from activities.accounts import AccountActivities
@@ -109,7 +109,9 @@ async def smart_account_request(request: SmartAccountRequest, requested_at: date
         decision = await record_decision(record)
     addresses = StoredRequest.new(id_, request, requested_at, status=decision.status)
     was_asked = not checked.refused
-    await _send(id_, closing_emails(decision.status, addresses, customer_was_asked=was_asked))
+    emails = closing_emails(decision.status, addresses, customer_was_asked=was_asked)
+    if rest := await _send(id_, emails):
+        await rest.get_result()  # the request ends with its last email, as in the product
     return decision.status
 
 
@@ -125,14 +127,16 @@ async def _decide(id_: str, request: SmartAccountRequest, requested_at: datetime
     return Decision(status=Status.LAPSED, at=requested_at + request.acceptance_window)
 
 
-async def _send(id_: str, emails: tuple[Email, ...]) -> None:
+async def _send(id_: str, emails: tuple[Email, ...]) -> WorkflowHandleAsync[None] | None:
+    """Try to send emails. Returns the workflow that sends the rest, if there is a rest."""
     if not emails:
-        return
+        return None
     batch = SendEmails(request_id=id_, emails=emails)
     if unsent := _unsent(batch, await try_emails(batch)):
         # A workflow of its own, so that the customer's answer does not wait for the mail server.
         rest = batch.model_copy(update={"emails": unsent})
-        await DBOS.start_workflow_async(send_rest, rest)
+        return await DBOS.start_workflow_async(send_rest, rest)
+    return None
 
 
 def _unsent(batch: SendEmails, outcomes: list[EmailOutcome]) -> tuple[Email, ...]:

@@ -105,8 +105,8 @@ async def measure(variant: Variant, postgres: Postgres, requests: int, warm_up: 
         cpu={name: (after[name] - before[name]) * 1000 / requests for name in before},
         accept_p50=percentile(latencies, 0.5) * 1000,
         accept_p99=percentile(latencies, 0.99) * 1000,
-        events=Counter(len(history.events) for history in histories),
-        actions=Counter(count_actions(history.events) for history in histories),
+        events=dict(Counter(len(history.events) for history in histories)),
+        actions=dict(Counter(count_actions(history.events) for history in histories)),
     )
 
 
