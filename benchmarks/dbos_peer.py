@@ -195,7 +195,7 @@ def set_effects(store: AccountStore, settings: Settings) -> None:
     limits, tokens = Limits.of(settings), LinkTokens(settings.signing_keys)
     delivery = Delivery(store, Composer(site), sender, tokens, settings.base_url, None, limits)
     Effects.accounts = AccountActivities(store, limits)
-    Effects.emails = EmailActivities(store, delivery)
+    Effects.emails = EmailActivities(delivery)
 
 
 if __name__ == "__main__":
