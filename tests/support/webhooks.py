@@ -6,7 +6,7 @@ from typing import Any
 from smart_accounts.contract.webhooks import SUBSCRIBABLE
 from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Delivery, Endpoint, NewEndpoint
+from smart_accounts.store.webhook_records import Delivery, Endpoint, NewEndpoint
 from tests.support.partners import PAT
 
 SEALED_SECRET = "sealed"
