@@ -18,7 +18,7 @@ from smart_accounts.store.audit import Action, Actor, Origin, Role
 from smart_accounts.store.database import create_engine
 from smart_accounts.store.erasure import REASON
 from smart_accounts.store.mentions import Mentions, mailboxes_in
-from smart_accounts.store.people import Part
+from smart_accounts.store.traces import Part
 from smart_accounts.store.store import AccountStore
 from tests.support.keys import KEY
 from tests.support.ledger import add_email
