@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
@@ -108,31 +108,16 @@ async def run_worker(
     reviews = ReviewActivities(store, composer, sender, settings.review_email)
     webhooks = WebhookActivities(store, WebhookSender(), composer, sender, settings)
     erasure = ErasureActivities(store, Histories(client), settings.purge_after)
-    worker = Worker(
-        client,
-        task_queue=TASK_QUEUE,
-        **workflow_options(),
-        patch_activation_callback=is_activated,
-        deployment_config=_deployment_config(version),
-        # The default is a hash of all imported modules, which are read again for it.
-        build_id=None if version else code_id(),
-        activities=[
-            *_account_activities(store, settings),
-            emails.try_emails,
-            emails.send_emails,
-            reviews.tell_operators,
-            SweepActivities(client, store, LinkTokens(settings.signing_keys)).sweep,
-            erasure.purge_ended_requests,
-            webhooks.deliver_webhooks,
-        ],
-        max_cached_workflows=max_cached_requests,
-        max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
-        # The default sends one heartbeat per 80 % of the timeout. After a short delay the timeout
-        # would pass, and an email in flight would be sent twice.
-        max_heartbeat_throttle_interval=HEARTBEAT_EVERY,
-        graceful_shutdown_timeout=SHUTDOWN_GRACE,
-        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-    )
+    activities: list[Callable[..., Awaitable[object]]] = [
+        *_account_activities(store, settings),
+        emails.try_emails,
+        emails.send_emails,
+        reviews.tell_operators,
+        SweepActivities(client, store, LinkTokens(settings.signing_keys)).sweep,
+        erasure.purge_ended_requests,
+        webhooks.deliver_webhooks,
+    ]
+    worker = _worker(client, activities, version, max_cached_requests)
     async with worker, relay_webhooks(client, store):
         yield worker
         stopped_at = time.monotonic()
@@ -167,6 +152,31 @@ async def _prepare(settings: Settings, store: AccountStore) -> None:
     keys = settings.signing_keys
     with suppress(Unavailable):  # the next start does it, long before the old key is removed
         await store.webhook_secrets.replace(lambda sealed: sealed_again(sealed, keys))
+
+
+def _worker(
+    client: Client,
+    activities: Sequence[Callable[..., Awaitable[object]]],
+    version: WorkerDeploymentVersion | None,
+    max_cached_requests: int,
+) -> Worker:
+    return Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        **workflow_options(),
+        patch_activation_callback=is_activated,
+        deployment_config=_deployment_config(version),
+        # The default is a hash of all imported modules, which are read again for it.
+        build_id=None if version else code_id(),
+        activities=activities,
+        max_cached_workflows=max_cached_requests,
+        max_concurrent_activities=MAX_CONCURRENT_ACTIVITIES,
+        # The default sends one heartbeat per 80 % of the timeout. After a short delay the timeout
+        # would pass, and an email in flight would be sent twice.
+        max_heartbeat_throttle_interval=HEARTBEAT_EVERY,
+        graceful_shutdown_timeout=SHUTDOWN_GRACE,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+    )
 
 
 def _deployment_config(version: WorkerDeploymentVersion | None) -> WorkerDeploymentConfig | None:

@@ -21,7 +21,7 @@ from smart_accounts.mail.compose import Composer
 from smart_accounts.mail.smtp import MailError, RefusedPermanently, SmtpSender
 from smart_accounts.settings import Settings
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Attempt, Delivery, Endpoint
+from smart_accounts.store.webhook_records import Attempt, Delivery, Endpoint
 from smart_accounts.temporal import metrics
 from smart_accounts.temporal.metrics import WEBHOOKS, WEBHOOKS_DISABLED, WebhookOutcome
 from smart_accounts.webhooks.addresses import address_rules

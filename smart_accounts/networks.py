@@ -1,5 +1,6 @@
 """Networks and hosts in settings: this machine, and the networks of private receivers."""
 
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
@@ -16,6 +17,13 @@ _RANGES = [(each.version, int(each[0]), int(each[-1])) for each in map(ip_networ
 
 def is_this_machine(host: str | None) -> bool:
     return host in ("127.0.0.1", "::1", "[::1]", "localhost")
+
+
+def is_host(value: str) -> bool:
+    """Return True if a value can be looked up. For others, Python raises all kinds of errors."""
+    with suppress(UnicodeError):
+        return value.isprintable() and bool(value.encode("idna"))
+    return False
 
 
 def private_networks(text: str | tuple[Network, ...]) -> tuple[Network, ...]:

@@ -1,7 +1,6 @@
 """Settings from environment variables with the prefix ``SMART_ACCOUNTS_`` or a ``.env`` file."""
 
 import re
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,17 +20,13 @@ from sqlalchemy.exc import ArgumentError
 
 from smart_accounts.contract.fields import AccountDomain, EmailAddress, PurgeTime
 from smart_accounts.errors import BadSetting
-from smart_accounts.networks import PrivateNetworks, is_this_machine
+from smart_accounts.key_rules import MIN_KEY_LENGTH, NOT_RANDOM, is_guessable, split_keys
+from smart_accounts.networks import PrivateNetworks, is_host, is_this_machine
 from smart_accounts.setting_files import read_files
 
 PREFIX = "SMART_ACCOUNTS_"
-MIN_KEY_LENGTH = 32
-MIN_KEY_VARIETY = 10  # different characters
 POOL_SIZE = 15
 """How many connections to PostgreSQL one process opens at most, by default."""
-EXAMPLE_KEYS = {"for-trying-out-on-one-machine-only"}
-"""Keys that documents and example files name."""
-NOT_RANDOM = "must be random: make a key with openssl rand -base64 32"
 
 SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
 
@@ -95,7 +90,7 @@ class ClientSettings(BaseSettings):
     @field_validator("payload_keys", mode="before")
     @classmethod
     def _split_payload_keys(cls, value: str | tuple[str, ...]) -> tuple[str, ...]:
-        return _split(value) if isinstance(value, str) else value  # or the default
+        return split_keys(value) if isinstance(value, str) else value  # or the default
 
     @field_validator("payload_keys")
     @classmethod
@@ -104,7 +99,7 @@ class ClientSettings(BaseSettings):
         if any(len(value) < MIN_KEY_LENGTH for value in values):
             raise ValueError(f"must be keys of at least {MIN_KEY_LENGTH} characters")
         # On every machine, because the command line does not know the public address.
-        if any(map(_is_guessable, values)):
+        if any(map(is_guessable, values)):
             raise ValueError(NOT_RANDOM)
         return keys
 
@@ -179,7 +174,7 @@ class Settings(ClientSettings):
     @field_validator("secret_keys", "session_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: str | None) -> tuple[str, ...]:
-        return _split(value or "")
+        return split_keys(value or "")
 
     @field_validator("secret_keys", "session_keys")
     @classmethod
@@ -190,7 +185,7 @@ class Settings(ClientSettings):
         is_missing = not keys and info.field_name == "secret_keys"
         if is_missing or any(len(value) < MIN_KEY_LENGTH for value in values):
             raise ValueError(f"must be one or more keys of at least {MIN_KEY_LENGTH} characters")
-        if _is_public(info) and any(map(_is_guessable, values)):
+        if _is_public(info) and any(map(is_guessable, values)):
             raise ValueError(NOT_RANDOM)
         return keys
 
@@ -257,26 +252,10 @@ class Settings(ClientSettings):
         return [key.get_secret_value() for key in self.session_keys or self.secret_keys]
 
 
-def _split(keys: str) -> tuple[str, ...]:
-    return tuple(key.strip() for key in keys.split(",") if key.strip())
-
-
-def is_host(value: str) -> bool:
-    """Return True if a value can be looked up. For others, Python raises all kinds of errors."""
-    with suppress(UnicodeError):
-        return value.isprintable() and bool(value.encode("idna"))
-    return False
-
-
 def _is_public(info: ValidationInfo) -> bool:
     """Return True if the service has an address that is not this machine's."""
     url = info.data.get("public_url")
     return url is not None and not is_this_machine(url.host)
-
-
-def _is_guessable(key: str) -> bool:
-    """Return True for a key from an example, and for one with little variety."""
-    return key in EXAMPLE_KEYS or len(set(key)) < MIN_KEY_VARIETY
 
 
 def load_settings() -> Settings:

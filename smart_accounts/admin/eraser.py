@@ -13,10 +13,10 @@ from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision, ErasedRequest
 from smart_accounts.errors import Rejected
 from smart_accounts.store.erasure import ARRIVED, REASON
-from smart_accounts.store.people import Involvement, Part, Traces
 from smart_accounts.store.rebuilding import Rebuilt
 from smart_accounts.store.records import ROLES, StoredRequest
 from smart_accounts.store.store import AccountStore
+from smart_accounts.store.traces import Involvement, Part, Traces
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.erasures import Erasures
 from smart_accounts.temporal.histories import Histories

@@ -18,7 +18,7 @@ from smart_accounts.contract.webhooks import SUBSCRIBABLE, EndpointState
 from smart_accounts.local.mailbox import ReceivedEmail
 from smart_accounts.mail.compose import Composer, Site
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.store.webhooks import Endpoint
+from smart_accounts.store.webhook_records import Endpoint
 
 _CUSTOMER, _REQUESTER, _USER = Addressee.CUSTOMER, Addressee.REQUESTER, Addressee.ADDED_USER
 _DAY = timedelta(days=1)

@@ -19,7 +19,7 @@ from smart_accounts.mail.defang import defang
 from smart_accounts.mail.headers import ALTERNATIVES, HEADERS, POLICY, header, new_part
 from smart_accounts.mail.refusals import Fault, fault_of
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.store.webhooks import Endpoint
+from smart_accounts.store.webhook_records import Endpoint
 from smart_accounts.text import (
     UTC_MOMENT,
     bdi,

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from smart_accounts.contract.webhooks import DeliveryState, EndpointState
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
-from smart_accounts.store.webhooks import Attempt, Delivery, Endpoint, change, lock_endpoint
+from smart_accounts.store.webhook_records import Attempt, Delivery, Endpoint
+from smart_accounts.store.webhooks import change, lock_endpoint
 
 FIRST_RETRY = timedelta(seconds=10)
 RETRY_FACTOR = 3

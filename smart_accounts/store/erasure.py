@@ -17,15 +17,9 @@ from smart_accounts.errors import Rejected
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.mentions import mailboxes_in, text_columns
-from smart_accounts.store.people import (
-    Involvement,
-    Part,
-    Person,
-    Traces,
-    find_person,
-    find_traces,
-)
+from smart_accounts.store.people import Person, find_person
 from smart_accounts.store.records import ERASED, ROLES, StoredRequest, stored_request
+from smart_accounts.store.traces import Involvement, Part, Traces, find_traces
 
 REASON = "The data of a person in this request was erased at their request."
 """Why an open request is withdrawn. It stays, because it says nothing about the person."""

@@ -10,7 +10,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from smart_accounts.store.webhooks import Attempt
+from smart_accounts.store.webhook_records import Attempt
 from smart_accounts.text import one_line
 from smart_accounts.version import VERSION
 from smart_accounts.webhooks.addresses import AddressRules, BadUrl, Receiver, check_url

@@ -13,6 +13,7 @@ from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.store import tables
 from smart_accounts.store.audit import Action, Actor, Origin, Role
 from smart_accounts.store.migrate import migrate
+from smart_accounts.store.schema import UtcDateTime
 from smart_accounts.store.store import AccountStore
 from tests.support.ledger import add_email
 from tests.support.stored_requests import ISSUER, NOW, decide, everything, open_request
@@ -65,7 +66,7 @@ def _filled(column: Column[Any]) -> Any:
             return False
         case Integer():
             return 1
-    assert isinstance(column.type, tables.UtcDateTime)
+    assert isinstance(column.type, UtcDateTime)
     return NOW
 
 

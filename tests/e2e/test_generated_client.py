@@ -51,6 +51,54 @@ def operation(name: str, tag: str = "requests") -> ModuleType:
     return importlib.import_module(f"{PACKAGE}.api.{tag}.{name}")
 
 
+async def use_requests(client: Any, models: ModuleType, new_request: dict[str, Any]) -> None:
+    created = await operation("create_request").asyncio(
+        client=client,
+        body=models.NewRequest.from_dict(new_request),
+        idempotency_key="first",
+    )
+    assert isinstance(created, models.RequestDetail)
+    assert created.status in (models.Status.REQUESTED, models.Status.PENDING)
+    id_ = created.workflow_id
+
+    while True:  # until the worker has checked the request
+        read = await operation("get_request").asyncio(id_, client=client)
+        if read.status == models.Status.PENDING:
+            break
+    assert (read.request_id, read.account_name) == (created.request_id, "Acme Networks")
+
+    page = await operation("list_requests").asyncio(client=client, status=models.Status.PENDING)
+    assert [each.request_id for each in page.items] == [created.request_id]
+
+    withdrawn = await operation("withdraw_request").asyncio(
+        id_, client=client, body=models.Withdrawal(reason="Wrong company.")
+    )
+    assert isinstance(withdrawn, models.ActionResult)
+    assert withdrawn.status == models.Status.WITHDRAWN
+
+    again = await operation("withdraw_request").asyncio(id_, client=client)
+    assert isinstance(again, models.ActionResult)
+    late = await operation("resend_activation_email").asyncio(id_, client=client)
+    assert isinstance(late, models.Problem)
+    assert late.status == 409
+
+
+async def use_webhooks(client: Any, models: ModuleType) -> None:
+    webhook = await operation("register_webhook", "webhooks").asyncio(
+        client=client, body=models.NewWebhook(url="http://127.0.0.1:9999/")
+    )
+    assert isinstance(webhook, models.WebhookWithSecret)
+    paused = await operation("change_webhook", "webhooks").asyncio(
+        webhook.id,
+        client=client,
+        body=models.WebhookChange(state=models.WebhookChangeStateType0.PAUSED),
+    )
+    assert paused.state == models.EndpointState.PAUSED
+    await operation("delete_webhook", "webhooks").asyncio_detailed(webhook.id, client=client)
+    listed = await operation("list_webhooks", "webhooks").asyncio(client=client)
+    assert listed.items == []
+
+
 async def test_generated_client_calls_each_kind_of_operation(
     service: Service, issuer: Issuer, new_request: dict[str, Any], generated: Path
 ) -> None:
@@ -65,48 +113,6 @@ async def test_generated_client_calls_each_kind_of_operation(
     models = importlib.import_module(f"{PACKAGE}.models")
 
     del new_request["requester"]
-    client = package.AuthenticatedClient(address, issuer.token(), timeout=30)
-    async with client:
-        created = await operation("create_request").asyncio(
-            client=client,
-            body=models.NewRequest.from_dict(new_request),
-            idempotency_key="first",
-        )
-        assert isinstance(created, models.RequestDetail)
-        assert created.status in (models.Status.REQUESTED, models.Status.PENDING)
-        id_ = created.workflow_id
-
-        while True:  # until the worker has checked the request
-            read = await operation("get_request").asyncio(id_, client=client)
-            if read.status == models.Status.PENDING:
-                break
-        assert (read.request_id, read.account_name) == (created.request_id, "Acme Networks")
-
-        page = await operation("list_requests").asyncio(client=client, status=models.Status.PENDING)
-        assert [each.request_id for each in page.items] == [created.request_id]
-
-        withdrawn = await operation("withdraw_request").asyncio(
-            id_, client=client, body=models.Withdrawal(reason="Wrong company.")
-        )
-        assert isinstance(withdrawn, models.ActionResult)
-        assert withdrawn.status == models.Status.WITHDRAWN
-
-        again = await operation("withdraw_request").asyncio(id_, client=client)
-        assert isinstance(again, models.ActionResult)
-        late = await operation("resend_activation_email").asyncio(id_, client=client)
-        assert isinstance(late, models.Problem)
-        assert late.status == 409
-
-        webhook = await operation("register_webhook", "webhooks").asyncio(
-            client=client, body=models.NewWebhook(url="http://127.0.0.1:9999/")
-        )
-        assert isinstance(webhook, models.WebhookWithSecret)
-        paused = await operation("change_webhook", "webhooks").asyncio(
-            webhook.id,
-            client=client,
-            body=models.WebhookChange(state=models.WebhookChangeStateType0.PAUSED),
-        )
-        assert paused.state == models.EndpointState.PAUSED
-        await operation("delete_webhook", "webhooks").asyncio_detailed(webhook.id, client=client)
-        listed = await operation("list_webhooks", "webhooks").asyncio(client=client)
-        assert listed.items == []
+    async with package.AuthenticatedClient(address, issuer.token(), timeout=30) as client:
+        await use_requests(client, models, new_request)
+        await use_webhooks(client, models)

@@ -46,6 +46,7 @@ from smart_accounts.sweep.sweep import Choice
 from smart_accounts.temporal.erasures import Erasures
 from smart_accounts.temporal.histories import Histories
 from smart_accounts.temporal.needed_keys import needed_by_next_sweep
+from smart_accounts.temporal.records import Started
 from tests.support.histories import Keep
 from tests.support.installation import Installation, kinds
 from tests.support.keys import KEY
@@ -430,16 +431,22 @@ async def test_store_restored_from_an_older_backup(
         await this.until_agreement()
 
 
+def eraser(this: Installation, erased: ErasedList) -> Eraser:
+    client = this.temporal
+    return Eraser(this.store, this.client, Histories(client), Erasures(client), erased)
+
+
+async def check_nobody_is_told(this: Installation, *ended: Started) -> None:
+    for each in ended:
+        with pytest.raises(RPCError, match="not found"):
+            await this.temporal.get_workflow_handle(remaining_emails_id(each.request_id)).describe()
+
+
 async def test_store_restored_from_before_an_erasure(
     installation: Installation, example: dict[str, Any], tmp_path: Path, keep: Keep
 ) -> None:
     """Nobody is told of an end that the store did not know. An active account stays."""
     this, erased = installation, ErasedList(tmp_path / "erased.txt", [KEY])
-
-    def eraser() -> Eraser:
-        client = this.temporal
-        return Eraser(this.store, this.client, Histories(client), Erasures(client), erased)
-
     async with this.running():
         ends = await this.request("erased-ends.example", example)
         replaced = await this.request("erased-again.example", example)
@@ -448,7 +455,7 @@ async def test_store_restored_from_before_an_erasure(
         assert await this.answer(active.request_id, 1) == 303
         await this.until_ended(active, Status.ACTIVE)
         for address in ("ada@erased-ends", "ada@erased-again", "bo@erased-active"):
-            await eraser().erase(f"{address}.example")
+            await eraser(this, erased).erase(f"{address}.example")
         before = {each["id"]: each["status"] for each in this.rows()["requests"]}
         kept = this.temporal.get_workflow_handle(erased_id(active.request_id))
         await kept.result()
@@ -467,15 +474,11 @@ async def test_store_restored_from_before_an_erasure(
         assert after == before | {again.request_id: "pending"}
         users = {each["email"] for each in this.rows()["account_users"]}
         assert "ada@erased-active.example" in users
-        await eraser().erase_listed(dry_run=False)
+        await eraser(this, erased).erase_listed(dry_run=False)
         assert "bo@erased-active.example" not in this.dump()
         assert "ada@erased-ends.example" not in this.dump()
         await this.until(again, Status.PENDING)  # the person came back
-        for each in (ends, replaced, active):
-            with pytest.raises(RPCError, match="not found"):
-                await this.temporal.get_workflow_handle(
-                    remaining_emails_id(each.request_id)
-                ).describe()
+        await check_nobody_is_told(this, ends, replaced, active)
         assert sorted(this.mail.kinds()) == ["activation", "request-received"]
         await this.client.withdraw(again.workflow_id, Withdrawal())
         await this.until_ended(again, Status.WITHDRAWN)

@@ -1,6 +1,7 @@
 """What the sweep does in the store, on SQLite and PostgreSQL."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from smart_accounts.contract.identity import Identity
@@ -115,24 +116,27 @@ def ended(
     )
 
 
+async def state_of(
+    store: AccountStore, query_database: QueryDatabase, database_url: str, name: str
+) -> tuple[str, str, datetime | None, int]:
+    request = await store.requests.find(name)
+    assert request
+    [account] = await query_database(
+        database_url, f"SELECT state FROM accounts WHERE id = '{name}'"
+    )
+    users = await query_database(
+        database_url, f"SELECT email FROM account_users WHERE account_id = '{name}'"
+    )
+    return request.status, str(account["state"]), request.closed_at, len(users)
+
+
 async def test_end_of_an_erased_request_is_restored_once(
     any_database_url: str, example: dict[str, Any], query_database: QueryDatabase
 ) -> None:
     await migrate(any_database_url)
     async with AccountStore.open(any_database_url) as store:
         restore = store.rebuilding.restore_end
-
-        async def state(name: str) -> tuple[str, str, datetime | None, int]:
-            request = await store.requests.find(name)
-            assert request
-            [account] = await query_database(
-                any_database_url, f"SELECT state FROM accounts WHERE id = '{name}'"
-            )
-            users = await query_database(
-                any_database_url, f"SELECT email FROM account_users WHERE account_id = '{name}'"
-            )
-            return request.status, str(account["state"]), request.closed_at, len(users)
-
+        state = partial(state_of, store, query_database, any_database_url)
         first = ended("first", Status.WITHDRAWN)
         assert await restore(first) is Rebuilt.NOT_NEEDED, "it is not in the backup"
         await store.requests.open(opened("first", NOW, example), (), LIMITS)

@@ -16,7 +16,7 @@ from smart_accounts.store import tables
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.records import ReturnedEmail
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Attempt
+from smart_accounts.store.webhook_records import Attempt
 from tests.e2e.test_each_database import OLD_REQUEST, migrate_to
 from tests.support.ledger import add_email
 from tests.support.partners import OPERATOR, PAT

@@ -15,7 +15,7 @@ from smart_accounts.contract.messages import Status
 from smart_accounts.contract.names import webhook_delivery_id
 from smart_accounts.contract.webhooks import DeliveryState, EventType
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Endpoint
+from smart_accounts.store.webhook_records import Endpoint
 from smart_accounts.sweep.differences import Kind, Report
 from smart_accounts.sweep.sweep import Sweeper
 from smart_accounts.temporal.guard import worker_data_converter

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from smart_accounts.contract.webhooks import SUBSCRIBABLE
 from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Endpoint, NewEndpoint
+from smart_accounts.store.webhook_records import Endpoint, NewEndpoint
 from smart_accounts.webhooks.signing import new_secret, seal
 from tests.support.keys import KEY
 from tests.support.partners import OPERATOR

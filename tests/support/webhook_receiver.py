@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from smart_accounts.store.webhooks import Attempt
+from smart_accounts.store.webhook_records import Attempt
 from smart_accounts.webhooks.addresses import AddressRules
 from smart_accounts.webhooks.sender import WebhookSender
 

@@ -7,7 +7,7 @@ from html import unescape
 import httpx
 
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Attempt, Delivery, Endpoint
+from smart_accounts.store.webhook_records import Attempt, Delivery, Endpoint
 from tests.support.page_content import hidden_fields
 from tests.support.partner_site import PartnerSite
 

@@ -1,13 +1,16 @@
-"""Webhook endpoints in the store, and the events that wait for them."""
+"""Webhook endpoints in the store, changes that are events, and what was written for them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from smart_accounts.contract.messages import SmartAccountRequest
+from smart_accounts.contract.steps import OpenRequest
 from smart_accounts.contract.webhooks import SUBSCRIBABLE
 from smart_accounts.store.sessions import Partner
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Delivery, Endpoint, NewEndpoint
-from tests.support.partners import PAT
+from smart_accounts.store.webhook_records import Delivery, Endpoint, NewEndpoint
+from tests.support.partners import ISSUER, PAT
+from tests.support.stored_requests import NOW
 
 SEALED_SECRET = "sealed"
 
@@ -24,6 +27,21 @@ async def add_endpoint(
     }
     new = NewEndpoint(**default | entered)
     return await store.webhooks.register(new, owner, sealed_secret, now or datetime.now(UTC))
+
+
+def request_for(example: dict[str, Any], name: str, **changes: Any) -> SmartAccountRequest:
+    return SmartAccountRequest.model_validate(
+        example | {"account_domain": f"{name}.example"} | changes
+    )
+
+
+def opening(example: dict[str, Any], name: str, at: datetime = NOW, **more: Any) -> OpenRequest:
+    request = request_for(example, more.pop("domain", name))
+    identity = {"requester_issuer": ISSUER, "requester_subject": "pat"} | more
+    deadline = at + timedelta(days=90)
+    return OpenRequest(
+        request_id=name, request=request, requested_at=at, deadline=deadline, **identity
+    )
 
 
 async def written(store: AccountStore, endpoint: Endpoint) -> list[Delivery]:

@@ -17,7 +17,7 @@ from smart_accounts.mail.compose import Composer
 from smart_accounts.settings import Settings
 from smart_accounts.store.deliveries import DISABLE_AFTER
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Endpoint
+from smart_accounts.store.webhook_records import Endpoint
 from smart_accounts.webhooks import signing
 from smart_accounts.webhooks.sender import WebhookSender
 from tests.support.emails import SITE

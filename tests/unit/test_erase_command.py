@@ -155,6 +155,17 @@ async def test_restored_request_is_settled_without_a_history(
     assert await store.comparison.emails_due() == [], "nobody is told"
 
 
+def active_when_erased(name: str, closed_at: datetime | None) -> ErasedRequest:
+    return ErasedRequest(
+        request_id=name,
+        account_domain=f"{name}.example",
+        decision=Decision(status=Status.ACTIVE, at=NOW, by="customer"),
+        closed_at=closed_at,
+        link_ordinal=1,
+        at=datetime.now(UTC),
+    )
+
+
 async def test_again_restores_ends_and_leaves_what_came_later(
     store: AccountStore, example: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,16 +183,8 @@ async def test_again_restores_ends_and_leaves_what_came_later(
     temporal.open.clear()
     temporal.histories.clear()
     temporal.waited = True
-    active = Decision(status=Status.ACTIVE, at=NOW, by="customer")
     for name, closed_at in (("one", None), ("two", NOW), ("lost", None)):
-        temporal.ends[name] = ErasedRequest(
-            request_id=name,
-            account_domain=f"{name}.example",
-            decision=active,
-            closed_at=closed_at,
-            link_ordinal=1,
-            at=datetime.now(UTC),
-        )
+        temporal.ends[name] = active_when_erased(name, closed_at)
     await open_request(store, example, "unreadable", customer_email="cy@acme.example")
     temporal.ends |= {"unreadable": None, "unreadable and unknown": None}
     command = eraser(store, temporal, tmp_path)

@@ -1,75 +1,29 @@
-"""Finding and erasing a person in the store, and the list of erased mailboxes."""
+"""Finding and erasing a person in the store."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event, select, text
 
-from smart_accounts.admin.erased_list import ErasedList
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome, IssueLink
-from smart_accounts.errors import BadSetting, Rejected
+from smart_accounts.errors import Rejected
 from smart_accounts.store import tables
 from smart_accounts.store.audit import Action, Actor, Origin, Role
 from smart_accounts.store.database import create_engine
 from smart_accounts.store.erasure import REASON
-from smart_accounts.store.mentions import Mentions, mailboxes_in
-from smart_accounts.store.people import Part
 from smart_accounts.store.store import AccountStore
-from tests.support.keys import KEY
+from smart_accounts.store.traces import Part
 from tests.support.ledger import add_email
 from tests.support.partners import OPERATOR, PAT
-from tests.support.stored_requests import (
-    ISSUER,
-    LIMITS,
-    NOW,
-    decide,
-    everything,
-    open_request,
-)
+from tests.support.stored_requests import ISSUER, LIMITS, NOW, decide, everything, open_request
 from tests.support.webhooks import add_endpoint, types, written
 
 ADA = "ada@acme.example"
-# Addresses of other people.
-OTHERS = "jo.ada@acme.example x-ada@acme.example ada@acme.example.org ada@acme.examples"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<ADA@Acme.Example>:",
-        "ada+news@acme.example.",
-        "'ada@acme.example'",
-        "mailto:ada@acme.example?subject=x",
-        "-ada@acme.example",
-        "...ada@acme.example, too",
-    ],
-)
-def test_address_is_removed_from_text(text: str) -> None:
-    mentions = Mentions([ADA])
-    removed = mentions.removed({"a": [f"{text} {OTHERS}"]})["a"][0]
-    assert "erased" in removed
-    assert removed.endswith(OTHERS)
-    assert ADA not in removed.removesuffix(OTHERS).lower()
-    assert ADA in set(mailboxes_in(text))
-
-
-def test_address_is_found_in_both_forms_of_its_domain() -> None:
-    mentions = Mentions(["ada@xn--rzte-kln-zza0q.example"])
-    assert mentions.removed("Ada@Ärzte-Köln.example") == "erased"
-    assert mentions.removed("ada@xn--rzte-kln-zza0q.example") == "erased"
-    assert "ada@xn--rzte-kln-zza0q.example" in set(mailboxes_in("(Ada@Ärzte-Köln.example)"))
-
-
-def test_long_text_takes_no_time() -> None:
-    mentions = Mentions([ADA])
-    for long in ("ada+" * 20_000, "ada" * 20_000, "ada@acme." * 10_000):
-        assert mentions.removed(long) == long
-        assert ADA not in set(mailboxes_in(long))
 
 
 async def test_added_user_leaves_an_active_account_that_stays(
@@ -236,43 +190,6 @@ async def test_person_whom_only_an_event_names_is_erased(
     assert ADA not in await everything(store)
 
 
-def test_list_survives_a_crash_and_a_new_key(tmp_path: Path) -> None:
-    path = tmp_path / "erased.txt"
-    ErasedList(path, [KEY]).add([ADA])
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert "ada" not in path.read_text()
-    with path.open("a") as file:
-        file.write("2026-11-26 3f2a")  # a process that was killed
-    known = ErasedList(path, ["k" * 32, KEY])
-    assert known.has(ADA)
-    known.add(["bo@acme.example"])
-    again = ErasedList(path, ["k" * 32, KEY])
-    assert (again.has("bo@acme.example"), again.has("cy@acme.example")) == (True, False)
-    assert len(path.read_text().splitlines()) == 3
-    assert again.problems() == ["Damaged lines of the list: 1."]
-    without = ErasedList(path, ["k" * 32])
-    assert not without.has(ADA)
-    assert "made with a secret key that is not set now: 1." in without.problems()[0]
-
-
-def test_list_has_the_time_of_the_last_erasure(tmp_path: Path) -> None:
-    path = tmp_path / "erased.txt"
-    before = datetime.now(UTC)
-    ErasedList(path, [KEY]).add([ADA])
-    line = path.read_text()
-    at = ErasedList(path, [KEY]).erased_at(ADA)
-    assert at
-    assert before <= at <= datetime.now(UTC)
-    path.write_text(line + "2020-01-02" + line[line.index(" ") :])  # as earlier lines were
-    assert ErasedList(path, [KEY]).erased_at(ADA) == at
-    path.write_text("2020-01-02" + line[line.index(" ") :] + "2020-01-99" + line[line.index(" ") :])
-    old = ErasedList(path, [KEY])
-    assert old.erased_at(ADA) == datetime(2020, 1, 3, tzinfo=UTC)
-    assert old.problems() == ["Damaged lines of the list: 1."]
-    old.add([ADA])
-    assert (old.erased_at(ADA) or before) > at
-
-
 async def test_only_what_is_older_is_found(store: AccountStore, example: dict[str, Any]) -> None:
     """The person came back after their erasure. Another person got the address then."""
     later = NOW + timedelta(days=1)
@@ -321,13 +238,6 @@ async def test_reply_that_comes_after_the_erasure_is_not_kept(
         assert ADA not in await everything(store)
     [(_, status)] = await store.emails.of_request("one")
     assert (status.state, status.answer) == (EmailState.FAILED, None)
-
-
-def test_list_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="SMART_ACCOUNTS_ERASED_LIST: the file cannot be used"):
-        ErasedList(tmp_path, [KEY])
-    with pytest.raises(BadSetting, match="SMART_ACCOUNTS_ERASED_LIST: the file cannot be used"):
-        ErasedList(tmp_path / "missing" / "erased.txt", [KEY]).add([ADA])
 
 
 async def test_sqlite_overwrites_what_is_deleted(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import sys
 import unicodedata
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +10,9 @@ import pytest
 from publicsuffixlist import PublicSuffixList
 from pydantic import ValidationError
 
-from smart_accounts.checks import reasons_for_review
 from smart_accounts.contract import domains, fields
 from smart_accounts.contract.actions import ActionResult
 from smart_accounts.contract.characters import HIDDEN
-from smart_accounts.contract.domains import allow_free_mail, is_free_mail, is_on_long_list
 from smart_accounts.contract.field_errors import FieldError, field_errors
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.steps import IssueLink
@@ -202,68 +199,6 @@ def test_customer_is_not_also_an_added_user(example: dict[str, Any]) -> None:
     assert request.added_users == ("bo@acme.example",)
 
 
-@pytest.mark.parametrize(
-    ("domain", "flagged"),
-    [
-        ("サーバー.jp", False),
-        ("日本のサイト.jp", False),
-        ("佐々木.jp", False),
-        ("大韓민국.example", False),
-        ("bücher.example", False),
-        ("аcme.example", True),  # noqa: RUF001 - the first letter is Cyrillic
-        ("サイトacme.jp", True),
-        ("のの민국.example", True),
-    ],
-)
-def test_domain_that_mixes_scripts_is_flagged(
-    example: dict[str, Any], domain: str, flagged: bool
-) -> None:
-    changes = {"account_domain": domain, "customer_email": f"ada@{domain}"}
-    request = SmartAccountRequest.model_validate(example | changes)
-    warning = ("A domain mixes alphabets and may imitate another domain.",)
-    assert reasons_for_review(request) == (warning if flagged else ())
-
-
-NOT_THERE = "The customer's address is not at the account's domain."
-FOR_EVERYBODY = "The account's domain gives email addresses to everybody."
-
-
-@pytest.mark.parametrize(
-    ("customer_domain", "account_domain", "reasons"),
-    [
-        ("acme.example", "acme.example", ()),
-        ("acme.example", "eu.acme.example", ()),
-        ("eu.acme.example", "acme.example", (NOT_THERE,)),
-        ("notacme.example", "acme.example", (NOT_THERE,)),
-        ("gmail.com", "acme.example", (NOT_THERE,)),
-        ("co.uk", "acme.co.uk", (NOT_THERE,)),
-        ("github.io", "acme.github.io", (NOT_THERE,)),
-        ("telstra.com", "telstra.com", (FOR_EVERYBODY,)),
-        ("telstra.com", "mail.telstra.com", (FOR_EVERYBODY,)),
-    ],
-)
-def test_reasons_for_review(
-    example: dict[str, Any], customer_domain: str, account_domain: str, reasons: tuple[str, ...]
-) -> None:
-    changes = {"customer_email": f"ada@{customer_domain}", "account_domain": account_domain}
-    assert reasons_for_review(SmartAccountRequest.model_validate(example | changes)) == reasons
-
-
-@pytest.fixture
-def gmail_is_allowed() -> Iterator[None]:
-    allow_free_mail(["gmail.com"])
-    yield
-    allow_free_mail([])
-
-
-def test_exception_for_a_free_mail_domain_goes_to_review(
-    example: dict[str, Any], gmail_is_allowed: None
-) -> None:
-    changes = {"customer_email": "ada@gmail.com", "account_domain": "gmail.com"}
-    request = SmartAccountRequest.model_validate(example | changes)
-    assert reasons_for_review(request) == (FOR_EVERYBODY,)
-
-
 @pytest.mark.parametrize("email", ["pat+x@partner.example", "PAT+y@Partner.example"])
 def test_customer_is_not_another_address_of_the_requester(
     example: dict[str, Any], email: str
@@ -293,14 +228,3 @@ def test_hidden_characters_are_those_of_unicode() -> None:
         is_hidden = category in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in VISIBLE
         in_table = HIDDEN.match(char) is not None
         assert in_table == is_hidden or (in_table and category == "Cn"), hex(ord(char))
-
-
-@pytest.mark.parametrize("domain", ["internode.on.net", "pp.inet.fi", "any.internode.on.net"])
-def test_domain_below_a_registered_one_is_on_the_long_list(domain: str) -> None:
-    assert is_on_long_list(domain)
-    assert not is_on_long_list(domain.partition(".")[2].replace("internode.", ""))
-
-
-@pytest.mark.parametrize("domain", ["yahoo.com.is", "any.gmail.com"])
-def test_domain_below_a_registered_one_is_free_mail(domain: str) -> None:
-    assert is_free_mail(domain)

@@ -33,6 +33,7 @@ LONG_FUNCTIONS = {
     "test_fifty_acceptances_at_once": "one story: set-up, crowd and what everybody sees",
     "test_database_down": "the story of one outage, from before it until after it",
     "test_switchover": "the story of one switchover, from before it until after it",
+    "test_no_event_is_lost_and_a_dead_endpoint_delays_nothing": "the story of a dead endpoint",
     "test_another_workflow_sends_emails_left_after_an_hour": "the story of one mail outage",
 }
 

@@ -9,7 +9,7 @@ from smart_accounts.contract.messages import Status
 from smart_accounts.contract.webhooks import DeliveryState, EndpointState, EventType
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Attempt, Delivery, Endpoint
+from smart_accounts.store.webhook_records import Attempt, Delivery, Endpoint
 from tests.support.partners import KIM, OPERATOR, PAT
 from tests.support.stored_requests import decide, open_request
 from tests.support.webhooks import add_endpoint, written

@@ -1,9 +1,8 @@
-"""Webhook events in the store: which change writes which event, and for whom."""
+"""Webhook events in the store: which change writes which event."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +12,7 @@ from sqlalchemy import event
 
 from smart_accounts.contract.actions import Actor, Closing, Role
 from smart_accounts.contract.identity import Identity
-from smart_accounts.contract.messages import EmailKind, EmailState, SmartAccountRequest, Status
+from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.contract.steps import (
     Addressee,
     Approve,
@@ -22,39 +21,18 @@ from smart_accounts.contract.steps import (
     Email,
     EmailOutcome,
     IssueLink,
-    OpenRequest,
     RequestRecord,
 )
-from smart_accounts.contract.webhooks import EndpointState, EventType
-from smart_accounts.store.audit import Actor as StoreActor
-from smart_accounts.store.audit import Origin
-from smart_accounts.store.audit import Role as StoreRole
 from smart_accounts.store.records import ReturnedEmail
-from smart_accounts.store.sessions import Session
 from smart_accounts.store.store import AccountStore
 from tests.support.ledger import add_email
-from tests.support.partners import ISSUER, KIM, OPERATOR, PAT
+from tests.support.partners import ISSUER, KIM, OPERATOR
 from tests.support.stored_requests import LIMITS, NOW, decide, open_request
-from tests.support.webhooks import add_endpoint, types, written
+from tests.support.webhooks import add_endpoint, opening, request_for, types, written
 
 ACTIVATION = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
 BOUNCED = EmailOutcome(state=EmailState.BOUNCED, at=NOW, answer="550 5.1.1 No such user")
 OPAL = Actor(role=Role.OPERATOR, subject="opal")
-
-
-def request_for(example: dict[str, Any], name: str, **changes: Any) -> SmartAccountRequest:
-    return SmartAccountRequest.model_validate(
-        example | {"account_domain": f"{name}.example"} | changes
-    )
-
-
-def opening(example: dict[str, Any], name: str, at: datetime = NOW, **more: Any) -> OpenRequest:
-    request = request_for(example, more.pop("domain", name))
-    identity = {"requester_issuer": ISSUER, "requester_subject": "pat"} | more
-    deadline = at + timedelta(days=90)
-    return OpenRequest(
-        request_id=name, request=request, requested_at=at, deadline=deadline, **identity
-    )
 
 
 async def bounce(store: AccountStore, request_id: str, email: Email = ACTIVATION) -> None:
@@ -178,93 +156,6 @@ async def test_body_is_a_cloud_event(database_url: str, example: dict[str, Any])
     data = told.get_data()
     assert isinstance(data, dict)
     assert data["account_name"] == "Ünï \u05d0\u05d1 \U0001f600 \\\"'"
-
-
-async def test_only_the_owner_and_operators_get_an_event(
-    store: AccountStore, example: dict[str, Any]
-) -> None:
-    same_subject = replace(PAT, issuer="https://other.example", email="pat@other.example")
-    same_address = replace(KIM, email=PAT.email)
-    endpoints = {
-        name: await add_endpoint(store, owner, for_all_requests=owner.is_operator)
-        for name, owner in {
-            "pat": PAT,
-            "same subject": same_subject,
-            "same address": same_address,
-            "all": OPERATOR,
-        }.items()
-    }
-    operators_own = await add_endpoint(store, OPERATOR)
-    new_address = {"email": "pat@new.example", "name": "Pat Lee", "company": "Partner Ltd"}
-    await open_request(store, example, "one", requester=new_address)
-    nobodys: dict[str, Any] = {"requester_issuer": None, "requester_subject": None}
-    await store.requests.open(opening(example, "two", **nobodys), (), LIMITS)
-    half: dict[str, Any] = {"requester_issuer": "", "requester_subject": ""}
-    await store.requests.open(opening(example, "three", **half), (), LIMITS)
-    got = {name: await written(store, each) for name, each in endpoints.items()}
-    assert {name: sorted(str(each.request_id) for each in got[name]) for name in got} == {
-        "pat": ["one"],
-        "same subject": [],
-        "same address": [],
-        "all": ["one", "three", "two"],
-    }
-    assert await written(store, operators_own) == []
-
-
-async def test_person_who_adopts_a_request_gets_its_later_events(
-    store: AccountStore, example: dict[str, Any]
-) -> None:
-    endpoint = await add_endpoint(store)
-    nobodys: dict[str, Any] = {"requester_issuer": None, "requester_subject": None}
-    await store.requests.open(opening(example, "one", **nobodys), (), LIMITS)
-    actor = StoreActor(role=StoreRole.REQUESTER, email=PAT.email, identity=PAT.identity)
-    origin = Origin(client_address=None, user_agent=None)
-    await store.adoption.adopt(PAT.identity, actor, origin, NOW)
-    await decide(store, "one", Status.LAPSED)
-    assert [(each.type, each.sequence) for each in await written(store, endpoint)] == [
-        ("request.lapsed", 2)
-    ]
-
-
-async def test_former_operator_gets_no_more_events_of_others(
-    store: AccountStore, example: dict[str, Any]
-) -> None:
-    everyones = await add_endpoint(store, OPERATOR, for_all_requests=True)
-    own = await add_endpoint(store, OPERATOR)
-    await open_request(store, example, "one")
-    now = datetime.now(UTC)
-    for number, is_operator in enumerate((True, False)):
-        session = Session(
-            id=str(number),
-            partner=replace(OPERATOR, is_operator=is_operator),
-            csrf="",
-            began_at=now,
-            last_used_at=now,
-            client_address="",
-            user_agent="",
-        )
-        await store.sessions.begin(session, "", None)
-        left = await store.webhooks.find(everyones.id)
-        assert left
-        assert left.state is (EndpointState.ENABLED if is_operator else EndpointState.PAUSED)
-    assert await store.deliveries.due(everyones.id, now, 10) == []
-    kept = await store.webhooks.find(own.id)
-    assert kept
-    assert kept.state is EndpointState.ENABLED
-
-
-async def test_endpoint_gets_only_the_types_that_it_chose(
-    store: AccountStore, example: dict[str, Any]
-) -> None:
-    ends = await add_endpoint(store, event_types=[EventType.ACTIVE, EventType.LAPSED])
-    paused = await add_endpoint(store, event_types=[EventType.PENDING])
-    await store.webhooks.set_state(paused.id, EndpointState.PAUSED, NOW)
-    await open_request(store, example, "one")
-    await decide(store, "one", Status.ACTIVE)
-    assert [(each.type, each.sequence) for each in await written(store, ends)] == [
-        ("request.active", 2)
-    ]
-    assert await types(store, paused) == ["request.pending"]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from smart_accounts.contract.webhooks import DeliveryState, EndpointState, Event
 from smart_accounts.settings import Settings
 from smart_accounts.store import deliveries
 from smart_accounts.store.store import AccountStore
-from smart_accounts.store.webhooks import Endpoint
+from smart_accounts.store.webhook_records import Endpoint
 from smart_accounts.webhooks import sender
 from tests.support.histories import Keep
 from tests.support.mail_server import MailServer

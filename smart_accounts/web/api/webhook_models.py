@@ -15,7 +15,7 @@ from smart_accounts.contract.webhooks import (
     EventType,
 )
 from smart_accounts.store.request_view import ResponseBody
-from smart_accounts.store.webhooks import Delivery, Endpoint
+from smart_accounts.store.webhook_records import Delivery, Endpoint
 from smart_accounts.web.webhooks.endpoints import EndpointFields, EventTypes
 from smart_accounts.webhooks.addresses import MAX_URL
 

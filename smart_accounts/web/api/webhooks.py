@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from smart_accounts.contract.webhooks import EndpointState
-from smart_accounts.store.webhooks import Endpoint
+from smart_accounts.store.webhook_records import Endpoint
 from smart_accounts.web.api import responses
 from smart_accounts.web.api.bearer import Caller
 from smart_accounts.web.api.json_bodies import JsonRoute

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from smart_accounts.errors import BadSetting
-from smart_accounts.settings import is_host
+from smart_accounts.networks import is_host
 from smart_accounts.temporal.readiness import OK
 from smart_accounts.version import VERSION, build_id
 from smart_accounts.web.http.server import LimitedProtocol, server_config

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from smart_accounts.contract.webhooks import DeliveryState
 from smart_accounts.errors import NotFound, Rejected
-from smart_accounts.store.webhooks import Delivery, Endpoint
+from smart_accounts.store.webhook_records import Delivery, Endpoint
 from smart_accounts.web.dependencies import AnySessionForm, Responded, Web
 from smart_accounts.web.http.done_cookie import done_of, forget_done, redirect_with_done
 from smart_accounts.web.requests.actions import SIGNED_IN_AGAIN

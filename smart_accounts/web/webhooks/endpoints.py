@@ -18,7 +18,7 @@ from smart_accounts.contract.messages import Message
 from smart_accounts.contract.webhooks import SUBSCRIBABLE, EndpointState, EventType
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.store.sessions import Partner
-from smart_accounts.store.webhooks import Delivery, Endpoint, NewEndpoint
+from smart_accounts.store.webhook_records import Delivery, Endpoint, NewEndpoint
 from smart_accounts.web.dependencies import Services
 from smart_accounts.web.security_log import Event, Outcome
 from smart_accounts.webhooks.addresses import MAX_URL, BadUrl, address_rules, check_url

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
 from smart_accounts.contract.webhooks import SUBSCRIBABLE
-from smart_accounts.store.webhooks import Endpoint
+from smart_accounts.store.webhook_records import Endpoint
 from smart_accounts.web.webhooks.endpoints import EndpointFields
 
 MAX_ID = 64

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from smart_accounts.contract.webhooks import DeliveryState, EndpointState, EventType
-from smart_accounts.store.webhooks import Delivery, Endpoint
+from smart_accounts.store.webhook_records import Delivery, Endpoint
 from smart_accounts.text import counted, utc
 
 EVENT_LABELS: dict[str, str] = {

@@ -10,7 +10,8 @@ from fastapi.responses import HTMLResponse
 from smart_accounts.contract.field_errors import BadInput
 from smart_accounts.contract.fields import MAX_DESCRIPTION
 from smart_accounts.errors import Rejected
-from smart_accounts.store.webhooks import MAX_ENDPOINTS, Endpoint
+from smart_accounts.store.webhook_records import Endpoint
+from smart_accounts.store.webhooks import MAX_ENDPOINTS
 from smart_accounts.web.dependencies import AnySessionForm, Page, SignedIn, Web
 from smart_accounts.web.http.done_cookie import done_of, forget_done, redirect_with_done
 from smart_accounts.web.requests.actions import SIGNED_IN_AGAIN

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.webhooks import EndpointState, EventType
-from smart_accounts.store.webhooks import Endpoint
+from smart_accounts.store.webhook_records import Endpoint
 from tests.support.emails import Page, ReceivedEmail, both_parts, composer, receive
 
 ENDPOINT = Endpoint(

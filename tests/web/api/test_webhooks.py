@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from smart_accounts.contract.webhooks import SUBSCRIBABLE
-from smart_accounts.store.webhooks import MAX_ENDPOINTS, Attempt
+from smart_accounts.store.webhook_records import Attempt
+from smart_accounts.store.webhooks import MAX_ENDPOINTS
 from smart_accounts.webhooks.signing import unseal
 from tests.support.api import Api, check_problem, errors_of
 from tests.support.keys import KEY

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from smart_accounts.contract.webhooks import DeliveryState
-from smart_accounts.store.webhooks import Attempt, Delivery
+from smart_accounts.store.webhook_records import Attempt, Delivery
 from smart_accounts.web.webhooks import detail
 from tests.support.page_content import visible_text
 from tests.support.partner_site import PartnerSite, pat_request

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Page
 
 from smart_accounts.local.previews import RIGHT_TO_LEFT
-from smart_accounts.store.webhooks import Attempt
+from smart_accounts.store.webhook_records import Attempt
 from tests.support.browser import OpenPage
 from tests.support.form_scenes import Scene, press
 from tests.support.looks import look

@@ -13,6 +13,7 @@ def upgrade() -> None:
     )
     _create_endpoints()
     _create_deliveries()
+    _index_deliveries()
 
 
 def _create_endpoints() -> None:
@@ -78,6 +79,9 @@ def _create_deliveries() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="pk_webhook_deliveries"),
     )
+
+
+def _index_deliveries() -> None:
     op.create_index(
         "ix_webhook_deliveries_endpoint_id_created_at",
         "webhook_deliveries",
