@@ -94,7 +94,7 @@ async def test_requests_are_counted_in_metrics(
     temporal = FakeTemporal()
     async with asyncio.timeout(10), keep_gauges(metrics.meter, temporal, store):
         found: dict[str, float] = {}
-        while "smart_accounts_oldest_review_age_seconds" not in found:
+        while "smart_accounts_webhook_endpoints_overdue" not in found:
             await asyncio.sleep(0.01)
             found |= metrics.read()
     age = found.pop("smart_accounts_oldest_review_age_seconds")
@@ -110,6 +110,7 @@ async def test_requests_are_counted_in_metrics(
         "requests rejected": 0,
         "requests undeliverable": 0,
         "requests withdrawn": 0,
+        "webhook_endpoints_overdue": 0,
     }
 
 

@@ -141,7 +141,7 @@ async def test_eleventh_endpoint_is_rejected(api: Api) -> None:
         ({"url": "https://10.0.0.1/"}, "This host has no public address. Check the URL."),
         ({"url": "https://[::ffff:169.254.169.254]/"}, "This host has no public address."),
         ({"url": "https://pat:secret@93.184.215.14/"}, "The URL must not have a user name"),
-        ({"url": "x" * 2049}, "should have at most 2048 characters"),
+        ({"url": "x" * 2049}, "must have at most 2048 characters"),
         ({"url": None}, "must be text"),
         ({"description": "a\u202eb"}, "must not contain control or invisible characters"),
         ({"description": "x" * 201}, "must have at most 200 characters"),
