@@ -239,3 +239,30 @@ async def test_event_written_while_its_endpoint_is_enabled_is_handed_over(
         await enabling
         [waiting] = (await store.deliveries.not_handed_over()).values()
         assert len(waiting) == 2
+
+
+async def test_person_is_erased_while_their_endpoint_gets_an_event(
+    postgres: Postgres, example: dict[str, Any]
+) -> None:
+    """Recording a try needs nothing that the erasure has changed before it needs the endpoint."""
+    url = postgres.new_database()
+    await migrate(url)
+    async with AccountStore.open(url) as store, asyncio.timeout(60):
+        endpoint = await add_endpoint(store)
+        await open_request(store, example, "one")
+        await decide(store, "one", Status.LAPSED)
+        [first, _] = await written(store, endpoint)
+        found = await store.erasure.find(PAT.email)
+        assert [each.request.id for each in found.ended] == ["one"]
+        async with store.engine.begin() as connection:
+            requests = tables.requests
+            await connection.execute(
+                select(requests.c.id).where(requests.c.id == "one").with_for_update()
+            )
+            erasing = asyncio.create_task(store.erasure.erase(found.person, ["one"], NOW))
+            while not await connection.scalar(text(f"{WAITS} = 'Lock'")):
+                await asyncio.sleep(0.02)
+                await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+            await store.deliveries.record(first.id, FAILED, NOW)
+        await erasing
+        assert await store.webhooks.find(endpoint.id) is None
