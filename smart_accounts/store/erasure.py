@@ -73,6 +73,9 @@ class Erasure:
             for table in tables.metadata.sorted_tables:
                 if table is not tables.requests:
                     await _erase_rows(connection, table, found)
+            # After the endpoints, in the order in which a try is recorded. Otherwise both could
+            # wait for each other.
+            await _delete_deliveries(connection, found)
         return Counter({name: len(rows) for name, rows in found.rows.items() if rows})
 
     async def mailboxes(self, is_wanted: Callable[[str], bool]) -> set[str]:
@@ -107,13 +110,9 @@ class Erasure:
 async def _erase_request(
     connection: AsyncConnection, involved: Involvement, person: Person, at: datetime
 ) -> None:
-    requests, parts, deliveries = tables.requests, involved.parts, tables.webhook_deliveries
+    requests, parts = tables.requests, involved.parts
     is_it = requests.c.id == involved.request.id
     row = (await connection.execute(select(requests).where(is_it))).one()
-    # A part of a signed text cannot be erased.
-    await connection.execute(
-        delete(deliveries).where(deliveries.c.request_id == involved.request.id)
-    )
     values = _without_mentions(requests, row, person)
     if Part.REQUESTER in parts:
         keys = tables.idempotency_keys
@@ -129,6 +128,14 @@ async def _erase_request(
         values["closed_by"] = ERASED
     values["erased_at"] = at
     await connection.execute(update(requests).where(is_it).values(values))
+
+
+async def _delete_deliveries(connection: AsyncConnection, found: Traces) -> None:
+    """Delete the events of the requests, because a part of a signed text cannot be erased."""
+    deliveries = tables.webhook_deliveries
+    for involved in found.ended:
+        is_about_it = deliveries.c.request_id == involved.request.id
+        await connection.execute(delete(deliveries).where(is_about_it))
 
 
 async def _erase_rows(connection: AsyncConnection, table: Table, found: Traces) -> None:

@@ -101,7 +101,7 @@ class Webhooks:
             deliveries.c.state == DeliveryState.PENDING,
         )
         async with transaction(self._engine, writes=True) as connection:
-            known = await lock_endpoint(connection, endpoint_id)
+            known = await lock_endpoint(connection, endpoint_id, blocks_events=True)
             if known is None or known.state is state:
                 return
             await _update(
@@ -210,15 +210,19 @@ def _entered(url: str, description: str, event_types: Sequence[EventType]) -> di
     return {"url": url, "description": description, "event_types": list(event_types)}
 
 
-async def lock_endpoint(connection: AsyncConnection, endpoint_id: str) -> Endpoint | None:
+async def lock_endpoint(
+    connection: AsyncConnection, endpoint_id: str, *, blocks_events: bool = False
+) -> Endpoint | None:
     """Return an endpoint that no other transaction changes meanwhile.
 
     Transactions that change an endpoint and its deliveries begin with this, so that they cannot
-    wait for each other. New events do not wait for it.
+    wait for each other. New events wait only for one that ``blocks_events``, because it must see
+    all events that were written in the endpoint's former state.
     """
     endpoints = tables.webhook_endpoints
-    query = select(endpoints).where(endpoints.c.id == endpoint_id).with_for_update(key_share=True)
-    row = (await connection.execute(query)).one_or_none()
+    query = select(endpoints).where(endpoints.c.id == endpoint_id)
+    locked = query.with_for_update(key_share=not blocks_events)
+    row = (await connection.execute(locked)).one_or_none()
     return Endpoint.of(row) if row else None
 
 

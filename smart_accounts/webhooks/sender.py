@@ -59,7 +59,7 @@ class WebhookSender:
             async with asyncio.timeout(TIME_LIMIT):
                 receiver = await check_url(url, rules)
                 await self._exchange(receiver, headers, body.encode(), response)
-        except (BadUrl, TimeoutError, _Failed, *_HTTPCORE_ERRORS) as failure:
+        except (BadUrl, TimeoutError, _Failed, ssl.SSLError, *_HTTPCORE_ERRORS) as failure:
             error = _words(failure)
         # A response that began counts, also if its body came too slowly or broke off.
         return Attempt(
@@ -178,7 +178,7 @@ def _words(failure: Exception) -> str:
             )
         case httpcore.ConnectError() | httpcore.ConnectTimeout():
             words = "No connection. Check that the receiver is running."
-        case httpcore.NetworkError():
+        case httpcore.NetworkError() | ssl.SSLError():  # of TLS after the handshake
             words = "The receiver closed the connection without a response."
         case _:
             words = _NOT_HTTP

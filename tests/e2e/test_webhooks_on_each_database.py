@@ -10,10 +10,11 @@ from sqlalchemy import event, select, text, update
 
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
-from smart_accounts.contract.webhooks import DeliveryState, EndpointState
+from smart_accounts.contract.webhooks import DeliveryState, EndpointState, EventType
 from smart_accounts.errors import Rejected
 from smart_accounts.store import tables
 from smart_accounts.store.migrate import migrate
+from smart_accounts.store.outbox import add_event
 from smart_accounts.store.records import ReturnedEmail
 from smart_accounts.store.store import AccountStore
 from smart_accounts.store.webhook_records import Attempt
@@ -26,6 +27,7 @@ from tests.support.stored_requests import NOW, decide, open_request
 from tests.support.webhooks import add_endpoint, types, written
 
 DELIVERIES = tables.webhook_deliveries
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type"
 FAILED = Attempt(status_code=500, error="The receiver responded 500.", response="\0" * 400)
 SENT = EmailOutcome(state=EmailState.SENT, at=NOW)
 BOUNCED = EmailOutcome(state=EmailState.BOUNCED, at=NOW, answer="550 5.1.1 No such user")
@@ -144,7 +146,6 @@ async def test_deliveries_are_locked_in_the_order_of_their_ids(postgres: Postgre
     """Otherwise two transactions that change the same deliveries could wait for each other."""
     url = postgres.new_database()
     await migrate(url)
-    waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type"
     async with AccountStore.open(url) as store, asyncio.timeout(60):
         endpoint = await add_endpoint(store)
         async with store.engine.begin() as connection:
@@ -156,7 +157,7 @@ async def test_deliveries_are_locked_in_the_order_of_their_ids(postgres: Postgre
         async with store.engine.begin() as connection:
             await connection.execute(lock.where(DELIVERIES.c.id == "a"))
             marking = asyncio.create_task(store.deliveries.mark_handed_over(["b", "a"]))
-            while not await connection.scalar(text(f"{waits} = 'Lock'")):
+            while not await connection.scalar(text(f"{WAITS} = 'Lock'")):
                 await asyncio.sleep(0.02)
             await connection.execute(lock.where(DELIVERIES.c.id == "b"))
         await marking
@@ -218,3 +219,50 @@ async def test_second_rotation_replaces_only_the_newest_secret(store: AccountSto
     assert rotated
     assert (rotated.sealed_secret, rotated.previous_sealed_secret) == ("third", "sealed")
     assert rotated.previous_secret_until == until
+
+
+async def test_event_written_while_its_endpoint_is_enabled_is_handed_over(
+    postgres: Postgres, example: dict[str, Any]
+) -> None:
+    url = postgres.new_database()
+    await migrate(url)
+    async with AccountStore.open(url) as store, asyncio.timeout(60):
+        endpoint = await add_endpoint(store)
+        await open_request(store, example, "one")
+        await store.webhooks.set_state(endpoint.id, EndpointState.PAUSED, NOW)
+        async with store.engine.begin() as connection:
+            await add_event(connection, "one", EventType.LAPSED, NOW)  # not committed yet
+            enabling = asyncio.create_task(
+                store.webhooks.set_state(endpoint.id, EndpointState.ENABLED, NOW)
+            )
+            await asyncio.wait([enabling], timeout=0.5)
+        await enabling
+        [waiting] = (await store.deliveries.not_handed_over()).values()
+        assert len(waiting) == 2
+
+
+async def test_person_is_erased_while_their_endpoint_gets_an_event(
+    postgres: Postgres, example: dict[str, Any]
+) -> None:
+    """Recording a try needs nothing that the erasure has changed before it needs the endpoint."""
+    url = postgres.new_database()
+    await migrate(url)
+    async with AccountStore.open(url) as store, asyncio.timeout(60):
+        endpoint = await add_endpoint(store)
+        await open_request(store, example, "one")
+        await decide(store, "one", Status.LAPSED)
+        [first, _] = await written(store, endpoint)
+        found = await store.erasure.find(PAT.email)
+        assert [each.request.id for each in found.ended] == ["one"]
+        async with store.engine.begin() as connection:
+            requests = tables.requests
+            await connection.execute(
+                select(requests.c.id).where(requests.c.id == "one").with_for_update()
+            )
+            erasing = asyncio.create_task(store.erasure.erase(found.person, ["one"], NOW))
+            while not await connection.scalar(text(f"{WAITS} = 'Lock'")):
+                await asyncio.sleep(0.02)
+                await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+            await store.deliveries.record(first.id, FAILED, NOW)
+        await erasing
+        assert await store.webhooks.find(endpoint.id) is None

@@ -1,6 +1,7 @@
 """Webhooks go to checked addresses only, and to hosts that prove their name."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from smart_accounts.webhooks.addresses import NO_PUBLIC_ADDRESS, AddressRules
 from tests.support.webhook_receiver import BODY, open_receiver, plain, send, send_to
 
 pytestmark = pytest.mark.server
+
+NO_RESPONSE = "The receiver closed the connection without a response."
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,27 @@ async def test_receiver_without_tls() -> None:
     assert attempt.error == "No secure connection. Check that the receiver supports TLS."
     assert (attempt.status_code, attempt.response) == (None, None)
     assert BODY.encode() not in received
+
+
+async def test_receiver_that_asks_for_a_certificate(tls: Callable[..., Any]) -> None:
+    """With TLS 1.3, it refuses only after the handshake has ended for the sender."""
+    context = tls("localhost")
+    context.verify_mode = ssl.CERT_REQUIRED
+    async with open_receiver(plain(), tls=context) as received:
+        attempt = await send(f"https://localhost:{received.port}/")
+    assert (attempt.error, attempt.status_code) == (NO_RESPONSE, None)
+
+
+async def test_receiver_that_leaves_tls(tls: Callable[..., Any]) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        os.write(writer.get_extra_info("socket").fileno(), b"HTTP/1.1 200 OK\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls("localhost")) as server:
+        attempt = await send(f"https://localhost:{server.sockets[0].getsockname()[1]}/")
+    assert (attempt.error, attempt.status_code) == (NO_RESPONSE, None)
 
 
 async def test_address_that_was_checked_is_used(
