@@ -60,7 +60,7 @@ class WebhookActivities:
         """Send the events that are due to one endpoint.
 
         Raises:
-            ApplicationError: This process delivers to enough endpoints. Temporal tries again.
+            ApplicationError: This process delivers to too many endpoints. Temporal tries again.
         """
         if self._endpoints >= MAX_ENDPOINTS:
             raise ApplicationError(
@@ -113,7 +113,7 @@ class WebhookActivities:
         return attempt.is_delivered
 
     async def _attempt(self, endpoint: Endpoint, delivery: Delivery) -> Attempt:
-        # This machine's clock, as that of the receiver. Temporal's may skip time in tests.
+        # Receivers compare the time with their own clock. Temporal's clock may skip time in tests.
         now = datetime.now(UTC)
         sealed = [endpoint.sealed_secret]
         until = endpoint.previous_secret_until
@@ -128,7 +128,7 @@ class WebhookActivities:
         return await self._sender.send(endpoint.url, headers, delivery.body, rules)
 
     async def _tell_owner(self, endpoint: Endpoint, now: datetime) -> bool:
-        """Send the owner of a disabled endpoint an email. Returns False if it must be repeated."""
+        """Send the owner of a disabled endpoint an email. Returns False to try again later."""
         assert endpoint.disabled_at
         kind = EmailKind.WEBHOOK_DISABLED
         try:
@@ -147,6 +147,6 @@ class WebhookActivities:
 
 
 def _pause(endpoint: Endpoint, now: datetime) -> timedelta:
-    """Return how long an endpoint must wait that took nothing, by how long it has failed."""
+    """Return how long to wait for a failing endpoint. The longer it has failed, the longer."""
     failing_for = now - (endpoint.failing_since or now)
     return min(max(failing_for / 4, SHORTEST_PAUSE), LONGEST_PAUSE)

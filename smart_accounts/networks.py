@@ -29,7 +29,7 @@ def is_host(value: str) -> bool:
 def private_networks(text: str | tuple[Network, ...]) -> tuple[Network, ...]:
     """Read networks that are separated by commas.
 
-    Another network than a private one is a mistake, which would open addresses of this machine and
+    A network that is not private is a mistake, because it would open addresses of this machine and
     of its cloud.
     """
     if not isinstance(text, str):  # the default

@@ -21,7 +21,7 @@ OPTIONS = workflow.ActivityConfig(
     retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
     summary="Deliver what is due",
 )
-SHORTEST_PAUSE = timedelta(seconds=1)  # an upper limit for the events of a run
+SHORTEST_PAUSE = timedelta(seconds=1)  # limits how fast the history grows
 
 
 @workflow.defn(name=WEBHOOK_DELIVERY_TYPE)
@@ -58,7 +58,7 @@ class WebhookDeliveryWorkflow:
 
 
 def _check_workflow_id(endpoint_id: str) -> None:
-    """Check that this is the only workflow of its endpoint, whoever started it."""
+    """Check that this is the only workflow of its endpoint. Any Temporal client can start one."""
     if workflow.info().workflow_id != webhook_delivery_id(endpoint_id):
         message = "does not belong to the workflow id"
         raise invalid_request([FieldError(field="endpoint_id", message=message)])

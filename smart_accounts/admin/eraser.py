@@ -173,9 +173,9 @@ class Eraser:
         output.show(f"Deleted in Temporal, of requests erased before: {runs} executions.")
 
     async def _restore_ends(self) -> list[str]:
-        """Tell a restored store how the requests ended that were erased since its backup.
+        """Tell a restored store how requests ended that were erased after its backup.
 
-        Returns the problems. What can never be restored is only shown.
+        Returns the problems. An account that can never be restored is only shown.
         """
         problems = []
         async for request_id, erased in self.erasures.all():
@@ -242,9 +242,9 @@ def _check_accounts(found: Traces) -> None:
     ]
     if commands:
         raise Rejected(
-            "The person is the approver of an active account. Everyone would lose access without a"
-            " word, so close it first, or agree on another approver with the customer. Nothing was"
-            " erased yet.\n" + "\n".join(commands)
+            "The person is the approver of an active account. Everyone would lose access without"
+            " notice, so close it first, or agree on another approver with the customer. Nothing"
+            " was erased yet.\n" + "\n".join(commands)
         )
 
 

@@ -29,7 +29,7 @@ REQUESTER_ISSUER = "requester_issuer"
 REQUESTER_SUBJECT = "requester_subject"
 # In the memo of a start by which an operator restarts a request: the request's id.
 RESTARTS = "restarts"
-HOW_IT_ENDED = "how_it_ended"  # in the memo that stays of an erased history
+HOW_IT_ENDED = "how_it_ended"  # in the memo of the workflow that replaces an erased history
 LINK = "link"
 """In the memo once a new link is issued: the ordinal of the newest link."""
 
@@ -59,7 +59,7 @@ def closing_id(request_id: str) -> str:
 
 
 def erased_id(request_id: str) -> str:
-    """Return the id of the workflow that stays of a request whose history was erased."""
+    """Return the id of the workflow that replaces the erased history of a request."""
     return f"smart-account-erased-{request_id}"
 
 

@@ -28,7 +28,7 @@ class EventType(StrEnum):
 
     @classmethod
     def of(cls, status: Status) -> "EventType":
-        """Return the event that a request now has this status, as the store keeps it."""
+        """Return the event for a request that now has this status."""
         return cls(f"request.{status}")
 
 

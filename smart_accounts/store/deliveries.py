@@ -61,15 +61,15 @@ class Deliveries:
 
     async def mark_handed_over(self, delivery_ids: Collection[str]) -> None:
         """Note that Temporal delivers these. Pass the ids of one endpoint."""
-        is_one = tables.webhook_deliveries.c.id.in_(delivery_ids)
+        are_these = tables.webhook_deliveries.c.id.in_(delivery_ids)
         async with transaction(self._engine, writes=True) as connection:
-            await change(connection, is_one, handed_over=True)
+            await change(connection, are_these, handed_over=True)
 
     async def due(self, endpoint_id: str, now: datetime, limit: int) -> Sequence[Delivery]:
         """Return what to try now: first what was tried least, then what is oldest.
 
-        While nothing fails, everything that waits is due. So a success ends the waiting for the
-        next try of all others.
+        While nothing fails, everything that waits is due. So after a success, the other deliveries
+        do not wait for their next try.
         """
         deliveries, endpoints = tables.webhook_deliveries, tables.webhook_endpoints.c
         query = (
@@ -105,21 +105,21 @@ class Deliveries:
         """Record what became of a try."""
         deliveries = tables.webhook_deliveries
         async with transaction(self._engine, writes=True) as connection:
-            is_it = deliveries.c.id == delivery_id
-            endpoint_id = await connection.scalar(select(deliveries.c.endpoint_id).where(is_it))
+            has_id = deliveries.c.id == delivery_id
+            endpoint_id = await connection.scalar(select(deliveries.c.endpoint_id).where(has_id))
             endpoint = endpoint_id and await lock_endpoint(connection, endpoint_id)
-            row = (await connection.execute(select(deliveries).where(is_it))).one_or_none()
+            row = (await connection.execute(select(deliveries).where(has_id))).one_or_none()
             if not endpoint or row is None:
                 return Recorded()  # it was deleted meanwhile
             delivery = Delivery.of(row)
             is_over = attempt.is_delivered or endpoint.state is EndpointState.DISABLED
             next_at = None if is_over else _next_at(delivery, now)
-            await change(connection, is_it, **_values(delivery, attempt, next_at, now))
+            await change(connection, has_id, **_values(delivery, attempt, next_at, now))
             is_disabled = await _record_for_endpoint(connection, endpoint, attempt, now)
             return Recorded(next_at=None if is_disabled else next_at, is_disabled=is_disabled)
 
     async def overdue(self, before: datetime) -> Sequence[str]:
-        """Return the ids of the endpoints that nothing was sent to, although it was due before.
+        """Return the ids of the endpoints with deliveries that were due before and were not sent.
 
         A failing endpoint gets few tries, so its deliveries are late. It is left out unless the
         last try was more than the longest interval before. A disabled endpoint is among them if

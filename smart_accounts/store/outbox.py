@@ -1,4 +1,4 @@
-"""Webhook events: written in the transaction of the change that they tell of."""
+"""Add webhook events in the transaction of the change that they report."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

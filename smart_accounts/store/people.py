@@ -25,7 +25,7 @@ _SIGN_INS = {
     tables.partners: ("issuer", "subject", None),
 }
 
-# When a row was made. The rows of the second kind are as old as their request.
+# The column with the time when a row was made, or with the request that is as old as the row.
 _MADE_AT = {
     tables.requests: "requested_at",
     tables.sessions: "began_at",
@@ -111,7 +111,7 @@ async def _sign_ins(
 
 
 def made_until(table: Table, until: datetime | None) -> ColumnElement[bool]:
-    """Return the condition for what was there until then. Who has acted since is known again."""
+    """Return the condition for rows made until then, without people who have acted since."""
     events, requests = tables.audit_events.c, tables.requests.c
     if until is None:
         return true()

@@ -61,7 +61,7 @@ def is_before_erasure(known: KnownRequest, erased: ErasedRequest | None) -> bool
 
 
 def lacks_end(known: KnownRequest, erased: ErasedRequest) -> bool:
-    """Return True if a restored store does not know how a request ended that was erased since."""
+    """Return True if a restored store does not know how an erased request ended."""
     has_closing = known.closed_at is not None or erased.closed_at is None
     is_complete = _has_decision(known, erased) and has_closing and not known.emails_due
     return is_before_erasure(known, erased) and not is_complete

@@ -18,8 +18,8 @@ Work = Callable[[AsyncConnection, Sequence[Call]], Awaitable[Sequence[Result | E
 class SharedTransactions(Generic[Call, Result]):
     """Does the calls of one group together if they come at nearly the same time.
 
-    A call joins its group until the group's transaction has begun. ``wait`` is how long this is
-    put off for the first call.
+    A call joins its group until the group's transaction has begun. ``wait`` is the time from the
+    first call of a group to its transaction.
     """
 
     def __init__(

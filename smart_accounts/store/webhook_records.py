@@ -28,9 +28,9 @@ class NewEndpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """An endpoint. Secrets are encrypted, and ``previous_…`` is the one before a rotation.
+    """An endpoint. Secrets are encrypted. ``previous_sealed_secret`` is from before a rotation.
 
-    ``failing_since`` is when the first of the tries failed that have all failed since.
+    ``failing_since`` is the time of the first of the present series of failures.
     """
 
     id: str

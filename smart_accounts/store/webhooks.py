@@ -19,6 +19,7 @@ from smart_accounts.store.sessions import Partner
 from smart_accounts.store.webhook_records import Delivery, Endpoint, NewEndpoint
 
 MAX_ENDPOINTS = 10  # of one partner
+NO_SUCH_ENDPOINT = "There is no such endpoint. It may have been deleted."
 PAUSED_TOO_LONG = "The endpoint was paused for too long."
 
 
@@ -229,7 +230,7 @@ async def lock_endpoint(
 async def _require_enabled(connection: AsyncConnection, endpoint_id: str) -> None:
     known = await lock_endpoint(connection, endpoint_id)
     if known is None:
-        raise NotFound("There is no such endpoint.")
+        raise NotFound(NO_SUCH_ENDPOINT)
     if known.state is not EndpointState.ENABLED:
         raise Rejected(f"The endpoint is {known.state}. Enable it first.")
 

@@ -137,7 +137,7 @@ class Sweeper:
         return False
 
     async def _restore_ends_of_erased(self) -> None:
-        """Give requests their end that were erased after the backup of a restored store.
+        """Restore how requests ended that were erased after the backup of a restored store.
 
         Everyone in them is in the store again until ``admin erase --again``, so no email is sent.
         """

@@ -1,7 +1,7 @@
-"""What stays in Temporal of requests whose histories were erased: how each of them ended.
+"""Keep in Temporal how erased requests ended, because their histories are deleted.
 
-A store that is restored from an older backup does not know the end of such a request, and no
-history tells it. Otherwise the sweep would take the workflow for lost and withdraw the request.
+A store that is restored from an older backup does not know how such a request ended. Without this,
+the sweep would think that Temporal had lost the workflow, and would withdraw the request.
 """
 
 from collections.abc import AsyncIterator

@@ -1,4 +1,8 @@
-"""What a worker notes for its log. Other programs need no worker, whose import takes a while."""
+"""Note for the worker's log which request an activity is about.
+
+This is not in ``logs``, because other programs would then import Temporal's worker, which takes a
+while.
+"""
 
 from typing import Any
 

@@ -145,9 +145,9 @@ def _add_error_pages(app: FastAPI, services: Services) -> None:
         return pages(name, error.status_code, error.headers, phrase=phrase)
 
     @app.exception_handler(NotFound)
-    async def not_found(request: Request, _: NotFound) -> Response:
+    async def not_found(request: Request, error: NotFound) -> Response:
         security_log.write(request, Event.ACCESS, Outcome.FAILURE)
-        return pages("not-found", 404)
+        return pages("not-found", 404, reason=str(error))
 
     @app.exception_handler(Unavailable)
     async def unavailable(request: Request, error: Unavailable) -> Response:

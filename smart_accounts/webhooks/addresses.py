@@ -14,19 +14,22 @@ from smart_accounts.networks import Network
 from smart_accounts.settings import Settings
 
 MAX_URL = 2048
-"""How many characters a URL may have."""
+"""The most characters that a URL may have."""
 NO_PUBLIC_ADDRESS = "This host has no public address. Check the URL."
-"""The words for a refused address, and for a name that has none.
+"""The message for an address that is not allowed, and for a name without an address.
 
-They are the same, so that nobody learns which names and addresses our own network has.
+It is the same for both, so that nobody learns which names and addresses our own network has.
 """
 
-NOT_A_URL = "Enter a URL in ASCII characters, such as https://example.com/webhooks."
+NOT_A_URL = (
+    "Enter a web address such as https://example.com/webhooks, without spaces and without letters"
+    " such as é or ü."
+)
 NOT_HTTPS = "The URL must begin with https://."
 
 _MAX_HOST = 253
-# ASCII only, and after the host the characters of RFC 3986. httpx takes milliseconds for some other
-# texts, and converts the names of other scripts by other rules than the resolver.
+# ASCII only, and after the host only the characters that RFC 3986 allows. httpx needs milliseconds
+# for some other texts, and its rules for names in other scripts differ from those of the resolver.
 _FORM = re.compile(r"\w{1,9}://[$-.0->@-~]{1,300}([/?#][\w\-.~:/?#\[\]@!$&'()*+,;=%]*)?", re.ASCII)
 _LOOKUP_TIME = 5  # seconds
 
@@ -67,7 +70,7 @@ class BadUrl(SmartAccountsError):
 
 @dataclass(frozen=True)
 class AddressRules:
-    """Which addresses are allowed besides public ones, for the endpoints of one kind of owner."""
+    """Which addresses an endpoint may have, in addition to public ones."""
 
     allow_loopback: bool = False
     allowed_networks: tuple[Network, ...] = ()
@@ -138,7 +141,7 @@ def _parsed(url: str) -> httpx.URL:
 
 
 async def _addresses_of(host: str) -> list[str]:
-    """Return what the resolver of this machine says. It also reads numbers, as in 2130706433."""
+    """Return the addresses of a host. The resolver also reads numbers, such as 2130706433."""
     lookup = _under_way.get(host)
     if lookup is None:
         lookup = _under_way[host] = _threads.submit(_look_up, host)

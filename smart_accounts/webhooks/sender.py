@@ -16,12 +16,12 @@ from smart_accounts.version import VERSION
 from smart_accounts.webhooks.addresses import AddressRules, BadUrl, Receiver, check_url
 
 TIME_LIMIT = 10
-"""How many seconds one call may take in all, from the lookup of the name to the response."""
+"""The most seconds that a call may take, from the lookup of the name to the response."""
 MAX_SHOWN = 300
-"""How many characters of a response its owner sees."""
+"""The most characters of a response that the owner of an endpoint sees."""
 
 _NOT_HTTP = "The response is not valid HTTP."
-_CONNECT_TIME = 3  # seconds for each address, so that another one has its turn
+_CONNECT_TIME = 3  # seconds for each address, so that there is time for the next one
 _MAX_TRIED = 3  # addresses
 _MAX_SHOWN_BYTES = MAX_SHOWN * 4  # UTF-8 has up to four bytes for each
 _MAX_READ = 32768  # bytes of a response, with its headers
@@ -50,7 +50,7 @@ class WebhookSender:
     ) -> Attempt:
         """Send the body once, with the headers that ``sign`` returned.
 
-        Whatever a receiver does, the result says it, and nothing is raised.
+        The result says what the receiver did. Nothing is raised.
         """
         began = time.monotonic()
         response = _Response()
@@ -61,7 +61,7 @@ class WebhookSender:
                 await self._exchange(receiver, headers, body.encode(), response)
         except (BadUrl, TimeoutError, _Failed, ssl.SSLError, *_HTTPCORE_ERRORS) as failure:
             error = _words(failure)
-        # A response that began counts, also if its body came too slowly or broke off.
+        # A status that has arrived counts, even if the body was too slow or broke off.
         return Attempt(
             status_code=response.status,
             error=_problem(response.status) if response.status else error,
@@ -117,7 +117,7 @@ class _CheckedAddresses(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address that takes the connection."""
+        """Connect to the first address that accepts the connection."""
         failure: Exception = httpcore.ConnectError()
         for address in self._addresses:
             try:
@@ -130,7 +130,7 @@ class _CheckedAddresses(httpcore.AsyncNetworkBackend):
 
 
 class _BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection on which only so many bytes are read, whatever they are."""
+    """A connection on which at most ``_MAX_READ`` bytes are read."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream

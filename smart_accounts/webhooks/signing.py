@@ -33,7 +33,7 @@ def sign(event_id: str, at: datetime, body: str, secrets: Sequence[str]) -> dict
     """Return the headers that prove who sent the body, with one signature for each secret.
 
     ``at`` is when this try is made. Receivers reject a time that differs from their clock's by more
-    than five minutes, so it is the machine's time, also where Temporal skips time.
+    than five minutes, so it is the machine's time, even where Temporal skips time.
     """
     at = at.astimezone(UTC)  # the library takes every time for UTC
     return {
@@ -63,7 +63,7 @@ def unseal(sealed: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 
 def sealed_again(sealed: str, keys: Sequence[str]) -> str | None:
-    """Return the secret sealed with the newest key, if only an older one can read it."""
+    """Return the secret sealed with the newest key, or None if it need not or cannot be."""
     if _unsealed(sealed, keys[:1]) is not None:
         return None
     secret = _unsealed(sealed, keys[1:])

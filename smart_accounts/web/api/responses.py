@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
+from smart_accounts.store.webhooks import NO_SUCH_ENDPOINT
 from smart_accounts.web.http.problem import MEDIA_TYPE
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 
@@ -113,7 +114,7 @@ _NO_SUCH_WEBHOOK: Responses = {
     404: _problem(
         404,
         "The caller has no such endpoint, or the endpoint has no such delivery.",
-        detail="There is no such endpoint.",
+        detail=NO_SUCH_ENDPOINT,
     )
 }
 _TOO_MANY_WEBHOOKS: Responses = {

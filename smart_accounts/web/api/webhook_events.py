@@ -20,7 +20,7 @@ _HEADERS = {
 
 
 class CloudEvent(BaseModel):
-    """What all events have (CloudEvents 1.0)."""
+    """The fields of every event (CloudEvents 1.0)."""
 
     specversion: Literal["1.0"]
     id: str = Field(description="The same as the header `webhook-id`.")

@@ -23,7 +23,7 @@ from smart_accounts.webhooks.addresses import MAX_URL
 
 _URL = "Where the messages are sent. It must begin with `https://` and have a public address."
 _DESCRIPTION = f"For yourself, at most {MAX_DESCRIPTION} characters on one line."
-_EVENTS = "When a message is sent. `ping` is no choice, because every endpoint receives it."
+_EVENTS = "When a message is sent. `ping` cannot be chosen, because every endpoint receives it."
 _STATE = "`paused` keeps the messages until the endpoint is `enabled` again."
 
 _SUBSCRIBABLE: dict[str, Any] = {"type": "string", "enum": list(SUBSCRIBABLE)}
@@ -83,7 +83,7 @@ class WebhookChange(Message):
 
 
 class Webhook(ResponseBody):
-    """An endpoint. `failing_since` is when the first of the tries failed that all failed since."""
+    """An endpoint. `failing_since` is the time of the first of the failures in a row."""
 
     id: str
     url: str
@@ -93,7 +93,7 @@ class Webhook(ResponseBody):
     state: EndpointState
     created_at: datetime
     previous_secret_until: datetime | None
-    """Until then, each message is also signed with the secret before the present one."""
+    """Until then, each message is also signed with the previous secret."""
     failing_since: datetime | None
     disabled_at: datetime | None
 

@@ -28,7 +28,7 @@ POLL_SECONDS = 0.2
 
 DONE = {
     "registered": "This endpoint is registered already. Its secret was shown once. If you did not"
-    " copy it, make a new one.",
+    " copy the secret, make a new one.",
     "change": "The changes are saved.",
     "ping": "The test event is sent. See the result below.",
     "resend": "The message is sent again. See the result below.",

@@ -19,6 +19,7 @@ from smart_accounts.contract.webhooks import SUBSCRIBABLE, EndpointState, EventT
 from smart_accounts.errors import NotFound, Rejected
 from smart_accounts.store.sessions import Partner
 from smart_accounts.store.webhook_records import Delivery, Endpoint, NewEndpoint
+from smart_accounts.store.webhooks import NO_SUCH_ENDPOINT
 from smart_accounts.web.dependencies import Services
 from smart_accounts.web.security_log import Event, Outcome
 from smart_accounts.webhooks.addresses import MAX_URL, BadUrl, address_rules, check_url
@@ -78,7 +79,7 @@ class Endpoints:
         """
         found = await self._stored.find(endpoint_id) if _ID.fullmatch(endpoint_id) else None
         if found is None or not self._may_see(found):
-            raise NotFound("There is no such endpoint.")
+            raise NotFound(NO_SUCH_ENDPOINT)
         return found
 
     def _may_see(self, endpoint: Endpoint) -> bool:
@@ -91,7 +92,8 @@ class Endpoints:
     ) -> tuple[Endpoint, str | None]:
         """Register an endpoint. Return it with its secret, which is never shown again.
 
-        A form with the same ``form_id`` registers nothing more. Then the secret is None.
+        A form that is sent again, with the same ``form_id``, registers nothing. Then the secret is
+        None.
 
         Raises:
             BadInput: Webhooks may not be sent to this URL.
@@ -184,7 +186,7 @@ class Endpoints:
         return await self._stored.deliveries(endpoint.id)
 
     async def checked_url(self, url: str, *, for_all_requests: bool) -> str:
-        """Return the URL as it is called, in ASCII, so that no character of it is misleading.
+        """Return the URL in ASCII, as it is called, so that none of its characters can mislead.
 
         Raises:
             BadInput: Webhooks may not be sent to this URL.

@@ -1,4 +1,4 @@
-"""The form of an endpoint: what was typed, and the endpoint or the errors that it gives."""
+"""The form for an endpoint: what was typed, and the checked fields or the errors."""
 
 import secrets
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from smart_accounts.store.webhook_records import Endpoint
 from smart_accounts.web.webhooks.endpoints import EndpointFields
 
 MAX_ID = 64
-LABELS = {"url": "The URL", "description": "The description", "event_types": "The choice of events"}
+LABELS = {"url": "The URL", "description": "The description"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ def sentences(error: BadInput) -> dict[str, str]:
 
 
 def _sentence(error: FieldError) -> str:
+    if error.field == "event_types":  # the form can only send too few
+        return "Choose at least one event."
     if error.message.endswith("."):
         return error.message
     return f"{LABELS[error.field]} {error.message}."

@@ -120,7 +120,7 @@ async def _fields(
     """Return the fields of the form.
 
     Raises:
-        BadInput: The form has errors. Those of the URL are among them.
+        BadInput: The form has errors. Errors of the URL are included.
     """
     try:
         return form.to_fields()

@@ -49,8 +49,8 @@ def test_content() -> None:
         for words in (
             "has not accepted a single event for five days",
             "The events that waited for it are marked as failed.",
-            "resume it on the page with your webhooks",
-            "you can send events again",
+            "enable it again on its page",
+            "you can send the failed events again",
             "Endpoint https[:]//hooks.partner[.]example/accounts Our CRM",
             "Failing since 2026-09-01 09:30 UTC",
             "Disabled on 2026-09-06 09:42 UTC",
