@@ -41,7 +41,8 @@ faults: $(READY) ## Run the long fault tests: 200 requests, 18 kills. Repeat a r
 	@exec $(BIN)/python -m pytest tests/faults tests/e2e/test_encryption.py tests/e2e/test_api.py \
 		tests/e2e/test_benchmarks.py tests/workflows/test_any_order.py tests/workflows/test_any_message.py \
 		tests/workflows/test_outages.py tests/local/test_whole_story.py \
-		tests/local/test_stack_failures.py tests/web/test_worst_calls.py --full --timeout=600 --capture=no
+		tests/local/test_stack_failures.py tests/local/test_stack.py tests/local/test_demo.py \
+		tests/cli/test_requests.py tests/web/test_worst_calls.py --full --timeout=600 --capture=no
 
 bench: $(READY) ## Measure the whole job against floors and a peer, a worker's start, and the pages
 	@$(BIN)/python -m benchmarks.whole_job $(WHOLE_JOB)

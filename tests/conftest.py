@@ -101,6 +101,8 @@ SERVERS = {
 TOGETHER = {
     "tests/local/test_whole_story.py": "stack",
     "tests/local/test_access_token.py": "stack",
+    "tests/local/test_demo.py": "stack",
+    "tests/local/test_upgrade.py": "stack",
     "tests/cli/test_requests.py": "starter",
     "tests/e2e/test_operations_guide.py": "operations guide",
     "tests/cli/test_close.py": "starter",

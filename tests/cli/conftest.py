@@ -1,15 +1,21 @@
-"""The command line as its users run it: as a process, with a real Temporal server and worker."""
+"""The command line with a real Temporal server and worker."""
 
 import asyncio
 import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    redirect_stderr,
+    redirect_stdout,
+    suppress,
+)
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -17,10 +23,12 @@ from aiosmtpd.controller import Controller
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from smart_accounts.cli.run import run
 from smart_accounts.contract.messages import RequestStatus, Status
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.errors import SmartAccountsError
 from smart_accounts.temporal.client import RequestClient
+from starter import app
 from tests.support.keys import KEY
 from tests.support.patient_client import PatientClient
 from tests.support.ports import FreePort
@@ -59,15 +67,25 @@ class Starter:
     def __init__(self, address: str, folder: Path) -> None:
         self._address = address
         self._folder = folder
+        self._turn = asyncio.Lock()
 
-    async def __call__(self, *args: str | Path) -> Finished:
-        """Run a command as users do, but without the time that Python takes to start."""
-        folder = Path(mkdtemp(dir=self._folder))
-        out, err = folder / "out", folder / "err"
-        env = clean_environment(TEMPORAL_ADDRESS=self._address)
-        program = Program(ROOT / "starter.py", *args, cwd=folder, env=env, out=out, err=err)
-        code = await asyncio.to_thread(program.wait, 60)
-        return self._finished(code, out.read_text(), err.read_text())
+    async def __call__(self, *args: str | Path, encoding: str = "utf-8") -> Finished:
+        """Run a command as users do, but in this process. Commands run one after the other."""
+        async with self._turn:
+            return await asyncio.to_thread(self._run, args, encoding)
+
+    def _run(self, args: Sequence[str | Path], encoding: str) -> Finished:
+        out, err = (TextIOWrapper(BytesIO(), encoding, write_through=True) for _ in range(2))
+        with pytest.MonkeyPatch.context() as process, redirect_stdout(out), redirect_stderr(err):
+            process.chdir(self._folder)  # it has no settings in a file
+            for name in os.environ.keys() - clean_environment().keys():
+                process.delenv(name)
+            process.setenv("TEMPORAL_ADDRESS", self._address)
+            process.setattr(sys, "argv", ["starter.py", *map(str, args)])
+            code = run(app)
+        for stream in (out, err):
+            stream.seek(0)
+        return self._finished(code, out.read(), err.read())
 
     async def run_in_new_interpreter(
         self, *args: str | Path, stdout: int = PIPE, stderr: int = PIPE, **more: str

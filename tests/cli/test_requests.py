@@ -4,6 +4,8 @@ import asyncio
 import os
 import time
 
+import pytest
+
 from smart_accounts.contract.messages import Status
 from tests.cli.conftest import Starter, StartTemporal, StartWorker
 
@@ -22,7 +24,9 @@ def request_for(domain: str, *more: str) -> tuple[str, ...]:
 
 async def test_from_request_to_active(starter: Starter) -> None:
     began = time.monotonic()
-    finished = await starter(*request_for("one.example", "--user-email=bo@one.example", "--json"))
+    finished = await starter.run_in_new_interpreter(
+        *request_for("one.example", "--user-email=bo@one.example", "--json")
+    )
     # Promised are 10 s. Python takes more time to start on a busy machine.
     assert time.monotonic() - began < 20
     assert (finished.code, finished.err) == (0, "")
@@ -214,12 +218,11 @@ async def test_list(starter: Starter) -> None:
 async def test_terminal_that_cannot_show_a_name(starter: Starter) -> None:
     name = "Ärzte 東京"
     await starter(*request_for("eleven.example", f"--account-name={name}"))
-    run = starter.run_in_new_interpreter
-    shown, as_json, wrong = await asyncio.gather(
-        run("status", "eleven.example", PYTHONIOENCODING="latin-1"),
-        run("status", "eleven.example", "--json", PYTHONIOENCODING="ascii"),
-        run("withdraw", "東京", PYTHONIOENCODING="ascii"),
+    shown = await starter.run_in_new_interpreter(
+        "status", "eleven.example", PYTHONIOENCODING="latin-1"
     )
+    as_json = await starter("status", "eleven.example", "--json", encoding="ascii")
+    wrong = await starter("withdraw", "東京", encoding="ascii")
     assert (shown.code, shown.err) == (0, "")
     assert "Ärzte ?? · eleven.example" in shown.out
     assert (as_json.code, as_json.err, as_json.json["status"]["account_name"]) == (0, "", name)
@@ -241,13 +244,13 @@ async def test_text_of_others_cannot_control_the_terminal(starter: Starter) -> N
     assert "[2J�[bold]eve" in shown.out
 
 
-async def test_closed_output_is_not_an_error(starter: Starter) -> None:
-    assert (await starter(*request_for("nine.example"))).code == 0
-    for flags in ((), ("--json",)):
-        reading, writing = os.pipe()
-        os.close(reading)
-        finished = await starter.run_in_new_interpreter(
-            "status", "nine.example", *flags, stdout=writing
-        )
-        os.close(writing)
-        assert finished.err == ""
+@pytest.mark.parametrize("flags", [(), pytest.param(("--json",), marks=pytest.mark.full)])
+async def test_closed_output_is_not_an_error(starter: Starter, flags: tuple[str, ...]) -> None:
+    await starter(*request_for("nine.example"))
+    reading, writing = os.pipe()
+    os.close(reading)
+    finished = await starter.run_in_new_interpreter(
+        "status", "nine.example", *flags, stdout=writing
+    )
+    os.close(writing)
+    assert finished.err == ""

@@ -35,7 +35,7 @@ class Size:
     """The shortest and the longest acceptance window, in seconds."""
 
 
-SHORT = Size(24, {"send": 2, "commit": 1, "server": 1}, (9, 14))
+SHORT = Size(12, {"send": 1, "commit": 1, "server": 1}, (6, 10))
 FULL = Size(200, {"send": 10, "commit": 5, "server": 3}, (20, 60))
 
 

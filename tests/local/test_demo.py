@@ -1,6 +1,8 @@
 import asyncio
+import os
 import re
 import signal
+import tempfile
 import time
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -8,9 +10,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.local_stack import STACK_COMMAND, new_environment, run
+from smart_accounts.local import demo
+from smart_accounts.local.configuration import StackConfiguration, configure
+from tests.support.local_stack import STACK_COMMAND, RunningStack, new_environment, run
 
 pytestmark = pytest.mark.server
+
+# The demo must ignore the user's settings.
+SETTINGS = {
+    "TEMPORAL_ADDRESS": "nowhere.example:1",
+    "SMART_ACCOUNTS_SMTP_HOSTNAME": "nowhere.example",
+    "SMART_ACCOUNTS_DATABASE_URL": "nonsense",
+}
 
 
 def contents(folder: Path) -> list[Path]:
@@ -27,22 +38,7 @@ def parse(timeline: str) -> tuple[str, list[str]]:
     return heading, [each[2] for each in found if each]
 
 
-async def test_demo_prints_both_timelines(tmp_path: Path) -> None:
-    began = time.monotonic()
-    status, out, err = await run(
-        *STACK_COMMAND,
-        "demo",
-        cwd=tmp_path,
-        # The demo must ignore the user's settings and leave no files.
-        TEMPORAL_ADDRESS="nowhere.example:1",
-        SMART_ACCOUNTS_SMTP_HOSTNAME="nowhere.example",
-        SMART_ACCOUNTS_DATABASE_URL="nonsense",
-        TMPDIR=str(tmp_path),
-    )
-    assert (status, err) == (0, "")
-    assert time.monotonic() - began < 60
-    assert contents(tmp_path) == []
-
+def check_timelines(out: str) -> None:
     _, accepted, lapsed, _ = out.split("\n\n")
     heading, events = parse(accepted)
     assert heading == "Harbour Logistics (harbour.example): active; times in UTC"
@@ -64,6 +60,48 @@ async def test_demo_prints_both_timelines(tmp_path: Path) -> None:
         "email lapsed to eve@meadow.example sent",
         "email lapsed to kim@reseller.example sent",
     }
+
+
+@pytest.mark.full  # the tests after it show the same without the start of a stack
+async def test_demo_prints_both_timelines(tmp_path: Path) -> None:
+    began = time.monotonic()
+    status, out, err = await run(
+        *STACK_COMMAND, "demo", cwd=tmp_path, TMPDIR=str(tmp_path), **SETTINGS
+    )
+    assert (status, err) == (0, "")
+    assert time.monotonic() - began < 60
+    assert contents(tmp_path) == []
+    check_timelines(out)
+
+
+async def test_both_timelines_on_a_running_stack(
+    stack: RunningStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ports = {name: str(port) for name, port in stack.ports.items()}
+    configuration = configure(stack.home, new_environment(**ports))
+    monkeypatch.setenv("TEMPORAL_ADDRESS", configuration.temporal_address)
+    await demo._run_requests(configuration)
+    check_timelines(capsys.readouterr().out)
+
+
+async def test_demo_runs_only_its_own_parts_and_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The demo removes and sets variables. Other tests of this process need theirs.
+    monkeypatch.setattr(os, "environ", new_environment(**SETTINGS))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def look(stack: StackConfiguration, body: object) -> bool:
+        assert [stack.home] == contents(tmp_path)
+        assert stack.has_temporal
+        assert stack.has_mailbox
+        assert not set(SETTINGS.values()) & set(stack.environment.values())
+        assert os.environ["TEMPORAL_ADDRESS"] == stack.temporal_address
+        return True
+
+    monkeypatch.setattr(demo, "supervise", look)
+    await demo.demo()
+    assert contents(tmp_path) == []
 
 
 async def test_interrupted_demo_fails_and_leaves_no_files(tmp_path: Path) -> None:

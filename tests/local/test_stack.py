@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import time
@@ -34,52 +35,55 @@ PROGRAMS = ("smart_accounts.web", "worker.py", "local.provider", "temporal")
 """Part of each program's command line, in the order in which they must stop."""
 
 
-async def test_stack_keeps_a_request_over_a_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_stack_from_start_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: Path, full: bool
 ) -> None:
+    """With ``--full``, the stack starts again with its request, as in ``test_upgrade.py``."""
     ports = stack_ports()
     monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{ports['TEMPORAL_PORT']}")
+    (tmp_path / ".local").mkdir()
+    shutil.copy(migrated_database, tmp_path / ".local" / "accounts.db")
     async with start_stack(tmp_path, ports) as stack:
-        announcement = await check_ready_waits_for_web(stack)
+        announcement = await check_ready_waits_for_worker_and_web(stack)
         await check_all_parts_respond(stack, announcement)
         await check_announced_command_starts_a_request(stack, announcement)
         await check_second_stack_is_rejected(tmp_path)
-        workflow_id = (await (await PatientClient.connect()).start(REQUEST)).workflow_id
-        await check_stops_in_order(stack, signal.SIGINT)
+        started = await (await PatientClient.connect()).start(REQUEST)
+        await check_stops_in_order(stack, signal.SIGHUP)
+    files = (tmp_path / ".local").glob("temporal.db*")  # with SQLite's journal
+    assert any(started.workflow_id.encode() in each.read_bytes() for each in files)
+    if not full:
+        return
     async with start_stack(tmp_path, ports) as stack:
-        await check_ready_waits_for_worker(stack)
+        await stack.ready()
         client = await PatientClient.connect()
         async with asyncio.timeout(40):
-            while await status(client, workflow_id) is not Status.PENDING:
+            while await status(client, started.workflow_id) is not Status.PENDING:
                 await asyncio.sleep(0.1)
-        await check_stops_in_order(stack, signal.SIGHUP)
+        await check_stops_in_order(stack, signal.SIGINT)
 
 
-async def check_ready_waits_for_web(stack: RunningStack) -> str:
+async def check_ready_waits_for_worker_and_web(stack: RunningStack) -> str:
     web = await stack.wait_for_program("smart_accounts.web")
+    worker = await stack.wait_for_program("worker.py")
+    worker.suspend()
+    url = stack.url("WEB_PORT") + "/readyz"
+    async with httpx.AsyncClient() as http, asyncio.timeout(40):
+        # The web needs no worker here, because the database is migrated.
+        while not await responds(http, url):
+            await asyncio.sleep(0.05)
+    with pytest.raises(TimeoutError):
+        await stack.ready(within=0.5)
     web.suspend()
+    worker.resume()
     log = stack.home / ".local/logs/worker.log"
     async with asyncio.timeout(40):
-        while not log.exists() or "worker ready" not in log.read_text():
+        while "worker ready" not in log.read_text():
             await asyncio.sleep(0.05)
     with pytest.raises(TimeoutError):
         await stack.ready(within=0.5)
     web.resume()
     return await stack.ready()
-
-
-async def check_ready_waits_for_worker(stack: RunningStack) -> None:
-    worker = await stack.wait_for_program("worker.py")
-    worker.suspend()
-    url = stack.url("WEB_PORT") + "/readyz"
-    async with httpx.AsyncClient() as http, asyncio.timeout(40):
-        # The web needs no worker here, because the first start has migrated the database.
-        while not await responds(http, url):
-            await asyncio.sleep(0.05)
-    with pytest.raises(TimeoutError):
-        await stack.ready(within=0.5)
-    worker.resume()
-    await stack.ready()
 
 
 async def responds(http: httpx.AsyncClient, url: str) -> bool:
@@ -158,6 +162,6 @@ async def test_ctrl_c_during_the_start_stops_everything(tmp_path: Path) -> None:
     async with start_stack(tmp_path) as stack:
         async with asyncio.timeout(40):
             while len(programs := stack.programs()) < 2:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
         os.killpg(stack.process.pid, signal.SIGINT)
         assert await stack.wait_for_exit(programs) == (0, "")

@@ -1,13 +1,13 @@
 """The first release's data with an open request in it: this code goes on with it.
 
 ``data/local-0004.zip`` is the folder ``.local`` of ``make run`` at the first release, whose
-database has revision 0004. Its one request was started on 2026-11-26 and is open for 365 days.
+database has revision 0004. Its one request was started on 2026-11-26 and is open for 365 days. The
+stack of these tests starts with it. So this also shows that a stack keeps its requests over a
+restart.
 """
 
 import asyncio
-import zipfile
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,23 +16,15 @@ from smart_accounts.contract.messages import RequestStatus, Status
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.store import AccountStore
 from smart_accounts.tokens import LinkTokens
-from tests.support.local_stack import RunningStack, start_stack
+from tests.support.local_stack import RunningStack
 from tests.support.patient_client import PatientClient
 
 pytestmark = pytest.mark.server
 
-SNAPSHOT = Path(__file__).parent / "data" / "local-0004.zip"
 WORKFLOW_ID = "smart-account-acme.example"
 RUN_ID = "01a21756-d020-7066-bf0e-fd2080c9ec91"
 MESSAGE_ID = f"<{RUN_ID}.activation.customer.1@smart-accounts.example>"
 DEADLINE = datetime(2027, 11, 26, 10, 11, 35, 72028, UTC)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    with zipfile.ZipFile(SNAPSHOT) as archive:
-        archive.extractall(tmp_path)
-    return tmp_path
 
 
 async def wait_for_status(client: PatientClient, *expected: Status) -> RequestStatus:
@@ -60,30 +52,28 @@ async def accept(stack: RunningStack) -> None:
 
 
 async def test_open_request_of_the_first_release_becomes_active(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    stack: RunningStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with start_stack(home) as stack:
-        await stack.ready()
-        address = f"127.0.0.1:{stack.ports['TEMPORAL_PORT']}"
-        monkeypatch.setenv("TEMPORAL_ADDRESS", address)
-        client = await PatientClient.connect()
-        if datetime.now(UTC) > DEADLINE:
-            await wait_for_status(client, Status.LAPSED)
-            return
-        pending = await wait_for_status(client, Status.PENDING)
-        assert (pending.account_name, pending.deadline) == ("Acme Networks", DEADLINE)
-        assert {email.kind: email.state for email in pending.emails} == {
-            "activation": "sent",
-            "request-received": "sent",
-        }
-        await accept(stack)
-        await wait_for_status(client, Status.ACTIVE)
-        url = f"sqlite+aiosqlite:///{home / '.local' / 'accounts.db'}"
-        async with AccountStore.open(url) as store:
-            await store.ping()  # it has the newest revision
-            stored = await store.requests.find(RUN_ID)
-            returned = await store.emails.find_returned(tokens(stack).return_token(MESSAGE_ID))
-        assert returned, "a bounce of an email that the first release sent is recognised"
-        assert stored
-        assert (stored.status, stored.deadline) == (Status.ACTIVE, DEADLINE)
-        assert stored.added_users == ("bo@acme.example",)
+    address = f"127.0.0.1:{stack.ports['TEMPORAL_PORT']}"
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    client = await PatientClient.connect()
+    if datetime.now(UTC) > DEADLINE:
+        await wait_for_status(client, Status.LAPSED)
+        return
+    pending = await wait_for_status(client, Status.PENDING)
+    assert (pending.account_name, pending.deadline) == ("Acme Networks", DEADLINE)
+    assert {email.kind: email.state for email in pending.emails} == {
+        "activation": "sent",
+        "request-received": "sent",
+    }
+    await accept(stack)
+    await wait_for_status(client, Status.ACTIVE)
+    url = f"sqlite+aiosqlite:///{stack.home / '.local' / 'accounts.db'}"
+    async with AccountStore.open(url) as store:
+        await store.ping()  # it has the newest revision
+        stored = await store.requests.find(RUN_ID)
+        returned = await store.emails.find_returned(tokens(stack).return_token(MESSAGE_ID))
+    assert returned, "a bounce of an email that the first release sent is recognised"
+    assert stored
+    assert (stored.status, stored.deadline) == (Status.ACTIVE, DEADLINE)
+    assert stored.added_users == ("bo@acme.example",)

@@ -77,7 +77,7 @@ class RunningStack:
                 for program in self.programs():
                     if name in " ".join(program.cmdline()):
                         return program
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
 
     async def wait_for_exit(self, programs: list[psutil.Process]) -> tuple[int, str]:
         """Check that no program and no port is left. Return the exit status and the errors."""
