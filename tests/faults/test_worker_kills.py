@@ -8,7 +8,6 @@ import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import pytest
@@ -31,14 +30,15 @@ class Size:
     seconds: int
     per_second: int
     kill_every: int
+    kills: int  # with more in the short form, no worker would live as long as a lease
 
     @property
     def requests(self) -> int:
         return self.seconds * self.per_second
 
 
-SHORT = Size(seconds=4, per_second=3, kill_every=2)
-FULL = Size(seconds=180, per_second=10, kill_every=10)
+SHORT = Size(seconds=4, per_second=3, kill_every=2, kills=3)
+FULL = Size(seconds=180, per_second=10, kill_every=10, kills=100)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def test_workers_killed_under_load(
     requests = [request_for(f"load-{number}") for number in range(size.requests)]
     kills: dict[str, float] = {}
     began = time.monotonic()
-    killing = asyncio.create_task(kill_workers(encrypted, size.kill_every, kills))
+    killing = asyncio.create_task(kill_workers(encrypted, size, kills))
     async with asyncio.TaskGroup() as playing:
         for number, request in enumerate(requests):
             await asyncio.sleep(began + number / size.per_second - time.monotonic())
@@ -110,7 +110,7 @@ def are_explained(
 ) -> bool:
     """Return True if each worker that sent a copy was killed before the next copy was sent.
 
-    Then it was killed before it had recorded the outcome, because nobody sends a recorded email
+    Then it was killed before it had recorded the outcome, because a recorded email is never sent
     again. The last copy of a recorded email needs no explanation. If no worker recorded the email,
     a decision stopped it, and the worker that sent the last copy was killed too.
     """
@@ -130,11 +130,11 @@ async def start_and_accept(service: Service, request: dict[str, Any]) -> None:
     await retry(lambda: requests.accept(workflow_id(request["account_domain"])))
 
 
-async def kill_workers(service: Service, every: int, kills: dict[str, float]) -> None:
+async def kill_workers(service: Service, size: Size, kills: dict[str, float]) -> None:
     """Replace the older of two workers again and again. Note when each was killed."""
     await start_worker(service)
-    for number in count():
-        await asyncio.sleep(every)
+    for number in range(size.kills):
+        await asyncio.sleep(size.kill_every)
         older = next(each for each in service.processes if each.poll() is None)
         await service.kill(older)
         kills[host_name(number)] = time.monotonic()
