@@ -114,8 +114,8 @@ class _CheckedAddresses(httpcore.AsyncNetworkBackend):
         host: str,  # noqa: ARG002 - the name of the addresses, which TLS verifies
         port: int,
         timeout: float | None = None,  # noqa: ARG002, ASYNC109 - httpcore's signature
-        local_address: str | None = None,  # noqa: ARG002
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
+        local_address: str | None = None,  # noqa: ARG002 - httpcore's signature
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - as above
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first address that accepts the connection."""
         failure: Exception = httpcore.ConnectError()
@@ -136,14 +136,22 @@ class _BoundedStream(httpcore.AsyncNetworkStream):
         self._stream = stream
         self._left = _MAX_READ
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+    async def read(
+        self,
+        max_bytes: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+    ) -> bytes:
         if self._left <= 0:
             raise _Failed(_NOT_HTTP)
         data = await self._stream.read(min(max_bytes, self._left), timeout)
         self._left -= len(data)
         return data
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def write(
+        self,
+        buffer: bytes,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+    ) -> None:
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -153,7 +161,7 @@ class _BoundedStream(httpcore.AsyncNetworkStream):
         self,
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
     ) -> httpcore.AsyncNetworkStream:
         try:
             stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)

@@ -52,7 +52,7 @@ async def test_rejected_endpoint_delays_no_other_and_is_logged_once(
     for endpoint in (first, second):
         await store.webhooks.ping(endpoint.id, datetime.now(UTC))
     temporal.errors = {webhook_delivery_id(first.id): DOWN}
-    async with relay_webhooks(temporal, store):  # type: ignore[arg-type]
+    async with relay_webhooks(temporal, store):  # type: ignore[arg-type] # a fake
 
         async def is_tried_often() -> bool:
             return temporal.tried > 5
