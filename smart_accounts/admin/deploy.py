@@ -29,7 +29,7 @@ from smart_accounts.temporal.deployment import (
     DEPLOYMENT_NAME,
     current_version,
     deployment_version,
-    has_pollers,
+    has_workers,
     set_current_version,
     shown,
     version_of_first_task,
@@ -79,7 +79,7 @@ async def _wait_for_workers(client: Client, version: WorkerDeploymentVersion) ->
     output.show(f"Waiting for workers of version {shown(version)}.")
     try:
         async with asyncio.timeout(WORKERS_START_WITHIN.total_seconds()):
-            while not await has_pollers(client, version):  # noqa: ASYNC110 - Temporal sets no event
+            while not await has_workers(client, version):  # noqa: ASYNC110 - Temporal sets no event
                 await asyncio.sleep(0.5)
     except TimeoutError:
         raise Rejected(

@@ -14,6 +14,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeTaskQueueResponse,
+    DescribeWorkerDeploymentVersionRequest,
     SetWorkerDeploymentCurrentVersionRequest,
 )
 from temporalio.client import Client, WorkflowHandle
@@ -21,13 +22,15 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.service import RPCError
 
 from smart_accounts.contract.names import TASK_QUEUE
-from smart_accounts.errors import BadSetting
+from smart_accounts.errors import BadSetting, NotFound
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, translate_errors
 
 DEPLOYMENT_NAME = "TEMPORAL_DEPLOYMENT_NAME"
 BUILD_ID = "TEMPORAL_WORKER_BUILD_ID"
 LOOK_EVERY = timedelta(seconds=30)
+# Calls about a deployment are retried, because Temporal limits their rate.
 SET_TIMEOUT = timedelta(seconds=30)  # usually a second
+TASK_TYPES = {TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 
 _log = logging.getLogger(__name__)
 
@@ -59,12 +62,30 @@ async def current_version(client: Client) -> WorkerDeploymentVersion | None:
     return _version(described.versioning_info.current_deployment_version)
 
 
-async def has_pollers(client: Client, version: WorkerDeploymentVersion) -> bool:
-    """Return True if workers of a version ask for tasks, or did so within the last minutes."""
+async def has_workers(client: Client, version: WorkerDeploymentVersion) -> bool:
+    """Return True if workers of a version ask for tasks, or did so within the last minutes.
+
+    Temporal must also know them for workflows and for activities, which it learns from the first
+    poll for each. Until then it refuses to make the version current.
+    """
+    message = VersionMessage(deployment_name=version.deployment_name, build_id=version.build_id)
+    request = DescribeWorkerDeploymentVersionRequest(
+        namespace=client.namespace, deployment_version=message
+    )
     with translate_errors():
-        described = await _describe_task_queue(client)
-    options = [poller.deployment_options for poller in described.pollers]
-    return any(version == WorkerDeploymentVersion(o.deployment_name, o.build_id) for o in options)
+        polled = await _describe_task_queue(client)
+    options = [poller.deployment_options for poller in polled.pollers]
+    if version not in [WorkerDeploymentVersion(o.deployment_name, o.build_id) for o in options]:
+        return False
+    try:
+        with translate_errors():
+            known = await client.workflow_service.describe_worker_deployment_version(
+                request, retry=True, timeout=QUERY_TIMEOUT
+            )
+    except NotFound:
+        return False
+    types = {queue.type for queue in known.version_task_queues if queue.name == TASK_QUEUE}
+    return types >= TASK_TYPES
 
 
 async def set_current_version(
@@ -79,7 +100,7 @@ async def set_current_version(
     )
     with translate_errors():
         await client.workflow_service.set_worker_deployment_current_version(
-            request, timeout=SET_TIMEOUT
+            request, retry=True, timeout=SET_TIMEOUT
         )
 
 

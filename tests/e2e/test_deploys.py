@@ -31,7 +31,7 @@ from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal import deployment
 from smart_accounts.temporal.deployment import (
     current_version,
-    has_pollers,
+    has_workers,
     log_missing_tasks,
     set_current_version,
 )
@@ -238,7 +238,7 @@ async def test_goes_back_if_the_workers_stopped_a_moment_ago(
         domain = f"stopped-{previous is None}"
         started = await deploys.open_request(example, domain) if is_open else None
         async with deploys.worker(V2), asyncio.timeout(40):
-            while not await has_pollers(deploys.temporal, V2):
+            while not await has_workers(deploys.temporal, V2):
                 await asyncio.sleep(0.05)
         monkeypatch.setattr(deploy, "WORKERS_RESPOND_WITHIN", timedelta(seconds=2))
         with pytest.raises(Rejected) as refusal:
@@ -277,6 +277,26 @@ async def test_goes_back_if_the_workers_run_other_code(
         await deploys.requests.accept(started.workflow_id)
         assert (await deploys.result(started))["status"] == "active"
         assert await deploys.failed_tasks(started) == []
+
+
+async def test_waits_until_temporal_knows_the_workers_for_all_tasks(
+    deploys: Deploys, example: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = WorkerDeploymentVersion(NAME, "begins-with-workflows")
+    async with deploys.worker(V1):
+        await deploys.deploy(V1)
+        started = await deploys.open_request(example, "all-tasks")  # so the task queues are in use
+        async with deploys.worker_without_activities(version):
+            deploying = asyncio.create_task(deploys.deploy(version))
+            async with asyncio.timeout(40):
+                while "Waiting for workers" not in capsys.readouterr().out:
+                    await asyncio.sleep(0.05)
+            assert not await has_workers(deploys.temporal, version)
+            assert not deploying.done()
+        async with deploys.worker(version):
+            await deploying
+            await deploys.requests.accept(started.workflow_id)
+            assert (await deploys.result(started))["status"] == "active"
 
 
 async def test_change_by_somebody_else_stays(

@@ -3,19 +3,23 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio import workflow
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion as VersionMessage
+from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentVersionRequest
 from temporalio.client import Client
-from temporalio.common import WorkerDeploymentVersion
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.service import RPCError
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from smart_accounts.admin import deploy
 from smart_accounts.contract.messages import EmailState, RequestResult, SmartAccountRequest
-from smart_accounts.contract.names import WORKFLOW_TYPE
+from smart_accounts.contract.names import TASK_QUEUE, WORKFLOW_TYPE
 from smart_accounts.contract.steps import Decision
 from smart_accounts.settings import Settings
 from smart_accounts.store.store import AccountStore
@@ -82,6 +86,39 @@ class Deploys:
         config = self.temporal.config()
         config["data_converter"] = worker_data_converter(client_settings())
         async with run_worker(Client(**config), self.settings, self.store, version=version):
+            yield
+
+    @asynccontextmanager
+    async def worker_without_activities(
+        self, version: WorkerDeploymentVersion
+    ) -> AsyncIterator[None]:
+        """Run a worker that has asked for workflows' tasks, but not yet for activities."""
+        config = WorkerDeploymentConfig(
+            version=version,
+            use_worker_versioning=True,
+            default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+        )
+        worker = Worker(
+            self.temporal,
+            task_queue=TASK_QUEUE,
+            deployment_config=config,
+            **options.workflow_options(),
+        )
+        request = DescribeWorkerDeploymentVersionRequest(
+            namespace=self.temporal.namespace,
+            deployment_version=VersionMessage(
+                deployment_name=version.deployment_name, build_id=version.build_id
+            ),
+        )
+        service = self.temporal.workflow_service
+        async with worker:
+            async with asyncio.timeout(40):
+                while True:
+                    with suppress(RPCError):  # not found
+                        known = await service.describe_worker_deployment_version(request)
+                        if known.version_task_queues:
+                            break
+                    await asyncio.sleep(0.5)  # Temporal limits the rate of this call
             yield
 
     async def deploy(self, version: WorkerDeploymentVersion, *, dry_run: bool = False) -> None:
