@@ -11,6 +11,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
     ActivitySerializationContext,
+    CompositePayloadConverter,
     DataConverter,
     SerializationContext,
 )
@@ -42,7 +43,10 @@ class Unreadable:
     errors: tuple[FieldError, ...]
 
 
-class TolerantPayloadConverter(PydanticPayloadConverter):
+_PARTS = tuple(PydanticPayloadConverter().converters.values())
+
+
+class TolerantPayloadConverter(CompositePayloadConverter):
     """The pydantic converter, except that an unreadable payload becomes ``Unreadable``.
 
     Only the worker uses it. An exception here would fail the workflow task again and again,
@@ -56,7 +60,9 @@ class TolerantPayloadConverter(PydanticPayloadConverter):
     """
 
     def __init__(self, *, raises: bool = False) -> None:
-        super().__init__()
+        # The SDK makes a new converter for each step. All share these parts, because each of them
+        # would otherwise prepare again to read the same types.
+        super().__init__(*_PARTS)
         self._raises = raises
 
     def with_context(self, context: SerializationContext) -> Self:
