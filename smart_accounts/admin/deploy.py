@@ -33,6 +33,7 @@ from smart_accounts.temporal.deployment import (
     set_current_version,
     shown,
     version_of_first_task,
+    version_with_tasks,
 )
 from smart_accounts.temporal.errors import time_limit, translate_errors
 from smart_accounts.temporal.guard import worker_data_converter
@@ -62,12 +63,13 @@ async def deploy(
     waiting = await replay_open_executions(client)
     if version is None or dry_run:
         return
-    previous = await current_version(client)
-    if previous and previous.deployment_name != version.deployment_name:
+    with_tasks = await version_with_tasks(client)
+    if with_tasks and with_tasks.deployment_name != version.deployment_name:
         raise Rejected(
-            f"The current version {shown(previous)} is of another deployment. Correct"
+            f"The current version {shown(with_tasks)} is of another deployment. Correct"
             f" {DEPLOYMENT_NAME}, here and for the workers. Nothing was changed."
         )
+    previous = await current_version(client, version.deployment_name)
     await _wait_for_workers(client, version)
     await _make_current(client, version, previous, waiting)
     output.show(f"Version {shown(version)} is current, and its workers respond.")
@@ -99,7 +101,7 @@ async def _make_current(
         await set_current_version(client, version.deployment_name, version)
         await check_that_workers_respond(client, version, waiting)
     except BaseException as error:  # also Ctrl-C
-        now = await current_version(client)
+        now = await current_version(client, version.deployment_name)
         if now == version != previous:  # otherwise somebody else has changed it meanwhile
             await set_current_version(client, version.deployment_name, previous)
             now = previous

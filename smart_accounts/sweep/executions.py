@@ -59,7 +59,9 @@ class Executions:
     async def namespace_id(self) -> str:
         async with time_limit(RPC_TIMEOUT):
             found = await self._client.workflow_service.describe_namespace(
-                DescribeNamespaceRequest(namespace=self._client.namespace), timeout=RPC_TIMEOUT
+                DescribeNamespaceRequest(namespace=self._client.namespace),
+                retry=True,
+                timeout=RPC_TIMEOUT,
             )
         return found.namespace_info.id
 

@@ -14,6 +14,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeTaskQueueResponse,
+    DescribeWorkerDeploymentRequest,
     DescribeWorkerDeploymentVersionRequest,
     SetWorkerDeploymentCurrentVersionRequest,
 )
@@ -55,8 +56,26 @@ def deployment_version() -> WorkerDeploymentVersion | None:
     return WorkerDeploymentVersion(name, build_id)
 
 
-async def current_version(client: Client) -> WorkerDeploymentVersion | None:
-    """Return the version that gets the tasks, or None if workers without a version get them."""
+async def current_version(client: Client, deployment_name: str) -> WorkerDeploymentVersion | None:
+    """Return the version of a deployment that gets the tasks, or None if none of its does."""
+    request = DescribeWorkerDeploymentRequest(
+        namespace=client.namespace, deployment_name=deployment_name
+    )
+    try:
+        with translate_errors():
+            described = await client.workflow_service.describe_worker_deployment(
+                request, retry=True, timeout=QUERY_TIMEOUT
+            )
+    except NotFound:  # it has had no workers yet
+        return None
+    return _version(described.worker_deployment_info.routing_config.current_deployment_version)
+
+
+async def version_with_tasks(client: Client) -> WorkerDeploymentVersion | None:
+    """Return the version that gets the tasks, or None if workers without a version get them.
+
+    The task queue learns of a change a moment after its deployment.
+    """
     with translate_errors():
         described = await _describe_task_queue(client)
     return _version(described.versioning_info.current_deployment_version)
@@ -150,7 +169,9 @@ async def _describe_task_queue(client: Client) -> DescribeTaskQueueResponse:
         task_queue=TaskQueue(name=TASK_QUEUE),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
-    return await client.workflow_service.describe_task_queue(request, timeout=QUERY_TIMEOUT)
+    return await client.workflow_service.describe_task_queue(
+        request, retry=True, timeout=QUERY_TIMEOUT
+    )
 
 
 def _version(message: VersionMessage) -> WorkerDeploymentVersion | None:

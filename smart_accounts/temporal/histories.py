@@ -67,7 +67,7 @@ class Histories:
         with suppress(NotFound):  # Temporal's retention has passed meanwhile
             async with time_limit(QUERY_TIMEOUT):
                 await self._client.workflow_service.delete_workflow_execution(
-                    request, timeout=QUERY_TIMEOUT
+                    request, retry=True, timeout=QUERY_TIMEOUT
                 )
 
     async def _of_request(self, request: StoredRequest) -> list[WorkflowExecutionDescription]:

@@ -34,7 +34,9 @@ from smart_accounts.temporal.deployment import (
     has_workers,
     log_missing_tasks,
     set_current_version,
+    version_with_tasks,
 )
+from smart_accounts.temporal.listing import OPEN_EXECUTIONS
 from smart_accounts.temporal.records import Started
 from tests.support.deploys import (
     CHECK,
@@ -46,6 +48,7 @@ from tests.support.deploys import (
     Deploys,
     Patched,
     Unpatched,
+    until_listed,
 )
 from tests.support.keys import KEY
 from tests.support.mail_server import MailServer
@@ -77,9 +80,15 @@ async def temporal(dev_server: DevServer) -> Client:
 @pytest.fixture(autouse=True)
 async def end_without_versions(temporal: Client) -> AsyncIterator[None]:
     yield
-    await terminate_open_workflows(temporal)
+    async with asyncio.timeout(40):
+        while (await temporal.count_workflows(OPEN_EXECUTIONS)).count:
+            await terminate_open_workflows(temporal)
+            await asyncio.sleep(0.05)
     with suppress(NotFound):  # the test has started no worker with a version
         await set_current_version(temporal, NAME, None)
+    async with asyncio.timeout(40):
+        while await version_with_tasks(temporal):
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -140,9 +149,14 @@ async def test_without_open_requests_the_check_changes_nothing(
         await deploys.deploy(V1)
         ended = deploys.temporal.get_workflow_handle("ended", run_id=str(uuid4()))
         await deploy.check_that_workers_respond(deploys.temporal, V1, ended)
-    workflows = [each async for each in deploys.temporal.list_workflows()]
-    checks = [each for each in workflows if CHECK in each.id and each.start_time > started_at]
-    assert [each.status for each in checks] == [WorkflowExecutionStatus.COMPLETED] * 2
+    expected = [WorkflowExecutionStatus.COMPLETED] * 2
+    found: list[WorkflowExecutionStatus | None] = []
+    async with asyncio.timeout(40):
+        while found != expected:  # the list is a little behind
+            workflows = [each async for each in deploys.temporal.list_workflows()]
+            checks = [each for each in workflows if CHECK in each.id]
+            found = [each.status for each in checks if each.start_time > started_at]
+            await asyncio.sleep(0.05)
     assert await query_store("SELECT * FROM requests") == []
     assert await query_store("SELECT * FROM emails") == []
     assert mail_server.emails == []
@@ -156,6 +170,7 @@ async def test_replay_finds_a_line_that_is_not_behind_a_patch(
     await deploys.requests.accept(started.workflow_id)
     new = {"account_domain": "new.example", "customer_email": "ada@new.example"}
     await deploys.requests.start(SmartAccountRequest.model_validate(example | new))
+    await until_listed(deploys.temporal, 2)
     deploys.release(Patched)
     await deploys.deploy(V2, dry_run=True)
     assert "Replayed 2 open executions with this code." in capsys.readouterr().out
@@ -166,7 +181,7 @@ async def test_replay_finds_a_line_that_is_not_behind_a_patch(
     assert printed.out.startswith(f"{started.workflow_id}: [TMPRL1100]")
     assert printed.out.count("\n") == 1
     assert printed.err == ""
-    assert await current_version(deploys.temporal) is None
+    assert await current_version(deploys.temporal, NAME) is None
 
 
 async def test_rollback_of_a_patch_after_one_release_stops_requests(
@@ -175,6 +190,7 @@ async def test_rollback_of_a_patch_after_one_release_stops_requests(
     deploys.release(Patched)
     async with deploys.worker():
         started = await deploys.open_request(example, "one-step")
+    await until_listed(deploys.temporal, 1)
     deploys.release(SmartAccountRequestWorkflow)
     with pytest.raises(Rejected, match="1 of 1 open execution cannot continue"):
         await deploys.deploy(V1, dry_run=True)
@@ -221,7 +237,7 @@ async def test_version_without_workers_does_not_become_current(
         await deploys.deploy(WorkerDeploymentVersion(NAME, "none"))
     with pytest.raises(Rejected, match=r"smart-accounts\.v1 is of another deployment\."):
         await deploys.deploy(WorkerDeploymentVersion("smart-acounts", "v1"))
-    assert await current_version(deploys.temporal) == V1
+    assert await current_version(deploys.temporal, NAME) == V1
 
 
 @pytest.mark.parametrize(("previous", "is_open"), [(None, True), (V1, False)])
@@ -247,15 +263,15 @@ async def test_goes_back_if_the_workers_stopped_a_moment_ago(
             "No worker of version smart-accounts.v2 responded in 2 s."
             f" The current version is {deployment.shown(previous)}."
         )
-        assert await current_version(deploys.temporal) == previous
+        assert await current_version(deploys.temporal, NAME) == previous
         interrupted = asyncio.create_task(deploys.deploy(V2))
         async with asyncio.timeout(40):
-            while await current_version(deploys.temporal) != V2:
+            while await current_version(deploys.temporal, NAME) != V2:
                 await asyncio.sleep(0.05)
         interrupted.cancel()
         with pytest.raises(asyncio.CancelledError):
             await interrupted
-        assert await current_version(deploys.temporal) == previous
+        assert await current_version(deploys.temporal, NAME) == previous
         if started:
             await deploys.requests.accept(started.workflow_id)
             assert (await deploys.result(started))["status"] == "active"
@@ -273,7 +289,7 @@ async def test_goes_back_if_the_workers_run_other_code(
             deploys.release(SmartAccountRequestWorkflow)
             with pytest.raises(Rejected, match="responded with an error"):
                 await deploys.deploy(V2)
-            assert await current_version(deploys.temporal) == V1
+            assert await current_version(deploys.temporal, NAME) == V1
         await deploys.requests.accept(started.workflow_id)
         assert (await deploys.result(started))["status"] == "active"
         assert await deploys.failed_tasks(started) == []
@@ -324,6 +340,7 @@ async def test_execution_that_is_deleted_meanwhile_stops_no_replay(
     for number in range(2):
         request = example | {"account_domain": f"meanwhile-{number}.example"}
         await deploys.requests.start(SmartAccountRequest.model_validate(request))
+    await until_listed(deploys.temporal, 2)
     fetch_history = WorkflowHandle.fetch_history
 
     async def fetch(handle: WorkflowHandle[Any, Any], **options: Any) -> WorkflowHistory:
@@ -375,6 +392,7 @@ async def test_programs_of_one_version(
     refusal = f"bad settings: {', '.join(version)}: are required for a deploy\n"
     assert service.log == refusal
     unknown = await temporal.start_workflow("Unknown", id="unknown", task_queue=TASK_QUEUE)
+    await until_listed(temporal, 1)
     assert await run("--dry-run") == 0
     assert service.log == f"{refusal}Replayed 1 open execution with this code.\n"
     await unknown.terminate()
@@ -388,4 +406,4 @@ async def test_programs_of_one_version(
     assert await run(**version | {"TEMPORAL_DEPLOYMENT_NAME": "other"}) == 1
     back = f"worker deployment set-current-version --deployment-name {NAME} --unversioned --yes"
     assert (await service.server.cli(*back.split())).returncode == 0
-    assert await current_version(temporal) is None
+    assert await current_version(temporal, NAME) is None

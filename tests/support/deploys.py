@@ -24,6 +24,7 @@ from smart_accounts.contract.steps import Decision
 from smart_accounts.settings import Settings
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.guard import worker_data_converter
+from smart_accounts.temporal.listing import OPEN_EXECUTIONS
 from smart_accounts.temporal.records import Started
 from tests.support.patient_client import PatientClient
 from tests.support.web_settings import client_settings
@@ -159,3 +160,10 @@ class Deploys:
         history = await self.temporal.get_workflow_handle(started.workflow_id).fetch_history()
         markers = [event.marker_recorded_event_attributes for event in history.events]
         return any(marker.marker_name == "core_patch" for marker in markers)
+
+
+async def until_listed(temporal: Client, number: int) -> None:
+    """Wait until Temporal's list has so many open workflows. It is a little behind."""
+    async with asyncio.timeout(40):
+        while (await temporal.count_workflows(OPEN_EXECUTIONS)).count != number:
+            await asyncio.sleep(0.05)
