@@ -50,8 +50,12 @@ async def test_acceptance_wins_over_deadline_while_worker_is_down(
     await service.requests().accept(started.workflow_id)
     assert datetime.now(UTC) < pending.deadline
     await wait_until_past(pending.deadline)
-    history = await service.handle(started).fetch_history()
-    kinds = [event.event_type for event in history.events]
+    kinds: list[EventType.ValueType] = []
+    async with asyncio.timeout(40):
+        while EventType.EVENT_TYPE_TIMER_FIRED not in kinds:
+            history = await service.handle(started).fetch_history()
+            kinds = [event.event_type for event in history.events]
+            await asyncio.sleep(0.05)
     completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
     unseen = kinds[len(kinds) - kinds[::-1].index(completed) :]
     assert EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED in unseen
