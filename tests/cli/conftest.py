@@ -14,6 +14,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass
+from datetime import timedelta
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from smart_accounts.cli.run import run
 from smart_accounts.contract.messages import RequestStatus, Status
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.errors import SmartAccountsError
+from smart_accounts.temporal import client, closing, running, starting
 from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.errors import RPC_TIMEOUT
 from starter import app
 from tests.support.keys import KEY
 from tests.support.patient_client import PatientClient
@@ -62,9 +65,15 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 class Starter:
-    """``starter.py``, connected to the Temporal server at ``address``."""
+    """``starter.py``, connected to the Temporal server at ``address``.
 
-    def __init__(self, address: str, folder: Path) -> None:
+    A busy machine may miss the product's two seconds, so commands in this process get more time.
+    """
+
+    def __init__(
+        self, address: str, folder: Path, rpc_timeout: timedelta = timedelta(seconds=40)
+    ) -> None:
+        self.rpc_timeout = rpc_timeout
         self._address = address
         self._folder = folder
         self._turn = asyncio.Lock()
@@ -81,6 +90,8 @@ class Starter:
             for name in os.environ.keys() - clean_environment().keys():
                 process.delenv(name)
             process.setenv("TEMPORAL_ADDRESS", self._address)
+            for module in (client, closing, running, starting):
+                process.setattr(module, "RPC_TIMEOUT", self.rpc_timeout)
             process.setattr(sys, "argv", ["starter.py", *map(str, args)])
             code = run(app)
         for stream in (out, err):
@@ -110,11 +121,11 @@ class Starter:
 
     async def wait_for_status(self, domain: str, status: Status) -> RequestStatus:
         """Wait until the newest request for the domain has this status."""
-        client = await self.client()
+        requests = await self.client()
         async with asyncio.timeout(40):
             while True:
                 with suppress(SmartAccountsError):  # not started yet, or no worker runs yet
-                    found = await client.status(workflow_id(domain))
+                    found = await requests.status(workflow_id(domain))
                     if found.status == status:
                         return found
                 await asyncio.sleep(0.05)
@@ -142,7 +153,8 @@ StartTemporal = Callable[[], AbstractAsyncContextManager[tuple[str, Starter]]]
 @pytest.fixture(scope="session")
 def offline_starter(free_port: FreePort, tmp_path_factory: pytest.TempPathFactory) -> Starter:
     """A ``Starter`` whose Temporal server does not exist."""
-    return Starter(f"127.0.0.1:{free_port()}", tmp_path_factory.mktemp("starter"))
+    address = f"127.0.0.1:{free_port()}"
+    return Starter(address, tmp_path_factory.mktemp("starter"), RPC_TIMEOUT)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.errors import NotFound
+from smart_accounts.temporal.errors import RPC_TIMEOUT
 from smart_accounts.temporal.records import Listed
 from tests.cli.conftest import Finished, Starter, StartTemporal, StartWorker
 
@@ -122,6 +123,7 @@ async def test_server_that_goes_down_during_an_import(
 ) -> None:
     write(file, [f"ada@gone{number}.example" for number in range(40)])
     async with start_temporal() as (_, starter):
+        starter.rpc_timeout = RPC_TIMEOUT  # of each start after the server has gone
         run = asyncio.create_task(starter("import", file))
         client = await starter.client()
         listed: list[Listed] = []
