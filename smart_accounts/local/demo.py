@@ -5,10 +5,10 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from smart_accounts.contract.messages import (
@@ -19,7 +19,7 @@ from smart_accounts.contract.messages import (
     SmartAccountRequest,
     Status,
 )
-from smart_accounts.errors import SmartAccountsError
+from smart_accounts.errors import NoResponse, SmartAccountsError
 from smart_accounts.local.configuration import StackConfiguration, configure, free_ports
 from smart_accounts.local.http_client import request
 from smart_accounts.local.stack import supervise
@@ -27,6 +27,7 @@ from smart_accounts.local.timeline import timeline
 from smart_accounts.settings import PREFIX
 from smart_accounts.temporal.client import RequestClient
 
+Result = TypeVar("Result")
 _Emails = set[tuple[str, str]]
 """Kind and recipient of each email."""
 
@@ -101,7 +102,7 @@ async def _run_requests(stack: StackConfiguration) -> None:
 
 async def _accept(client: RequestClient, stack: StackConfiguration) -> str:
     """Accept a request on the page that the activation email links to. Return its timeline."""
-    workflow_id = (await client.start(_ACCEPTED)).workflow_id
+    workflow_id = await _start(client, _ACCEPTED)
     # An acceptance stops the first emails that are not sent yet. A person is never fast enough to
     # do that, but this program would be.
     await _wait_for(client, workflow_id, Status.PENDING, _EMAILS_BEFORE_ACCEPTING)
@@ -114,10 +115,29 @@ async def _accept(client: RequestClient, stack: StackConfiguration) -> str:
 
 
 async def _let_lapse(client: RequestClient, stack: StackConfiguration) -> str:
-    workflow_id = (await client.start(_LAPSING)).workflow_id
+    workflow_id = await _start(client, _LAPSING)
     lapsed, since = await _wait_for(client, workflow_id, Status.LAPSED, _EMAILS_WHEN_LAPSED)
     await _check_mailbox(stack, _EMAILS_WHEN_LAPSED)
     return timeline(lapsed, since)
+
+
+async def _start(client: RequestClient, request: SmartAccountRequest) -> str:
+    """Start a request. Return its workflow id."""
+    give_up_at = datetime.now(UTC) + TIMEOUT
+    # With a key, a repeat returns the request that the lost call has started.
+    started = await _retry(lambda: client.start(request, key="demo"), give_up_at)
+    return started.workflow_id
+
+
+async def _retry(call: Callable[[], Awaitable[Result]], give_up_at: datetime) -> Result:
+    """Repeat a call that gets no response in time, because the machine may be busy."""
+    while True:
+        try:
+            return await call()
+        except NoResponse:
+            if datetime.now(UTC) > give_up_at:
+                raise
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _wait_for(
@@ -130,7 +150,7 @@ async def _wait_for(
     since: datetime | None = None
     give_up_at = datetime.now(UTC) + TIMEOUT
     while True:
-        current = await client.status(workflow_id)
+        current = await _retry(lambda: client.status(workflow_id), give_up_at)
         if current.status is wanted:
             since = since or datetime.now(UTC)
             sent = {(e.kind, e.recipient) for e in current.emails if e.state is EmailState.SENT}

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from temporalio.client import Client
 
+from smart_accounts.contract.identity import Identity
+from smart_accounts.contract.messages import RequestStatus, SmartAccountRequest
+from smart_accounts.errors import NoResponse
 from smart_accounts.local import demo
 from smart_accounts.local.configuration import StackConfiguration, configure
+from smart_accounts.temporal.client import RequestClient
+from smart_accounts.temporal.records import Started
 from tests.support.local_stack import STACK_COMMAND, RunningStack, new_environment, run
 
 pytestmark = pytest.mark.server
@@ -74,12 +80,41 @@ async def test_demo_prints_both_timelines(tmp_path: Path) -> None:
     check_timelines(out)
 
 
+class LosesFirstResponses(RequestClient):
+    """The first start and the first query of each request get no response in time."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._called: set[str] = set()
+
+    async def start(
+        self,
+        request: SmartAccountRequest,
+        *,
+        key: str | None = None,
+        owner: Identity | None = None,
+    ) -> Started:
+        started = await super().start(request, key=key, owner=owner)
+        self._lose_first(request.account_domain)
+        return started
+
+    async def status(self, workflow_id: str, *, run_id: str | None = None) -> RequestStatus:
+        self._lose_first(workflow_id)
+        return await super().status(workflow_id, run_id=run_id)
+
+    def _lose_first(self, call: str) -> None:
+        if call not in self._called:
+            self._called.add(call)
+            raise NoResponse("Temporal does not respond.")
+
+
 async def test_both_timelines_on_a_running_stack(
     stack: RunningStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ports = {name: str(port) for name, port in stack.ports.items()}
     configuration = configure(stack.home, new_environment(**ports))
     monkeypatch.setenv("TEMPORAL_ADDRESS", configuration.temporal_address)
+    monkeypatch.setattr(demo, "RequestClient", LosesFirstResponses)
     await demo._run_requests(configuration)
     check_timelines(capsys.readouterr().out)
 
