@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ import pytest
 
 from smart_accounts.contract.messages import Status
 from smart_accounts.store.migrate import migrate
+from tests.support.api import REQUESTS, create_request
 from tests.support.issuer import Issuer
 from tests.support.service import Service
 
-REQUESTS = "/api/v1/requests"
 NO_QUERY_SECONDS = 4  # less than the 5 s that a query waits for a worker
 LISTED = 'curl -sS "$api" -H "Authorization: Bearer $TOKEN" | grep -q pending'
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
@@ -37,16 +36,6 @@ async def api(service: Service, issuer: Issuer) -> AsyncIterator[httpx.AsyncClie
         yield http
 
 
-async def create_request(http: httpx.AsyncClient, body: dict[str, Any], key: str) -> httpx.Response:
-    """Repeat the call while a busy machine responds 503. One key creates only one request."""
-    async with asyncio.timeout(40):
-        while True:
-            response = await http.post(REQUESTS, json=body, headers={"Idempotency-Key": key})
-            if response.status_code != 503:
-                return response
-            await asyncio.sleep(0.2)
-
-
 async def wait_for_status(http: httpx.AsyncClient, path: str, status: str) -> dict[str, Any]:
     async with asyncio.timeout(40):
         while True:
@@ -61,10 +50,8 @@ async def test_request_until_withdrawn_and_the_next_one(
 ) -> None:
     del new_request["requester"]
     await api.get(REQUESTS)  # loads the issuer's keys
-    key = {"Idempotency-Key": "one"}
-    began = time.monotonic()
-    created = await api.post(REQUESTS, json=new_request, headers=key)
-    assert time.monotonic() - began < NO_QUERY_SECONDS
+    created = await create_request(api, new_request, "one")
+    assert created.elapsed.total_seconds() < NO_QUERY_SECONDS
     location, shown = created.headers["location"], created.json()
     path = location.partition("?")[0]
     assert (created.status_code, shown["status"]) == (201, "requested")
@@ -73,13 +60,13 @@ async def test_request_until_withdrawn_and_the_next_one(
     for each in (location, path):
         seen = (await api.get(each)).json()
         assert (seen["request_id"], seen["status"]) == (shown["request_id"], "requested")
-    repeated = (await api.post(REQUESTS, json=new_request, headers=key)).json()
-    assert repeated == seen
+    repeated = await create_request(api, new_request, "one")
+    assert repeated.json() == seen
     kim = issuer.headers(sub="kim", email="kim@reseller.example")
     assert (await api.get(path, headers=kim)).status_code == 404
-    began = time.monotonic()
-    assert (await api.post(REQUESTS, json=new_request)).status_code == 409
-    assert time.monotonic() - began < NO_QUERY_SECONDS
+    taken = await create_request(api, new_request)
+    assert taken.status_code == 409
+    assert taken.elapsed.total_seconds() < NO_QUERY_SECONDS
 
     await service.start_worker()
     pending = await wait_for_status(api, path, "pending")
@@ -96,7 +83,7 @@ async def test_request_until_withdrawn_and_the_next_one(
     for _ in range(2):
         assert (await api.post(f"{path}/replace-approver", json=new)).status_code == 200
     assert (await api.get(path)).json()["customer_email"] == new["customer_email"]
-    same = await api.post(REQUESTS, json=new_request, headers=key)
+    same = await create_request(api, new_request, "one")
     assert same.json()["request_id"] == shown["request_id"]
 
     withdrawn = await api.post(f"{path}/withdraw", json={"reason": "Not needed."})
@@ -105,7 +92,7 @@ async def test_request_until_withdrawn_and_the_next_one(
     ended = await wait_for_status(api, path, "withdrawn")
     assert (ended["decided_by"], ended["reason"]) == ("requester", "Not needed.")
     async with asyncio.timeout(40):  # until the closing emails are sent
-        while (again := await api.post(REQUESTS, json=new_request)).status_code == 409:
+        while (again := await create_request(api, new_request, "two")).status_code == 409:
             detail = again.json()["detail"]
             assert "emails are still being sent" in detail or "under way" in detail
             await asyncio.sleep(0.1)
@@ -151,7 +138,7 @@ async def test_terminated_request_is_not_found(
     service: Service, api: httpx.AsyncClient, new_request: dict[str, Any]
 ) -> None:
     del new_request["requester"]
-    created = await api.post(REQUESTS, json=new_request)
+    created = await create_request(api, new_request, "terminated")
     path = created.headers["location"]
     assert (await api.get(path)).status_code == 200
     workflow_id = created.json()["workflow_id"]

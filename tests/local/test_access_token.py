@@ -15,6 +15,7 @@ import pytest
 from smart_accounts.local.__main__ import main
 from smart_accounts.local.access_token import access_token
 from smart_accounts.local.configuration import ROOT, configure
+from tests.support.api import REQUESTS, create_request
 from tests.support.local_stack import STACK_COMMAND, RunningStack, new_environment, run
 from tests.support.ports import stack_ports
 
@@ -94,13 +95,12 @@ async def test_token_identifies_the_person(stack: RunningStack, tmp_path: Path) 
     status, printed, err = await run(*STACK_COMMAND, "token", cwd=tmp_path, **port)
     assert (status, err) == (0, "")
     default = authorization(printed.removesuffix("\n"))
-    url = f"{stack.url('WEB_PORT')}/api/v1/requests"
     request = {"account_name": "Quay Traders", "customer_email": "ada@quay.example"}
-    async with httpx.AsyncClient() as http:
-        created = await http.post(url, json=request, headers=kim)
-        assert created.status_code == 201
+    async with httpx.AsyncClient(base_url=stack.url("WEB_PORT"), headers=kim) as http:
+        assert (await create_request(http, request, "quay")).status_code == 201
+        path = f"{REQUESTS}/smart-account-quay.example"
         shown = [
-            (await http.get(f"{url}/smart-account-quay.example", headers=headers)).status_code
+            (await http.get(path, headers=headers)).status_code
             for headers in (pat, default, kim, oda)
         ]
         assert shown == [404, 404, 200, 200]

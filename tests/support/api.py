@@ -1,5 +1,6 @@
 """The API on the real store, with an issuer of access tokens and a fake Temporal."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -108,3 +109,19 @@ def check_problem(response: httpx.Response, status: int) -> dict[str, Any]:
 def errors_of(response: httpx.Response) -> dict[str, str]:
     """Return the message for each field of a problem document."""
     return {each["field"]: each["message"] for each in check_problem(response, 422)["errors"]}
+
+
+async def create_request(
+    http: httpx.AsyncClient, body: dict[str, Any], key: str | None = None
+) -> httpx.Response:
+    """Repeat the call while a busy machine responds 503. One key creates only one request.
+
+    ``elapsed`` of the response is the time of the last call alone.
+    """
+    headers = {"Idempotency-Key": key} if key else {}
+    async with asyncio.timeout(40):
+        while True:
+            response = await http.post(REQUESTS, json=body, headers=headers)
+            if response.status_code != 503:
+                return response
+            await asyncio.sleep(0.2)
