@@ -1,5 +1,6 @@
 """The command that closes an account, with a real Temporal server and worker."""
 
+import asyncio
 from uuid import uuid4
 
 from smart_accounts.contract.messages import Status
@@ -39,7 +40,11 @@ async def test_account_is_found_behind_a_rejected_request(starter: Starter) -> N
     request_id = await start_active(starter, "older.example")
     assert (await starter(*request_for("older.example"))).code == 1
     await starter.wait_for_status("older.example", Status.REJECTED)
-    assert await (await starter.client()).find_account("smart-account-older.example") == request_id
+    client = await starter.client()
+    async with asyncio.timeout(40):  # the list is a little behind
+        while request_id not in [each.request_id async for each in client.list(Status.ACTIVE)]:
+            await asyncio.sleep(0.05)
+    assert await client.find_account("smart-account-older.example") == request_id
     assert (await starter("close", "older.example", REASON)).code == 0
 
 

@@ -23,6 +23,7 @@ from smart_accounts.temporal.records import Started
 from tests.support.documents import code_block
 from tests.support.erasure import ADA, Story
 from tests.support.mail_server import MailServer
+from tests.support.patient_client import wait_for_busy_temporal
 from tests.support.ports import FreePort
 from tests.support.programs import stop_process
 from tests.support.service import Service
@@ -50,6 +51,7 @@ async def service(
     running.settings["SMART_ACCOUNTS_ERASED_LIST"] = str(tmp_path / "erased.txt")
     for name, value in running.environment.items():
         monkeypatch.setenv(name, value)
+    wait_for_busy_temporal(monkeypatch)
     await running.start_worker()
     yield running
     await stop(running)

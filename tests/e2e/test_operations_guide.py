@@ -164,6 +164,8 @@ async def test_end_many_requests(production: Production) -> None:
     started = await production.new_request()
     await production.mail.wait_for("activation", _customer(started))
     domain = started.workflow_id.removeprefix("smart-account-")
+    of_domain = f"SmartAccountDomain = '{domain}'"
+    await production.until(lambda: production.client.find_open(of_domain))
     script = production.block("end many requests").replace("corp.example", domain)
     shown = await production.bash(script, answer="y\n")
     assert "Total: 1" in shown

@@ -16,6 +16,7 @@ from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.records import Started
 from tests.support.mail_server import LinkIn
+from tests.support.patient_client import wait_for_busy_temporal
 from tests.support.service import Service
 from tests.support.store import Query
 from tests.support.temporal_server import DevServer, connect
@@ -89,8 +90,9 @@ async def test_missing_namespace_is_unavailable(
 
 
 async def test_rejection_by_temporal_is_unavailable(
-    dev_server: DevServer, new_request: dict[str, Any]
+    dev_server: DevServer, new_request: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    wait_for_busy_temporal(monkeypatch)
     await dev_server.cli("operator", "namespace", "create", "without-attributes")
     requests = await client_for_namespace(dev_server, "without-attributes")
     with pytest.raises(Unavailable, match="Temporal rejected the call with INVALID_ARGUMENT"):

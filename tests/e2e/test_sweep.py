@@ -51,6 +51,7 @@ from tests.support.histories import Keep
 from tests.support.installation import Installation, kinds
 from tests.support.keys import KEY
 from tests.support.mail_server import MailServer
+from tests.support.patient_client import wait_for_busy_temporal
 from tests.support.temporal_server import NewDevServer, connect
 from tests.support.webhooks import add_endpoint
 
@@ -82,7 +83,9 @@ async def installation(
     server.set_dynamic_config("history.transferProcessorUpdateAckInterval", "1s")
     await server.start()
     await mail.start()
-    yield Installation(server, file, mail)
+    with pytest.MonkeyPatch.context() as patch:
+        wait_for_busy_temporal(patch)
+        yield Installation(server, file, mail)
     await mail.stop()
     await server.stop()
 
@@ -124,8 +127,7 @@ async def test_terminated_request_is_withdrawn_and_the_customer_told(
 ) -> None:
     asked = await here.request("terminated.example", example)
     unasked = await here.request("unasked.example", example, customer_email="ada@other.example")
-    for each in (asked, unasked):
-        await here.handle(each).terminate()
+    await here.terminate(asked, unasked)
     assert kinds(await here.sweep(later=timedelta()), asked, unasked) == [], "it is too young"
 
     async def stop(*_given: object) -> bool:
@@ -156,10 +158,7 @@ async def test_closing_emails_of_a_terminated_workflow_are_sent(
     here.mail.refusals["bo@closing.example"] = "451 later"
     assert await here.answer(started.request_id, 1) == 303
     await here.mail.wait_for("activated")
-    await here.handle(started).terminate()
-    await here.until_listed(
-        lambda runs: runs[started.request_id] is WorkflowExecutionStatus.TERMINATED
-    )
+    await here.terminate(started)
     assert kinds(await here.sweep(), started) == [Kind.EMAILS_UNSENT]
     assert (await here.sweep()).differences == [], "they are on their way"
     del here.mail.refusals["bo@closing.example"]

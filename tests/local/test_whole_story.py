@@ -13,9 +13,9 @@ from _pytest.mark import ParameterSet
 from playwright.async_api import Browser, StorageState, expect
 
 from smart_accounts.contract.messages import Requester, SmartAccountRequest
-from smart_accounts.temporal.client import RequestClient
 from tests.support.browser import OpenPage
 from tests.support.local_stack import RunningStack
+from tests.support.patient_client import PatientClient
 from tests.support.person import BROWSERS, NewPerson, Person
 from tests.support.subscriber import FAIL, TAKE, Subscriber
 
@@ -73,7 +73,7 @@ async def start_request(stack: RunningStack) -> StartRequest:
     """
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{stack.ports['TEMPORAL_PORT']}")
-        client = await RequestClient.connect()
+        client = await PatientClient.connect()
 
     async def start(account: str, customer: str, window: timedelta) -> str:
         started = await client.start(

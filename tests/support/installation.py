@@ -162,6 +162,17 @@ class Installation:
         await self.server.cli("operator", "namespace", "create", "-n", name)
         return name
 
+    async def terminate(self, *requests: Started) -> None:
+        """Terminate workflows, and wait until Temporal's list shows it."""
+        for started in requests:
+            await self.handle(started).terminate()
+        await self.until_listed(
+            lambda runs: (
+                {runs.get(each.request_id) for each in requests}
+                == {WorkflowExecutionStatus.TERMINATED}
+            )
+        )
+
     async def delete(self, *requests: Started) -> None:
         """Delete workflows from Temporal, and wait until its list no longer has them."""
         for started in requests:

@@ -3,20 +3,26 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
+import pytest
+
+from smart_accounts.contract.actions import ActionResult, Closing
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import RequestStatus, SmartAccountRequest
 from smart_accounts.contract.names import workflow_id
 from smart_accounts.errors import NotFound, Rejected, Unavailable
+from smart_accounts.sweep import executions
+from smart_accounts.temporal import erasures, starting
 from smart_accounts.temporal.client import RequestClient
-from smart_accounts.temporal.records import Started
+from smart_accounts.temporal.records import RunningRequest, Started
 
 Result = TypeVar("Result")
 
 
 class PatientClient(RequestClient):
-    """Repeats starts, signals and queries while Temporal is unavailable.
+    """Repeats starts, signals, closings and queries while Temporal is unavailable.
 
     A rejection after a call without a response means that Temporal had received that call.
     """
@@ -44,6 +50,16 @@ class PatientClient(RequestClient):
 
         return await retry(start_or_find)
 
+    async def find_running(
+        self, workflow_id: str, *, run_id: str | None = None, owner: Identity | None = None
+    ) -> RunningRequest:
+        find = super().find_running
+        return await retry(lambda: find(workflow_id, run_id=run_id, owner=owner))
+
+    async def close(self, request_id: str, new: Closing) -> ActionResult:
+        close = super().close
+        return await retry(lambda: close(request_id, new))
+
     async def status(self, workflow_id: str, *, run_id: str | None = None) -> RequestStatus:
         query = super().status
         return await retry(lambda: query(workflow_id, run_id=run_id))
@@ -63,6 +79,12 @@ class PatientClient(RequestClient):
                     raise
 
         await retry(signal)
+
+
+def wait_for_busy_temporal(patch: pytest.MonkeyPatch) -> None:
+    """Give starts, sweeps and erasures in this process more than the product's two seconds."""
+    for module in (starting, executions, erasures):
+        patch.setattr(module, "RPC_TIMEOUT", timedelta(seconds=40))
 
 
 async def retry(call: Callable[[], Awaitable[Result]], seconds: float = 20) -> Result:
