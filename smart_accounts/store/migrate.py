@@ -9,8 +9,9 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from smart_accounts.errors import BadSetting
 from smart_accounts.store.database import create_engine, transaction
 from smart_accounts.store.search import add_missing_texts
 
@@ -45,14 +46,18 @@ async def migrate(url: str) -> None:
     """Migrate the database to the newest revision. Several programs may call this at once.
 
     Raises:
+        BadSetting: the database is new, and its encoding is not UTF8.
         Unavailable: the database does not respond.
     """
     _create_private_file(url)
     engine = create_engine(url, may_take_long=True)
     try:
-        if await find_revision(engine) != revisions()[-1]:
+        revision = await find_revision(engine)
+        if revision != revisions()[-1]:
             async with transaction(engine, writes=True) as connection:
                 if connection.dialect.name == "postgresql":
+                    if revision is None:
+                        await _require_utf8(connection)
                     await connection.execute(
                         text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK}
                     )
@@ -72,6 +77,16 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+
+
+async def _require_utf8(connection: AsyncConnection) -> None:
+    """Refuse other encodings. PostgreSQL would count the bytes of a text, or reject characters."""
+    encoding = await connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise BadSetting(
+            f"bad settings: SMART_ACCOUNTS_DATABASE_URL: the database has the encoding {encoding}."
+            " Create it with ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _create_private_file(url: str) -> None:

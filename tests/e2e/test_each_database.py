@@ -29,7 +29,7 @@ from smart_accounts.contract.steps import (
     OpenRequest,
     RecordDecision,
 )
-from smart_accounts.errors import Unavailable
+from smart_accounts.errors import BadSetting, Unavailable
 from smart_accounts.mail.bounces import read_bounce
 from smart_accounts.store import database, search
 from smart_accounts.store.database import create_engine, transaction
@@ -178,6 +178,13 @@ async def test_migration_has_no_time_limit(
     await migrating
     async with AccountStore.open(url) as store:
         await store.ping()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+async def test_new_database_must_have_utf8(postgres: Postgres, encoding: str) -> None:
+    url = postgres.new_database(f"--encoding={encoding}", "--template=template0")
+    with pytest.raises(BadSetting, match=f"DATABASE_URL: the database has the encoding {encoding}"):
+        await migrate(url)
 
 
 async def test_process_opens_no_more_connections_than_its_pool_has(postgres: Postgres) -> None:

@@ -43,7 +43,9 @@ class Postgres:
         self._data = folder / "data"
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync")
+        options = ("-U", "postgres", "-A", "trust", "--no-sync")
+        # Whatever the locale of the tests is.
+        self._run("initdb", "-D", str(self._data), *options, "--encoding=UTF8", "--no-locale")
 
     @property
     def _address(self) -> tuple[str, ...]:
@@ -99,9 +101,9 @@ class Postgres:
             await stop_process(self._process, signum)
             self._process = None
 
-    def new_database(self) -> str:
+    def new_database(self, *options: str) -> str:
         name = f"store_{time.time_ns()}"
-        self._run("createdb", *self._address, "-U", "postgres", name)
+        self._run("createdb", *self._address, "-U", "postgres", *options, name)
         return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/{name}"
 
 
