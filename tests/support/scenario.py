@@ -62,13 +62,19 @@ class Scenario:
         self.started: Started
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[Worker]:
+    async def worker(self, *, cached: int = 0) -> AsyncIterator[Worker]:
+        """Run a worker that may have so many workflows in its cache.
+
+        Without a cache, every task replays the history, so that workflow code fails here if it is
+        not deterministic. But two workflows that run local activities at the same moment evict each
+        other, and wait ten seconds for their next tasks.
+        """
         config = self.env.client.config()
         config["data_converter"] = worker_data_converter(client_settings())
         client = Client(**config)
-        # Without a cache, every task replays the history, so that workflow code fails here if it
-        # is not deterministic.
-        async with run_worker(client, self._settings, self.store, max_cached_requests=0) as worker:
+        async with run_worker(
+            client, self._settings, self.store, max_cached_requests=cached
+        ) as worker:
             yield worker
 
     # ---- what people do ------------------------------------------------------------------

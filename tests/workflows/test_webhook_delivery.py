@@ -99,7 +99,7 @@ async def test_no_event_is_lost_while_the_receiver_is_down_for_two_days(
     scenario: Scenario, store: AccountStore, subscriber: Subscriber, endpoint: Endpoint
 ) -> None:
     subscriber.reply = FAIL
-    async with scenario.worker():
+    async with scenario.worker(cached=10):
         await scenario.start()
         await scenario.until(Status.PENDING, sent=2)
         await scenario.replace_approver(OTHER)
@@ -139,7 +139,7 @@ async def test_endpoint_is_disabled_after_five_days_with_one_email(
 ) -> None:
     subscriber.reply = FAIL
     began = await scenario.now()
-    async with scenario.worker():
+    async with scenario.worker(cached=10):
         await ping(scenario, endpoint)
         await until_tried(store, endpoint, 1)
         handle = handle_of(scenario, endpoint)
@@ -176,7 +176,7 @@ async def test_pause_resume_and_deletion_while_the_workflow_waits(
     scenario: Scenario, store: AccountStore, subscriber: Subscriber, endpoint: Endpoint
 ) -> None:
     subscriber.reply = FAIL
-    async with scenario.worker():
+    async with scenario.worker(cached=10):
         await ping(scenario, endpoint)
         await until_tried(store, endpoint, 1)
         handle = handle_of(scenario, endpoint)
@@ -213,7 +213,7 @@ async def test_no_signal_is_in_the_way(
     keep: Keep,
 ) -> None:
     subscriber.reply = FAIL
-    async with scenario.worker():
+    async with scenario.worker(cached=10):
         await scenario.start()
         await until_tried(store, endpoint, 1)
         handle = handle_of(scenario, endpoint)
@@ -247,7 +247,7 @@ async def signal(scenario: Scenario, endpoint: Endpoint, *payloads: Payload) -> 
 async def test_bad_start_fails(scenario: Scenario, endpoint: Endpoint) -> None:
     bad = [{"endpoint_id": str(uuid4())}, {"endpoint_id": None}, {}, None, "text"]
     starts = [(endpoint.id, each) for each in bad] + [("any-text", {"endpoint_id": "any-text"})]
-    async with scenario.worker():
+    async with scenario.worker(cached=10):
         for endpoint_id, given in starts:
             with pytest.raises(WorkflowFailureError) as failure:
                 await scenario.env.client.execute_workflow(

@@ -21,7 +21,7 @@ async def test_old_key_can_be_removed(
     endpoint = await add_endpoint(store, sealed_secret=seal(secret, [OLD_KEY]))
     both = (*settings.secret_keys, SecretStr(OLD_KEY))
     rotated = settings.model_copy(update={"secret_keys": both})
-    async with Scenario(env, store, rotated, example).worker():
+    async with Scenario(env, store, rotated, example).worker(cached=10):
         found = await store.webhooks.find(endpoint.id)
     assert found
     assert unseal([found.sealed_secret], settings.signing_keys) == [secret]
