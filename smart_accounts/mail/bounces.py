@@ -234,8 +234,10 @@ def _failure_in_text(headers: Message, body: str) -> _Failure | None:
     lines = [line[:MAX_HEADER] for line in text.splitlines()[:MAX_LINES]]
     report = Message()
     report["From"] = str(headers.get("From") or "unknown@invalid")  # one detector needs it
-    for name in ("Subject", "X-Failed-Recipients"):
-        report[name] = str(headers.get(name, ""))
+    report["Subject"] = str(headers.get("Subject", ""))
+    # Older versions of Python 3.11 read an empty header as a recipient without a name.
+    if recipients := str(headers.get("X-Failed-Recipients", "")).strip(" ,;<>"):
+        report["X-Failed-Recipients"] = recipients
     report.set_payload("\n".join(lines))
     temporary, permanent = all_failures(report)
     if temporary and not permanent:

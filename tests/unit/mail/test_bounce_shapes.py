@@ -93,6 +93,12 @@ def test_other_kinds_of_email_cannot_be_read(raw: str) -> None:
     assert read(raw) == UNREADABLE
 
 
+@pytest.mark.parametrize("recipients", ["", ",", "<>", " , <>"])
+def test_header_without_recipients_names_no_failure(recipients: str) -> None:
+    raw = f"To: {ADDRESS}\nX-Failed-Recipients: {recipients}\n\n550 5.1.1 Unknown\n"
+    assert read(raw) == UNREADABLE
+
+
 def test_warning_in_sentences_is_no_failure() -> None:
     warning = (
         "Delivery to the following recipient has been delayed:\n\n    ada@acme.example\n\n"
