@@ -235,8 +235,9 @@ def _failure_in_text(headers: Message, body: str) -> _Failure | None:
     report = Message()
     report["From"] = str(headers.get("From") or "unknown@invalid")  # one detector needs it
     report["Subject"] = str(headers.get("Subject", ""))
-    # Older versions of Python 3.11 read an empty header as a recipient without a name.
-    if recipients := str(headers.get("X-Failed-Recipients", "")).strip(" ,;<>"):
+    recipients = str(headers.get("X-Failed-Recipients", ""))
+    # Without this, the library would find a recipient without an address.
+    if any(address for _, address in getaddresses([recipients])):
         report["X-Failed-Recipients"] = recipients
     report.set_payload("\n".join(lines))
     temporary, permanent = all_failures(report)

@@ -93,10 +93,15 @@ def test_other_kinds_of_email_cannot_be_read(raw: str) -> None:
     assert read(raw) == UNREADABLE
 
 
-@pytest.mark.parametrize("recipients", ["", ",", "<>", " , <>"])
+@pytest.mark.parametrize("recipients", ["", ",", "<>", " , <>", '"Ada" <>'])
 def test_header_without_recipients_names_no_failure(recipients: str) -> None:
     raw = f"To: {ADDRESS}\nX-Failed-Recipients: {recipients}\n\n550 5.1.1 Unknown\n"
     assert read(raw) == UNREADABLE
+
+
+def test_header_with_addresses_in_brackets_is_read() -> None:
+    header = "X-Failed-Recipients: <ada@acme.example>, Bo <bo@acme.example>"
+    assert read(f"To: {ADDRESS}\n{header}\n\n550 5.1.1 Unknown\n") == failed("550 5.1.1 Unknown")
 
 
 def test_warning_in_sentences_is_no_failure() -> None:
