@@ -29,7 +29,6 @@ from smart_accounts.temporal.errors import QUERY_TIMEOUT, translate_errors
 DEPLOYMENT_NAME = "TEMPORAL_DEPLOYMENT_NAME"
 BUILD_ID = "TEMPORAL_WORKER_BUILD_ID"
 LOOK_EVERY = timedelta(seconds=30)
-# Calls about a deployment are retried, because Temporal limits their rate.
 SET_TIMEOUT = timedelta(seconds=30)  # usually a second
 TASK_TYPES = {TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 
@@ -57,7 +56,7 @@ def deployment_version() -> WorkerDeploymentVersion | None:
 
 
 async def current_version(client: Client, deployment_name: str) -> WorkerDeploymentVersion | None:
-    """Return the version of a deployment that gets the tasks, or None if none of its does."""
+    """Return which version of a deployment gets the tasks, or None if none of them does."""
     request = DescribeWorkerDeploymentRequest(
         namespace=client.namespace, deployment_name=deployment_name
     )
@@ -117,7 +116,7 @@ async def set_current_version(
         build_id=version.build_id if version else "",
         identity=client.identity,
     )
-    with translate_errors():
+    with translate_errors():  # Temporal limits the rate of such calls
         await client.workflow_service.set_worker_deployment_current_version(
             request, retry=True, timeout=SET_TIMEOUT
         )

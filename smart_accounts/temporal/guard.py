@@ -60,8 +60,8 @@ class TolerantPayloadConverter(CompositePayloadConverter):
     """
 
     def __init__(self, *, raises: bool = False) -> None:
-        # The SDK makes a new converter for each step. All share these parts, because each of them
-        # would otherwise prepare again to read the same types.
+        # The SDK makes a new converter for each step. All of them share these parts, because the
+        # parts remember how to read each type.
         super().__init__(*_PARTS)
         self._raises = raises
 

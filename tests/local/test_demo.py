@@ -6,13 +6,13 @@ import tempfile
 import time
 from asyncio.subprocess import PIPE
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from temporalio.client import Client
 
-from smart_accounts.contract.identity import Identity
-from smart_accounts.contract.messages import RequestStatus, SmartAccountRequest
+from smart_accounts.contract.messages import RequestStatus
 from smart_accounts.errors import NoResponse
 from smart_accounts.local import demo
 from smart_accounts.local.configuration import StackConfiguration, configure
@@ -87,20 +87,14 @@ class LosesFirstResponses(RequestClient):
         super().__init__(client)
         self._called: set[str] = set()
 
-    async def start(
-        self,
-        request: SmartAccountRequest,
-        *,
-        key: str | None = None,
-        owner: Identity | None = None,
-    ) -> Started:
-        started = await super().start(request, key=key, owner=owner)
-        self._lose_first(request.account_domain)
+    async def start(self, *given: Any, **options: Any) -> Started:
+        started = await super().start(*given, **options)
+        self._lose_first(f"start {started.workflow_id}")
         return started
 
-    async def status(self, workflow_id: str, *, run_id: str | None = None) -> RequestStatus:
-        self._lose_first(workflow_id)
-        return await super().status(workflow_id, run_id=run_id)
+    async def status(self, *given: Any, **options: Any) -> RequestStatus:
+        self._lose_first(f"status {given}")
+        return await super().status(*given, **options)
 
     def _lose_first(self, call: str) -> None:
         if call not in self._called:
