@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -264,6 +265,12 @@ async def test_goes_back_if_the_workers_stopped_a_moment_ago(
             f" The current version is {deployment.shown(previous)}."
         )
         assert await current_version(deploys.temporal, NAME) == previous
+        behind = await deployment._describe_task_queue(deploys.temporal)
+
+        async def describe_behind(_client: Client) -> DescribeTaskQueueResponse:
+            return behind  # the task queue has not learned of the change yet
+
+        monkeypatch.setattr(deployment, "_describe_task_queue", describe_behind)
         interrupted = asyncio.create_task(deploys.deploy(V2))
         async with asyncio.timeout(40):
             while await current_version(deploys.temporal, NAME) != V2:
