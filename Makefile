@@ -32,7 +32,7 @@ demo: $(READY) ## Show one request that is accepted and one that lapses, on free
 	@exec $(BIN)/python -m smart_accounts.local demo
 
 test: tools check ## Run the checks and all tests. Needs Chromium, npm, curl, pgbouncer and promtool
-	@exec $(BIN)/python -m pytest --numprocesses=5
+	@exec $(BIN)/python -m pytest --numprocesses=6
 
 unit: $(READY) ## Run only the tests without servers and browsers, in half a minute
 	@exec $(BIN)/python -m pytest -m 'not server' --numprocesses=2
