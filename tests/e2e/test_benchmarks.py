@@ -57,10 +57,12 @@ def test_stopped_benchmark_stops_its_programs() -> None:
     command = [sys.executable, "-m", "benchmarks.scale", "--pending", "1000", "--probes", "1"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as benchmark:
         assert benchmark.stderr
-        assert "worker memory" in benchmark.stderr.readline()
-        programs = psutil.Process(benchmark.pid).children(recursive=True)
-        assert len(programs) >= 4
-        benchmark.terminate()
+        try:
+            assert "worker memory" in benchmark.stderr.readline()
+            programs = psutil.Process(benchmark.pid).children(recursive=True)
+            assert len(programs) >= 4
+        finally:
+            benchmark.terminate()
         benchmark.wait(60)
     left = [program for program in programs if program.is_running()]
     for program in left:

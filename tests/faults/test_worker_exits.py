@@ -20,6 +20,9 @@ async def test_stopped_worker_exits_with_status_0(
         with subprocess.Popen(
             [sys.executable, "worker.py"], cwd=ROOT, env=service.environment
         ) as worker:
-            started = await service.start(request_for(f"stop-{number}"))
-            await service.wait_for(started, Status.PENDING, sent=2)
-            assert await stop_process(worker) == 0
+            try:
+                started = await service.start(request_for(f"stop-{number}"))
+                await service.wait_for(started, Status.PENDING, sent=2)
+                assert await stop_process(worker) == 0
+            finally:
+                worker.kill()
