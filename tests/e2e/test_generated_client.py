@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,11 +53,13 @@ def operation(name: str, tag: str = "requests") -> ModuleType:
 
 
 async def use_requests(client: Any, models: ModuleType, new_request: dict[str, Any]) -> None:
-    created = await operation("create_request").asyncio(
-        client=client,
-        body=models.NewRequest.from_dict(new_request),
-        idempotency_key="first",
-    )
+    body = models.NewRequest.from_dict(new_request)
+    while True:
+        created = await operation("create_request").asyncio(
+            client=client, body=body, idempotency_key="first"
+        )
+        if created.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            break  # otherwise the machine is busy, and one key creates only one request
     assert isinstance(created, models.RequestDetail)
     assert created.status in (models.Status.REQUESTED, models.Status.PENDING)
     id_ = created.workflow_id
