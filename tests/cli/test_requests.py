@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 
 import pytest
 
@@ -23,12 +22,9 @@ def request_for(domain: str, *more: str) -> tuple[str, ...]:
 
 
 async def test_from_request_to_active(starter: Starter) -> None:
-    began = time.monotonic()
     finished = await starter.run_in_new_interpreter(
         *request_for("one.example", "--user-email=bo@one.example", "--json")
     )
-    # Promised are 10 s. Python takes more time to start on a busy machine.
-    assert time.monotonic() - began < 20
     assert (finished.code, finished.err) == (0, "")
     assert finished.json["workflow_id"] == "smart-account-one.example"
     assert finished.json["request_id"]
