@@ -50,14 +50,10 @@ def _field_error(error: ErrorDetails) -> FieldError:
     return FieldError(field=field, message=f"entry {entry} {message}" if entry else message)
 
 
-def _too_many() -> list[FieldError]:
-    return [FieldError(field="request", message=f"has more than {MAX_ERRORS} errors")]
-
-
 def to_field_errors(errors: Sequence[ErrorDetails]) -> list[FieldError]:
     """Return one plain message per error, in the order of the fields."""
     if len(errors) > MAX_ERRORS:
-        return _too_many()
+        return [FieldError(field="request", message=f"has more than {MAX_ERRORS} errors")]
     return [
         _field_error(each)
         for each in errors
@@ -68,6 +64,4 @@ def to_field_errors(errors: Sequence[ErrorDetails]) -> list[FieldError]:
 
 def field_errors(error: ValidationError) -> list[FieldError]:
     """Return one plain message per error of a pydantic model."""
-    if error.error_count() > MAX_ERRORS:
-        return _too_many()
     return to_field_errors(error.errors(include_url=False, include_input=False))
