@@ -11,7 +11,7 @@ from temporalio.api.common.v1 import Payload
 from smart_accounts.cli.csv_import import read_rows
 from smart_accounts.contract import fields
 from smart_accounts.contract.actions import NewApprover, Resend, Review, Withdrawal
-from smart_accounts.contract.field_errors import FieldError
+from smart_accounts.contract.field_errors import MAX_ERRORS, FieldError
 from smart_accounts.contract.messages import Acceptance, Decline, Requester, SmartAccountRequest
 from smart_accounts.contract.steps import Bounce, SendEmails
 from smart_accounts.mail.bounces import read_bounce
@@ -117,6 +117,7 @@ def test_structures_in_temporal_payloads(data: str) -> None:
     converter = TolerantPayloadConverter()
     [found] = converter.from_payloads([payload], [SmartAccountRequest])
     assert isinstance(found, Unreadable)
+    assert len(found.errors) <= MAX_ERRORS
     taken = cpu_seconds(
         converter.from_payloads, [payload], [SmartAccountRequest], enough=CALL_SECONDS
     )
