@@ -49,7 +49,10 @@ async def test_operator_resets_or_pauses_an_email_in_flight(
     started = await service.start(new_request)
     handle = service.handle(started)
     async with asyncio.timeout(40):
-        while not (pending := (await handle.describe()).raw_description.pending_activities):
+        while True:  # an activity that is paused before it starts never sends a heartbeat
+            pending = (await handle.describe()).raw_description.pending_activities
+            if pending and pending[0].HasField("last_heartbeat_time"):
+                break
             await asyncio.sleep(0.02)
     [mailing] = pending
     execution = WorkflowExecution(workflow_id=started.workflow_id)
