@@ -28,7 +28,7 @@ from smart_accounts.admin.erased_list import ErasedList
 from smart_accounts.admin.eraser import Eraser
 from smart_accounts.cli.run import run
 from smart_accounts.contract.actions import Actor, Closing, NewApprover, Review, Role, Withdrawal
-from smart_accounts.contract.messages import SmartAccountRequest, Status
+from smart_accounts.contract.messages import EmailState, SmartAccountRequest, Status
 from smart_accounts.contract.names import (
     RESTARTS,
     SWEEP_ID,
@@ -47,9 +47,11 @@ from smart_accounts.temporal.erasures import Erasures
 from smart_accounts.temporal.histories import Histories
 from smart_accounts.temporal.needed_keys import needed_by_next_sweep
 from smart_accounts.temporal.records import Started
+from tests.support.emails import REMINDER
 from tests.support.histories import Keep
 from tests.support.installation import Installation, kinds
 from tests.support.keys import KEY
+from tests.support.ledger import outcome_of
 from tests.support.mail_server import MailServer
 from tests.support.patient_client import wait_for_busy_temporal
 from tests.support.temporal_server import NewDevServer, connect
@@ -243,10 +245,15 @@ async def test_many_missing_requests_wait_for_the_operator(
         stored = await here.until(each, Status.PENDING, Status.IN_REVIEW)
         assert (status.status, status.deadline) == (stored.status, stored.deadline)
         assert status.requested_at == stored.requested_at
+    # If a busy worker is so late that both reminders are due at once, it sends only the second.
+    second_reminder = REMINDER.model_copy(update={"number": 2})
     async with asyncio.timeout(40):
-        while here.mail.kinds(first).count("reminder") < 2:
+        while True:
+            outcome = await outcome_of(here.store, pending[0].request_id, second_reminder)
+            if outcome and outcome.state == EmailState.SENT:
+                break
             await asyncio.sleep(0.02)
-    assert sorted(here.mail.kinds(first)) == ["activation", "reminder", "reminder"]
+    assert here.mail.kinds(first).count("reminder") <= 2
     again = [kind for kind in here.mail.kinds() if kind != "reminder"]
     assert again == sent, "the ledger knows these emails"
     await here.until_agreement()
