@@ -26,6 +26,7 @@ from smart_accounts.tokens import return_path
 MAX_HEADER = 1000  # characters of one header with its folded lines, or of one line of text
 MAX_HEADERS = 200
 MAX_ADDRESS_HEADERS = 10
+MAX_RECIPIENTS = 50
 MAX_PARTS = 5
 MAX_TEXT = 20_000  # characters of a report in sentences
 MAX_LINES = 200  # of such a report, because the library tries dozens of patterns on each
@@ -170,7 +171,7 @@ def _failure_in_fields(headers: Message, body: str) -> _Failure | None:
 
 def _recipients(text: str) -> Iterator[dict[str, str]]:
     """Yield the fields about each recipient. Some servers do not indent continued lines."""
-    for group in re.split(r"\n[ \t]*\n\s*", text):
+    for group in re.split(r"\n[ \t]*\n\s*", text, maxsplit=MAX_RECIPIENTS)[:MAX_RECIPIENTS]:
         fields: dict[str, str] = {}
         name = ""
         for line in group.split("\n", MAX_HEADERS)[:MAX_HEADERS]:

@@ -160,7 +160,7 @@ REPORTS: dict[str, Callable[[str], str]] = {
     "a folded header": lambda fill: f"{RECIPIENT}X: {fill[:2]}\n " * 1000,
     "many headers": lambda _: "a:\n" * 80_000,
     "many parts": lambda _: REPORT + "--b\n" * 60_000,
-    "many recipients": lambda _: STATUS + "Action: failed\n\n" * 16_000,
+    "many recipients": lambda _: STATUS + "Status: 5.1.1\n\n" * 17_000,
     "many empty lines": lambda _: STATUS + "\n" * 250_000,
     "a long field": lambda fill: f"{STATUS}Action: failed\nDiagnostic-Code: {fill}",
     "anything": lambda fill: fill,
