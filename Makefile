@@ -31,7 +31,8 @@ token: $(READY) ## Print an access token for the API of make run. Another person
 demo: $(READY) ## Show one request that is accepted and one that lapses, on free ports
 	@exec $(BIN)/python -m smart_accounts.local demo
 
-# Tests mostly wait, for leases and restarts. Three processes per core leave no core idle.
+# Tests mostly wait, for leases and restarts. Three processes per core leave no core idle. Twelve
+# are enough, because each starts servers of its own.
 test: tools check ## Run the checks and all tests. Needs Chromium, npm, curl, pgbouncer and promtool
 	@exec $(BIN)/python -m pytest --numprocesses=$$((3 * $$(nproc))) --maxprocesses=12
 
