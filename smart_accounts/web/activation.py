@@ -30,6 +30,9 @@ from smart_accounts.web.security_log import Event, Outcome
 
 REFRESH_SECONDS = 2
 
+_GLUED = "/.>"
+"""What a mail program may add to a link from the text around it. No token has these characters."""
+
 AGREEMENT = (
     "I am authorised to act for my company, and I accept the Smart Account {account_name} for"
     " {account_domain}."
@@ -109,13 +112,14 @@ class OpenedLink:
 
 
 async def _open_link(token: str, request: Request, web: Web) -> OpenedLink:
-    """Return the link with this token.
+    """Return the link with this token, without what a mail program glued to it.
 
     Every token costs the same work, so that the response time does not show which links exist.
 
     Raises:
         HTTPException: 404, the link was not issued or is forged.
     """
+    token = token.rstrip(_GLUED)
     link = await web.store.links.find(token_hash(token))
     request_id, ordinal = (link.request.id, link.ordinal) if link else ("", 0)
     if not web.tokens.is_genuine(token, request_id, ordinal) or link is None:
@@ -140,12 +144,14 @@ AnswerForm = Annotated[dict[str, str], Depends(_answer_form)]
 
 
 @router.api_route("", methods=["GET", "HEAD"])
+@router.api_route("/", methods=["GET", "HEAD"])
 @router.api_route("/decline", methods=["GET", "HEAD"])  # reloading the page after a form
 async def show(opened: Opened) -> Response:
     return opened.page()
 
 
 @router.post("")
+@router.post("/")
 async def accept(
     http_request: Request, form: AnswerForm, opened: Opened, web: Web, audit: Audit
 ) -> Response:

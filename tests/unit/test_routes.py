@@ -21,6 +21,7 @@ ROUTES = [
     "POST /requests/{workflow_id}/replace-approver POST /requests/{workflow_id}/withdraw",
     "POST /requests/{workflow_id}/close",
     "GET /activate/{token} GET /activate/{token}/decline",
+    "GET /activate/{token}/ POST /activate/{token}/",
     "POST /activate/{token} POST /activate/{token}/decline POST /hooks/bounces",
     "POST /api/v1/requests GET /api/v1/requests GET /api/v1/requests/{workflow_id}",
     "POST /api/v1/requests/{workflow_id}/resend",

@@ -175,6 +175,20 @@ async def test_unknown_malformed_and_forged_links_get_the_same_response(site: Si
     assert not site.temporal.signals
 
 
+@pytest.mark.parametrize("glued", ["/", ".", ">", "%3E", "./", ">.", "%3E/"])
+async def test_what_a_mail_program_glued_to_the_link_is_ignored(site: Site, glued: str) -> None:
+    token = await site.add_request()
+    path = f"/activate/{token}"
+    page = await site.http.get(path + glued)
+    assert page.status_code == 200
+    assert f'action="{path}"' in page.text
+    assert f'action="{path}/decline"' in page.text
+    assert (await site.http.head(path + glued)).status_code == 200
+    accepted = await site.http.post(path + glued, data=AGREED)
+    assert (accepted.status_code, accepted.headers["Location"]) == (303, path)
+    assert [name for name, _ in site.temporal.signals] == ["accepted"]
+
+
 async def test_every_token_takes_the_same_work(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     verified = []
     is_genuine = LinkTokens.is_genuine
