@@ -153,8 +153,9 @@ def _add_error_pages(app: FastAPI, services: Services) -> None:
     async def unavailable(request: Request, error: Unavailable) -> Response:
         _log.warning("responded 503: %s", error)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        form = getattr(request.state, "form", None)
-        if form is None:  # without a form to send again, the page may reload by itself
+        is_form = request.method == "POST"
+        form = getattr(request.state, "form", {}) if is_form else None
+        if form is None:  # a browser reloads the page with GET
             headers["Refresh"] = headers["Retry-After"]
         return pages("unavailable", 503, headers, form=form, path=_path(request))
 

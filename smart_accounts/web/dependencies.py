@@ -83,10 +83,11 @@ CurrentSession = Annotated[Session | Unavailable | None, Depends(_session)]
 
 
 async def _open_session(request: Request, session: CurrentSession) -> Session:
+    if request.method == "POST":
+        # Before anything else can fail, because the error pages keep what was typed.
+        await read_form(request, MAX_SESSION_FORM)
     if isinstance(session, Session):
         return session
-    if request.method == "POST":
-        await read_form(request, MAX_SESSION_FORM)  # the error page keeps what was typed
     raise session or NotSignedIn
 
 
@@ -120,7 +121,7 @@ class SentForm:
 
 
 async def _sent_form(request: Request, session: OpenSession, web: Web) -> SentForm:
-    fields = await read_form(request, MAX_SESSION_FORM)
+    fields: dict[str, str] = request.state.form
     headers, url = request.headers, web.settings.base_url
     is_current = session.owns_form(fields.get("csrf", ""))
     if not is_current or is_cross_origin(headers, url):

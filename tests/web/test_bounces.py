@@ -50,6 +50,7 @@ class BounceHook:
         response = await self.http.post("/hooks/bounces", content=report, headers=headers)
         if response.status_code == 503:
             assert int(response.headers["Retry-After"]) > 0
+            assert "refresh" not in response.headers
         if response.status_code == 204:
             assert not response.content
         return response.status_code

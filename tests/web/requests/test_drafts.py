@@ -1,5 +1,6 @@
 """Drafts: the request form is kept for a day, and only its own person sees it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
@@ -203,6 +204,35 @@ async def test_outage_of_the_database_loses_nothing(
     again = hidden_fields(response)
     assert again["note_to_customer"] == FORM["note_to_customer"]
     assert (await partner_site.http.post(path, data=again)).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("path", "part", "query"),
+    [
+        ("/requests/review", "adoption", "adopt"),
+        (f"{ACME_PAGE}/withdraw", "adoption", "adopt"),
+        (f"{ACME_PAGE}/reject", "listing", "newest"),  # the request, before the form's token
+    ],
+)
+async def test_outage_before_the_form_is_used_loses_nothing(
+    partner_site: PartnerSite, monkeypatch: pytest.MonkeyPatch, path: str, part: str, query: str
+) -> None:
+    async def raise_unavailable(*_: Any, **__: Any) -> None:
+        raise Unavailable("no")
+
+    csrf = await partner_site.csrf_token()
+    monkeypatch.setattr(getattr(partner_site.store, part), query, raise_unavailable)
+    response = await partner_site.http.post(path, data={"csrf": csrf, "reason": "A long text"})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "10")
+    assert hidden_fields(response) == {"csrf": csrf, "reason": "A long text"}
+    assert "refresh" not in response.headers  # the browser would open the form's address with GET
+
+
+async def test_form_sent_without_a_company_is_kept(partner_site: PartnerSite) -> None:
+    await partner_site.sign_in(replace(PAT, company=""))
+    response = await partner_site.http.post(f"{ACME_PAGE}/withdraw", data={"reason": "A long text"})
+    assert response.status_code == 401
+    assert hidden_fields(response) == {"reason": "A long text"}
 
 
 @pytest.mark.parametrize("path", ["/requests/review", "/requests/new", "/requests"])
