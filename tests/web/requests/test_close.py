@@ -46,6 +46,16 @@ async def test_operator_closes_an_account(
     assert site.temporal.actions == [("close", REASON, OPERATOR.subject, run)]
 
 
+async def test_late_withdrawal_is_not_a_reason_to_close(partner_site: PartnerSite) -> None:
+    await add_account(partner_site)
+    await partner_site.sign_in(OPERATOR)
+    page = (await partner_site.post(f"{ACME_PAGE}/withdraw", reason="Typo.")).text
+    assert "Too late: the request is already active." in page
+    assert 'href="#progress"' in page
+    assert 'id="close-reason"' in page
+    assert "Typo." not in page
+
+
 @pytest.mark.parametrize("message", [ActionMessage.CLOSED, ActionMessage.CLOSE_RECEIVED])
 async def test_page_says_whether_the_account_is_closed(
     partner_site: PartnerSite, message: ActionMessage

@@ -100,6 +100,19 @@ async def test_other_decision_is_told_what_was_decided(partner_site: PartnerSite
     assert "already rejected it" in visible_text(response)
 
 
+@pytest.mark.parametrize("is_in_review", [True, False])
+async def test_reason_stays_in_its_form(partner_site: PartnerSite, is_in_review: bool) -> None:
+    await partner_site.add_request(pat_request(), needs_attention=ODD, is_approved=not is_in_review)
+    await partner_site.sign_in(OPERATOR)
+    partner_site.temporal.error = Rejected("Too late: an operator has already approved it.")
+    page = (await partner_site.post(f"{ACME_PAGE}/reject", reason='"Unknown."')).text
+    assert ('href="#reject"' in page) is ('id="reject"' in page) is is_in_review
+    assert ('href="#progress"' in page) is not is_in_review
+    assert page.count("&#34;Unknown.&#34;</textarea>") == is_in_review
+    _, _, withdrawal = page.partition('id="withdraw-reason"')
+    assert withdrawal.partition("</textarea>")[0].endswith(">\n")
+
+
 async def test_requester_sees_the_review_and_can_only_withdraw(partner_site: PartnerSite) -> None:
     await add_odd_request(partner_site)
     text = visible_text(await partner_site.http.get(ACME_PAGE))
