@@ -48,7 +48,7 @@ from smart_accounts.temporal.errors import (
     time_limit,
     update_failed,
 )
-from smart_accounts.temporal.memo import memo, memo_value, request_id_in
+from smart_accounts.temporal.memo import memo, memo_value, owner_in, request_id_in
 from smart_accounts.temporal.records import Listed, RunningRequest, Started
 from smart_accounts.temporal.starting import start_workflow
 
@@ -94,23 +94,26 @@ class RequestClient:
                 self._client, request, now + request.acceptance_window, memo(key, owner)
             )
         except WorkflowAlreadyStartedError:
-            return await self._find_started(key, request.account_domain)
+            return await self._find_started(key, request.account_domain, owner)
         assert handle.first_execution_run_id
         return Started(handle.id, handle.first_execution_run_id, now)
 
-    async def _find_started(self, key: str | None, domain: str) -> Started:
+    async def _find_started(self, key: str | None, domain: str, caller: Identity | None) -> Started:
         handle = self._client.get_workflow_handle(workflow_id(domain))
         try:
             async with time_limit(RPC_TIMEOUT):
                 described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
                 started_with = await memo_value(described, IDEMPOTENCY_KEY)
+                owner = await owner_in(described)
         except NotFound:  # the other request closed a moment ago
             raise domain_taken(domain, None) from None
         if key and started_with == key:
             id_ = await request_id_in(described)
             return Started(handle.id, id_, described.start_time)
         # The search attribute needs no worker. A query would.
-        raise domain_taken(domain, described.typed_search_attributes.get(STATUS))
+        status = described.typed_search_attributes.get(STATUS)
+        # A caller without an identity may read everything in the namespace anyway.
+        raise domain_taken(domain, status, may_know=caller in (None, owner))
 
     async def find_running(
         self, workflow_id: str, *, run_id: str | None = None, owner: Identity | None = None

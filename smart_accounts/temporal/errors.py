@@ -67,17 +67,19 @@ async def time_limit(limit: timedelta, unavailable: str = _UNAVAILABLE) -> Async
             yield
 
 
-def domain_taken(domain: str, status: str | None) -> Rejected:
+def domain_taken(domain: str, status: str | None, *, may_know: bool = False) -> Rejected:
     """Return the error of a start for a domain whose workflow is still open.
 
-    ``status`` is the status of the open workflow's request, if it is known.
+    ``status`` is the status of the open workflow's request, if it is known. ``may_know`` says
+    whether the caller may learn how that request ended.
     """
     if status not in [each.value for each in Status if each.is_final]:
         return Rejected(f"A request for {domain} is already under way.")
     minutes = CLOSING_TIME // timedelta(minutes=1)
+    end = f"ended as {status}, and its last emails are still being sent"
     return Rejected(
-        f"The last request for {domain} ended as {status}, and its last emails are still being"
-        f" sent. Try again in at most {minutes} minutes."
+        f"The last request for {domain} {end if may_know else 'is being closed'}."
+        f" Try again in at most {minutes} minutes."
     )
 
 
