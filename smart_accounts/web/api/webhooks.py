@@ -91,6 +91,8 @@ async def change_webhook(change: WebhookChange, lookup: Lookup) -> Webhook:
     missed what happened until it is enabled.
     """
     endpoint, endpoints = await lookup.find(), lookup.endpoints
+    if change.state is EndpointState.PAUSED:
+        endpoints.check_pause(endpoint)  # before anything is saved
     if fields := change.fields_of(endpoint):
         await endpoints.change(endpoint, fields)
     if change.state is EndpointState.PAUSED:

@@ -130,17 +130,26 @@ class Endpoints:
                 event_types=fields.event_types,
             )
 
+    def check_pause(self, endpoint: Endpoint) -> None:
+        """Check that an endpoint can be paused.
+
+        Raises:
+            Rejected: The endpoint is disabled.
+        """
+        if endpoint.state is EndpointState.DISABLED:
+            with self._logged(Event.WEBHOOK_PAUSE, endpoint.id):
+                raise Rejected("The endpoint is disabled, so there is nothing to pause.")
+
     async def pause(self, endpoint: Endpoint) -> None:
         """Pause an endpoint. A repeat changes nothing.
 
         Raises:
             Rejected: The endpoint is disabled.
         """
+        self.check_pause(endpoint)
         if endpoint.state is EndpointState.PAUSED:
             return
         with self._logged(Event.WEBHOOK_PAUSE, endpoint.id):
-            if endpoint.state is EndpointState.DISABLED:
-                raise Rejected("The endpoint is disabled, so there is nothing to pause.")
             await self._stored.set_state(endpoint.id, EndpointState.PAUSED, _now())
 
     async def resume(self, endpoint: Endpoint) -> None:

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from smart_accounts.contract.webhooks import SUBSCRIBABLE
+from smart_accounts.contract.webhooks import SUBSCRIBABLE, EndpointState
+from smart_accounts.store.tables import webhook_endpoints
 from smart_accounts.store.webhook_records import Attempt
 from smart_accounts.store.webhooks import MAX_ENDPOINTS
 from smart_accounts.webhooks.signing import unseal
@@ -56,6 +58,17 @@ async def test_endpoint_from_registration_to_deletion(api: Api) -> None:
     assert (deleted.status_code, deleted.content) == (204, b"")
     check_problem(await api.http.delete(path), 404)
     assert (await api.http.get(WEBHOOKS)).json() == {"items": []}
+
+
+async def test_rejected_change_changes_nothing(api: Api) -> None:
+    path = await register(api)
+    async with api.store.engine.begin() as connection:
+        await connection.execute(update(webhook_endpoints).values(state=EndpointState.DISABLED))
+    before = (await api.http.get(path)).json()
+    new = {"description": "Our ERP", "state": "paused"}
+    problem = check_problem(await api.http.patch(path, json=new), 409)
+    assert problem["detail"] == "The endpoint is disabled, so there is nothing to pause."
+    assert (await api.http.get(path)).json() == before
 
 
 async def test_deliveries_and_sending_again(api: Api) -> None:
