@@ -25,6 +25,22 @@ class NotFound(Rejected):
 class Unavailable(SmartAccountsError):
     """Temporal, the database or a worker does not respond. Try again later."""
 
+    @property
+    def public_message(self) -> str:
+        """The message for people who do not run the service."""
+        return str(self)
+
+
+class NeedsOperator(Unavailable):
+    """Temporal rejects a call, or its data cannot be read. The message tells operators why."""
+
+    @property
+    def public_message(self) -> str:
+        return (
+            "The part of the service that runs the requests is down right now. Nothing was lost;"
+            " try again later."
+        )
+
 
 class NoResponse(Unavailable):
     """Temporal did not respond in time. The call may still take effect."""

@@ -24,7 +24,7 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from smart_accounts.contract.names import ACTION_REFUSED, INVALID_REQUEST
-from smart_accounts.errors import Unavailable
+from smart_accounts.errors import NeedsOperator, Unavailable
 from smart_accounts.settings import ClientSettings
 
 ENCRYPTED = b"binary/encrypted"
@@ -59,7 +59,7 @@ _LOG_EVERY = 60  # seconds
 _log = logging.getLogger(__name__)
 
 
-class UnknownKey(Unavailable):
+class UnknownKey(NeedsOperator):
     """A payload is encrypted with a key that this program does not have."""
 
     def __init__(self, key_id: str) -> None:

@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import CLOSING_TIME, Status
 from smart_accounts.contract.names import INVALID_REQUEST
-from smart_accounts.errors import NoResponse, NotFound, Rejected, Unavailable
+from smart_accounts.errors import NeedsOperator, NoResponse, NotFound, Rejected, Unavailable
 from smart_accounts.temporal.codec import UnreadablePayload
 
 RPC_TIMEOUT = timedelta(seconds=2)
@@ -40,12 +40,12 @@ def translate_errors(unavailable: str = _UNAVAILABLE) -> Iterator[None]:
         if error.status == RPCStatusCode.NOT_FOUND and not _is_about_the_namespace(error):
             raise NotFound(NOT_OPEN) from None
         _log.warning("Temporal rejected a call with %s: %s", error.status.name, error.message)
-        raise Unavailable(
+        raise NeedsOperator(
             f"Temporal rejected the call with {error.status.name}. Try again later. If it fails"
             " again, check Temporal's address, namespace, API key and search attributes."
         ) from error
     except UnreadablePayload as error:
-        raise Unavailable(
+        raise NeedsOperator(
             f"Temporal's response cannot be read: {error}. Check the settings"
             " SMART_ACCOUNTS_PAYLOAD_KEYS and SMART_ACCOUNTS_PAYLOAD_PLAINTEXT."
         ) from error

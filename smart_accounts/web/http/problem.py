@@ -110,7 +110,8 @@ def _add_own_errors(api: FastAPI, security_log: SecurityLog) -> None:
     @api.exception_handler(Unavailable)
     async def unavailable(_: Request, error: Unavailable) -> Response:
         _log.warning("responded 503: %s", error)
-        return problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return problem(503, error.public_message, headers=headers)
 
 
 def _methods(routers: Sequence[APIRouter], request: Request) -> set[str]:

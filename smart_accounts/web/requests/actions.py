@@ -1,5 +1,6 @@
 """Actions on a request, of its requester and of operators. Its page shows the result."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated
@@ -38,6 +39,8 @@ from smart_accounts.web.requests.templating import request_path
 from smart_accounts.web.security_log import Event
 
 SIGNED_IN_AGAIN = "You have signed in again since you opened the page. Please send this again."
+
+_log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/requests/{workflow_id}", include_in_schema=False)
 
@@ -178,6 +181,8 @@ async def _show_problem(
         label = "New approver's email" if name == "replace-approver" else "The reason"
         message, status = f"{label} {error.errors[0].message}.", 422
     elif isinstance(error, Unavailable):
-        status, headers = 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        _log.warning("responded 503: %s", error)
+        message, status = error.public_message, 503
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     problem = {"action": name, "message": message}
     return await detail.show(request, status, headers, problem=problem)

@@ -1,6 +1,7 @@
 """Create a request: the form, Review Request and Smart Account Request Complete."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
@@ -36,6 +37,8 @@ from smart_accounts.web.security_log import Event
 
 CHECK_SECONDS = 1.0  # a worker usually checks a request within a tenth of this
 POLL_SECONDS = 0.1
+
+_log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/requests", include_in_schema=False)
 
@@ -117,7 +120,8 @@ async def send(
     except Rejected as error:
         await drafts.save(web, partner, form, rejection=str(error))
         return redirect_to_form(web, form.id)
-    except Unavailable:
+    except Unavailable as error:
+        _log.warning("responded 503: %s", error)
         return _review_page(page, request, form.id, status=503)
     path = f"/requests/{started.workflow_id}/complete?run={started.request_id}"
     return RedirectResponse(web.pages.root + path, 303)

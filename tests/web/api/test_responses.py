@@ -13,6 +13,7 @@ from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.errors import RPC_TIMEOUT
 from smart_accounts.web.api import routes
 from tests.support.api import ACME_REQUEST, REQUESTS, Api, OpenApi, check_problem, errors_of
+from tests.support.outages import OPERATORS_WORDS, error_for_operators
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,16 @@ async def test_outage_has_a_retry_after_header(api: Api) -> None:
         response = await api.http.request(method, path, json=body)
         check_problem(response, 503)
         assert int(response.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("name", OPERATORS_WORDS)
+async def test_only_operators_are_told_what_to_check(
+    api: Api, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    api.temporal.error = error_for_operators(name)
+    problem = check_problem(await api.http.post(REQUESTS, json=api.body), 503)
+    assert problem["detail"].endswith("is down right now. Nothing was lost; try again later.")
+    assert OPERATORS_WORDS[name] in caplog.text
 
 
 async def test_unexpected_error_reveals_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.steps import Decision
 from smart_accounts.errors import NotFound, Rejected, Unavailable
+from tests.support.outages import OPERATORS_WORDS, error_for_operators
 from tests.support.page_content import visible_text
-from tests.support.partner_site import ACME_PAGE, PartnerSite, pat_request
+from tests.support.partner_site import ACME_PAGE, FORM, PartnerSite, pat_request
 
 NOW = datetime.now(UTC)
 ACTIONS: dict[str, tuple[dict[str, str], str | None, str]] = {
@@ -68,6 +69,24 @@ async def test_failed_action_shows_why_and_keeps_the_input(
     assert ("retry-after" in response.headers) is (status == 503)
     for value in form.values():
         assert value.strip() in response.text
+
+
+@pytest.mark.parametrize("name", OPERATORS_WORDS)
+async def test_only_operators_are_told_what_to_check(
+    partner_site: PartnerSite, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    await partner_site.add_request(pat_request())
+    partner_site.temporal.error = error_for_operators(name)
+    for path, message in [
+        (f"{ACME_PAGE}/resend", "is down right now. Nothing was lost; try again later."),
+        ("/requests", "Send Request again"),
+    ]:
+        caplog.clear()
+        response = await partner_site.post(path, **FORM)
+        assert response.status_code == 503
+        assert message in visible_text(response)
+        assert OPERATORS_WORDS[name] not in visible_text(response)
+        assert OPERATORS_WORDS[name] in caplog.text
 
 
 @pytest.mark.parametrize(
