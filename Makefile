@@ -31,18 +31,19 @@ token: $(READY) ## Print an access token for the API of make run. Another person
 demo: $(READY) ## Show one request that is accepted and one that lapses, on free ports
 	@exec $(BIN)/python -m smart_accounts.local demo
 
-# Tests mostly wait, for leases and restarts. Three processes per core leave no core idle. Twelve
-# are enough, because each starts servers of its own.
+# Tests mostly wait, for leases and restarts. Three processes per core leave no core idle. At most
+# twelve, because each process starts servers of its own.
 test: tools check ## Run the checks and all tests. Needs Chromium, npm, curl, pgbouncer and promtool
 	@exec $(BIN)/python -m pytest --numprocesses=$$((3 * $$(nproc))) --maxprocesses=12
 
 unit: $(READY) ## Run only the tests without servers and browsers, in half a minute
 	@exec $(BIN)/python -m pytest -m 'not server' --numprocesses=2
 
-faults: $(READY) ## Run the long fault tests: 200 requests, 18 kills. Repeat a run: FAULTS_SEED=…
+faults: $(READY) ## Run the fault tests and the drills in full. Repeat a run: FAULTS_SEED=…
 	@exec $(BIN)/python -m pytest tests/faults tests/e2e/test_encryption.py tests/e2e/test_api.py \
 		tests/e2e/test_benchmarks.py tests/workflows/test_any_order.py tests/workflows/test_any_message.py \
-		tests/workflows/test_outages.py tests/local/test_whole_story.py \
+		tests/workflows/test_outages.py tests/workflows/test_webhook_delivery.py \
+		tests/local/test_whole_story.py \
 		tests/local/test_stack_failures.py tests/local/test_stack.py tests/local/test_demo.py \
 		tests/cli/test_requests.py tests/web/test_worst_calls.py --full --timeout=600 --capture=no
 

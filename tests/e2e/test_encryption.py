@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
@@ -43,6 +45,7 @@ from smart_accounts.temporal.guard import worker_data_converter
 from smart_accounts.temporal.needed_keys import payloads_in
 from smart_accounts.temporal.records import Started
 from tests.e2e.test_payload_encodings import update_raw
+from tests.support.documents import code_block
 from tests.support.encryption import World, end_of, handle_of, request_for, until
 from tests.support.keys import KEY, NEW_KEY, OLD_KEY
 from tests.support.mail_server import LinkIn, MailServer
@@ -260,6 +263,32 @@ async def test_what_an_unknown_key_encrypts_waits_for_the_key(
     async with world.worker(NEW_KEY, OLD_KEY):
         assert await end_of(ahead, first) == ["active"]
         await until(ahead, second, Status.PENDING, sent=2)
+
+
+async def test_signals_that_nobody_can_read_are_dropped_by_a_reset(world: World) -> None:
+    requests = Requests("reset")
+    async with world.worker(KEY):
+        client, stranger = await world.client(KEY), await world.client(NEW_KEY)
+        started = await requests.start(client)
+        await stranger.decline(started.workflow_id, reason="heron")
+        async with asyncio.timeout(60):
+            while await failed_tasks(client, started) == 0:
+                await asyncio.sleep(0.05)
+        script = code_block("docs/operations.md", "drop unreadable signals")
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "TEMPORAL_ADDRESS": world.server.address,
+        }
+        await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-euc", script.replace("smart-account-DOMAIN", started.workflow_id)],
+            env=environment,
+            check=True,
+        )
+        await client.accept(started.workflow_id, accepted_by="heron")
+        newest_run = client._client.get_workflow_handle(started.workflow_id)
+        async with asyncio.timeout(60):
+            assert (await newest_run.result())["status"] == "active"
 
 
 async def failed_tasks(client: PatientClient, started: Started) -> int:
