@@ -404,7 +404,10 @@ class SmartAccountRequestWorkflow:
         next worker decides again, and by then an acceptance may have arrived after the lapse.
         """
         recorded = RecordDecision(
-            request_id=self._request_id, decision=decision, request=self._request
+            request_id=self._request_id,
+            decision=decision,
+            request=self._request,
+            link_ordinal=self._links.newest,
         )
         async with self._link_changes:  # a change of the link that began earlier ends first
             if decision.status == Status.ACTIVE:

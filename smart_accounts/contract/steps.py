@@ -160,11 +160,16 @@ class Approve(OwnMessage):
 
 
 class RecordDecision(OwnMessage):
-    """End a request. ``request`` is the request at the time of the decision."""
+    """End a request. ``request`` is the request at the time of the decision.
+
+    ``link_ordinal`` is the link in force at that time. A newer one in the store was not sent,
+    because the decision came while it was being issued.
+    """
 
     request_id: str
     decision: Decision
     request: SmartAccountRequest | None = None
+    link_ordinal: int | None = None
 
 
 class CloseAccount(OwnMessage):

@@ -103,6 +103,8 @@ async def decide(connection: AsyncConnection, record: RecordDecision) -> StoredR
     if request:
         changes |= {"customer_email": request.customer_email, "added_users": request.added_users}
         changes["search_text"] = search_text_of(request)
+    if record.link_ordinal:
+        changes["link_ordinal"] = record.link_ordinal
     changed = await connection.execute(_END, changes | {"request_id": record.request_id})
     if not changed.rowcount:
         return None

@@ -60,7 +60,7 @@ FIELDS = {
     steps.IssueLink: "request_id request ordinal at",
     steps.Decision: "status at by reason is_report",
     steps.Approve: "request_id at",
-    steps.RecordDecision: "request_id decision request",
+    steps.RecordDecision: "request_id decision request link_ordinal",
     steps.CloseAccount: "request_id closing at",
     steps.ClosedAccount: "at reason added_users",
     steps.ErasedRequest: "request_id account_domain decision closed_at link_ordinal at",

@@ -91,6 +91,8 @@ async def test_decision_keeps_the_approver_who_was_asked(
     assert [row["email"] for row in await query_store("SELECT email FROM account_users")] == [
         CUSTOMER
     ]
+    [in_force] = await query_store("SELECT link_ordinal FROM requests")
+    assert in_force["link_ordinal"] == 1, "the customer's link is not superseded"
     assert mail_server.kinds(CUSTOMER) == ["activation", "welcome"]
     assert not mail_server.kinds(OTHER)
 
