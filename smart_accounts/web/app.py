@@ -153,8 +153,7 @@ def _add_error_pages(app: FastAPI, services: Services) -> None:
     async def unavailable(request: Request, error: Unavailable) -> Response:
         _log.warning("responded 503: %s", error)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        is_form = request.method == "POST"
-        form = getattr(request.state, "form", {}) if is_form else None
+        form = _typed_form(services, request)
         if form is None:  # a browser reloads the page with GET
             headers["Refresh"] = headers["Retry-After"]
         return pages("unavailable", 503, headers, form=form, path=_path(request))
@@ -169,14 +168,20 @@ def _add_error_pages(app: FastAPI, services: Services) -> None:
         return pages("server-error", 500, SECURITY_HEADERS)  # runs outside the middleware
 
 
+def _typed_form(web: Services, request: Request) -> dict[str, str] | None:
+    """Return the form for an error page that keeps it, or None if no form was sent."""
+    if request.method != "POST":
+        return None
+    # Another site could otherwise put its text into the form.
+    is_foreign = is_cross_origin(request.headers, web.settings.base_url)
+    return {} if is_foreign else getattr(request.state, "form", {})
+
+
 async def _session_expired_page(web: Services, request: Request) -> Response:
     """Return the page that keeps what was typed, either as a draft or as hidden fields."""
-    typed, draft_path = {}, None
-    # Another site could otherwise put its text into the form.
-    if not is_cross_origin(request.headers, web.settings.base_url):
-        form = getattr(request.state, "form", {})
-        typed = {name: value for name, value in form.items() if value and name != "csrf"}
-        draft_path = await keep_late_form(web, request) if typed else None
+    form = _typed_form(web, request) or {}
+    typed = {name: value for name, value in form.items() if value and name != "csrf"}
+    draft_path = await keep_late_form(web, request) if typed else None
     return web.pages(
         "session-expired",
         401,

@@ -228,6 +228,18 @@ async def test_outage_before_the_form_is_used_loses_nothing(
     assert "refresh" not in response.headers  # the browser would open the form's address with GET
 
 
+async def test_outage_page_has_no_form_of_another_site(
+    partner_site: PartnerSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def raise_unavailable(*_: Any) -> None:
+        raise Unavailable("no")
+
+    monkeypatch.setattr(partner_site.store.adoption, "adopt", raise_unavailable)
+    origin = {"Origin": "https://evil.example"}
+    response = await partner_site.http.post("/requests/review", data=FORM, headers=origin)
+    assert (response.status_code, hidden_fields(response)) == (503, {})
+
+
 async def test_form_sent_without_a_company_is_kept(partner_site: PartnerSite) -> None:
     await partner_site.sign_in(replace(PAT, company=""))
     response = await partner_site.http.post(f"{ACME_PAGE}/withdraw", data={"reason": "A long text"})
