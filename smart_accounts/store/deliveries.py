@@ -13,7 +13,7 @@ from smart_accounts.contract.webhooks import DeliveryState, EndpointState
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
 from smart_accounts.store.webhook_records import Attempt, Delivery, Endpoint
-from smart_accounts.store.webhooks import change, lock_endpoint
+from smart_accounts.store.webhooks import change, hand_over_newest, lock_endpoint
 
 FIRST_RETRY = timedelta(seconds=10)
 RETRY_FACTOR = 3
@@ -150,17 +150,9 @@ class Deliveries:
             return (await connection.scalars(query)).all()
 
     async def hand_over_again(self, endpoint_id: str) -> None:
-        """Let the relay start the endpoint's workflow, for which one delivery is enough."""
-        deliveries = tables.webhook_deliveries.c
-        newest = (
-            select(deliveries.id)
-            .where(deliveries.endpoint_id == endpoint_id)
-            .order_by(deliveries.created_at.desc())
-            .limit(1)
-        )
+        """Let the relay start the endpoint's workflow again."""
         async with transaction(self._engine, writes=True) as connection:
-            is_newest = deliveries.id == newest.scalar_subquery()
-            await change(connection, is_newest, handed_over=False)
+            await hand_over_newest(connection, endpoint_id)
 
     async def owner_to_tell(self, endpoint_id: str) -> Endpoint | None:
         """Return the endpoint if it is disabled and its owner was not told."""

@@ -116,8 +116,9 @@ class Webhooks:
             if state is EndpointState.ENABLED:
                 too_old = {"state": DeliveryState.FAILED, "error": PAUSED_TOO_LONG}
                 await change(connection, *waiting, deliveries.c.try_until < now, **too_old)
-            # The relay need not look at what waits for a paused endpoint.
-            await change(connection, *waiting, handed_over=state is not EndpointState.ENABLED)
+                await hand_over_newest(connection, endpoint_id)
+            else:  # the relay need not look at what waits for a paused endpoint
+                await change(connection, *waiting, handed_over=True)
 
     async def rotate_secret(
         self, endpoint_id: str, sealed_secret: str, overlap_until: datetime
@@ -256,3 +257,18 @@ async def change(
         update(deliveries).where(deliveries.c.id.in_(ids)).values(**values)
     )
     return changed.rowcount
+
+
+async def hand_over_newest(connection: AsyncConnection, endpoint_id: str) -> None:
+    """Let the relay start the endpoint's workflow, for which one delivery is enough.
+
+    If it took all that wait, the relay would be busy with them while events of others wait.
+    """
+    deliveries = tables.webhook_deliveries.c
+    newest = (
+        select(deliveries.id)
+        .where(deliveries.endpoint_id == endpoint_id)
+        .order_by(deliveries.created_at.desc())
+        .limit(1)
+    )
+    await change(connection, deliveries.id == newest.scalar_subquery(), handed_over=False)

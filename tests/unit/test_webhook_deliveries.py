@@ -8,6 +8,7 @@ import pytest
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.webhooks import DeliveryState, EndpointState, EventType
 from smart_accounts.errors import NotFound, Rejected
+from smart_accounts.store import deliveries
 from smart_accounts.store.store import AccountStore
 from smart_accounts.store.webhook_records import Attempt, Delivery, Endpoint
 from tests.support.partners import KIM, OPERATOR, PAT
@@ -155,6 +156,22 @@ async def test_paused_endpoint_gets_what_is_young_enough_later(
     assert await due(store, endpoint, NOW + HOUR) == [young.id]
     states = {each.id: (each.state, each.error) for each in await written(store, endpoint)}
     assert states[old] == (DeliveryState.FAILED, "The endpoint was paused for too long.")
+
+
+async def test_backlog_of_a_resumed_endpoint_delays_no_other(
+    store: AccountStore, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay takes the oldest deliveries first, so it must not have to take the backlog."""
+    monkeypatch.setattr(deliveries, "HANDED_OVER_AT_ONCE", 3)
+    backlog = [await ping(store, endpoint) for _ in range(5)]
+    for state in (EndpointState.PAUSED, EndpointState.ENABLED):
+        await store.webhooks.set_state(endpoint.id, state, NOW)
+    other = await add_endpoint(store, KIM)
+    fresh = await ping(store, other, NOW + SECOND)
+    waiting = await store.deliveries.not_handed_over()
+    assert waiting[other.id] == [fresh]
+    assert len(waiting[endpoint.id]) == 1
+    assert sorted(await due(store, endpoint, NOW)) == sorted(backlog)
 
 
 async def test_event_is_sent_again(store: AccountStore, endpoint: Endpoint) -> None:
