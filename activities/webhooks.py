@@ -86,6 +86,7 @@ class WebhookActivities:
             if not await self._try_all(endpoint, due, clock) and len(due) == AT_ONCE:
                 # Otherwise an endpoint that is down would get its backlog all the time.
                 pause_ends_at = clock() + _pause(endpoint, clock())
+                await store.deliveries.give_up_late(endpoint_id, clock())
                 break
         disabled = await store.deliveries.owner_to_tell(endpoint_id)
         if disabled and not await self._tell_owner(disabled, clock()):

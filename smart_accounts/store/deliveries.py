@@ -118,6 +118,23 @@ class Deliveries:
             is_disabled = await _record_for_endpoint(connection, endpoint, attempt, now)
             return Recorded(next_at=None if is_disabled else next_at, is_disabled=is_disabled)
 
+    async def give_up_late(self, endpoint_id: str, now: datetime) -> None:
+        """Mark as failed what was tried before, and is older than three days.
+
+        Call this for an endpoint that has just failed and has more to try than its turn allows.
+        Otherwise old events would wait for a turn in which no event has had fewer tries.
+        """
+        deliveries = tables.webhook_deliveries.c
+        async with transaction(self._engine, writes=True) as connection:
+            await change(
+                connection,
+                deliveries.endpoint_id == endpoint_id,
+                deliveries.state == DeliveryState.PENDING,
+                deliveries.attempts > 0,
+                deliveries.try_until <= now,
+                state=DeliveryState.FAILED,
+            )
+
     async def overdue(self, before: datetime) -> Sequence[str]:
         """Return the ids of the endpoints with deliveries that were due before and were not sent.
 

@@ -12,10 +12,11 @@ from temporalio.testing import ActivityEnvironment
 from activities import webhooks
 from activities.webhooks import AT_ONCE, EMAIL_RETRY, SHORTEST_PAUSE, WebhookActivities
 from smart_accounts.contract.messages import EmailKind
-from smart_accounts.contract.webhooks import DeliverWebhooks, EndpointState
+from smart_accounts.contract.webhooks import DeliverWebhooks, DeliveryState, EndpointState
 from smart_accounts.mail.compose import Composer
 from smart_accounts.settings import Settings
 from smart_accounts.store.deliveries import DISABLE_AFTER
+from smart_accounts.store.outbox import TRY_FOR
 from smart_accounts.store.store import AccountStore
 from smart_accounts.store.webhook_records import Endpoint
 from smart_accounts.webhooks import signing
@@ -84,6 +85,29 @@ async def test_backlog_of_a_dead_endpoint_waits(
     subscriber.reply = TAKE
     assert await deliver(later) is None
     assert len(subscriber.taken()) == 4 * AT_ONCE
+
+
+async def test_old_events_of_a_dead_endpoint_fail_once_each_was_tried(
+    store: AccountStore, subscriber: Subscriber, endpoint: Endpoint, deliver: Deliver
+) -> None:
+    """A turn tries five events, first those with the fewest tries."""
+    tried = {await store.webhooks.ping(endpoint.id, NOW) for _ in range(AT_ONCE)}
+    subscriber.reply = FAIL
+    await deliver()
+    for _ in range(AT_ONCE + 1):
+        await store.webhooks.ping(endpoint.id, NOW)
+    end = NOW + TRY_FOR
+    assert await deliver(end)
+    found = {each.id: each for each in await store.webhooks.deliveries(endpoint.id)}
+    [waiting] = [each for each in found.values() if each.state is not DeliveryState.FAILED]
+    assert (waiting.state, waiting.attempts) == (DeliveryState.PENDING, 0)
+    assert all(found[each].attempts == 1 and found[each].status_code == 500 for each in tried)
+    again = tried.pop()
+    await store.webhooks.send_again(endpoint.id, again, end)
+    subscriber.reply = TAKE
+    assert await deliver(end) is None
+    taken = {each.id for each in subscriber.taken()}
+    assert taken == {waiting.event_id, found[again].event_id}
 
 
 async def test_hundred_endpoints_that_hang_leave_slots_for_emails(
