@@ -129,10 +129,10 @@ def _parsed(url: str) -> httpx.URL:
         raise BadUrl(f"Enter a URL of at most {MAX_URL} characters.")
     try:
         parsed = httpx.URL(url if _FORM.fullmatch(url) else "")
+        if parsed.raw_host.endswith(b"."):  # no certificate has the dot
+            parsed = parsed.copy_with(host=parsed.raw_host[:-1].decode())
     except httpx.InvalidURL:
         parsed = httpx.URL()
-    if parsed.raw_host.endswith(b"."):  # no certificate has the dot
-        parsed = parsed.copy_with(host=parsed.raw_host[:-1].decode())
     if not 0 < len(parsed.raw_host) <= _MAX_HOST:
         raise BadUrl(NOT_A_URL)
     if parsed.userinfo:

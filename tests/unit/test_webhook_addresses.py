@@ -113,6 +113,8 @@ async def test_public_addresses(host: str) -> None:
         ("https://", NOT_A_URL),
         ("https:///hook", NOT_A_URL),
         ("https://.", NOT_A_URL),
+        ("https://10.0.0.256.", NOT_A_URL),
+        ("https://256.1.1.1.:8443/", NOT_A_URL),
         ("https:8.8.8.8", NOT_A_URL),
         (" https://8.8.8.8", NOT_A_URL),
         ("https://8.8.8.8\r\nHost: x", NOT_A_URL),
