@@ -102,7 +102,7 @@ class Deliveries:
             return found
 
     async def record(self, delivery_id: str, attempt: Attempt, now: datetime) -> Recorded:
-        """Record what became of a try."""
+        """Record what became of a try. Two tries may overlap, so the first one may end last."""
         deliveries = tables.webhook_deliveries
         async with transaction(self._engine, writes=True) as connection:
             has_id = deliveries.c.id == delivery_id
@@ -112,8 +112,14 @@ class Deliveries:
             if not endpoint or row is None:
                 return Recorded()  # it was deleted meanwhile
             delivery = Delivery.of(row)
-            is_over = attempt.is_delivered or endpoint.state is EndpointState.DISABLED
-            next_at = None if is_over else _next_at(delivery, now)
+            if delivery.state is DeliveryState.DELIVERED and not attempt.is_delivered:
+                return Recorded()
+            is_tried_again = (
+                not attempt.is_delivered
+                and delivery.state is DeliveryState.PENDING
+                and endpoint.state is not EndpointState.DISABLED
+            )
+            next_at = _next_at(delivery, now) if is_tried_again else None
             await change(connection, has_id, **_values(delivery, attempt, next_at, now))
             is_disabled = await _record_for_endpoint(connection, endpoint, attempt, now)
             return Recorded(next_at=None if is_disabled else next_at, is_disabled=is_disabled)

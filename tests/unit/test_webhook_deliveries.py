@@ -158,6 +158,25 @@ async def test_paused_endpoint_gets_what_is_young_enough_later(
     assert states[old] == (DeliveryState.FAILED, "The endpoint was paused for too long.")
 
 
+async def test_late_failure_changes_nothing_that_is_over(
+    store: AccountStore, endpoint: Endpoint
+) -> None:
+    """A worker lost its heartbeat, so another one made the same call. The first one failed late."""
+    first = await ping(store, endpoint)
+    await store.deliveries.record(first, DELIVERED, NOW)
+    assert (await store.deliveries.record(first, UNREACHABLE, NOW)).next_at is None
+    done = await delivery_of(store, endpoint)
+    assert (done.state, done.attempts, done.error) == (DeliveryState.DELIVERED, 1, None)
+    for days in range(6):
+        last = await ping(store, endpoint, NOW + days * DAY)
+        await store.deliveries.record(last, FAILED, NOW + days * DAY)
+    assert await state_of(store, endpoint) is EndpointState.DISABLED
+    at = NOW + 5 * DAY + SECOND
+    await store.webhooks.set_state(endpoint.id, EndpointState.ENABLED, at)
+    assert (await store.deliveries.record(last, UNREACHABLE, at)).next_at is None
+    assert await due(store, endpoint, at + DAY) == []
+
+
 async def test_backlog_of_a_resumed_endpoint_delays_no_other(
     store: AccountStore, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
