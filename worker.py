@@ -113,7 +113,7 @@ async def run_worker(
         emails.try_emails,
         emails.send_emails,
         reviews.tell_operators,
-        SweepActivities(client, store, LinkTokens(settings.signing_keys)).sweep,
+        SweepActivities(client, store, settings.signing_keys).sweep,
         erasure.purge_ended_requests,
         webhooks.deliver_webhooks,
     ]
@@ -150,7 +150,7 @@ async def _prepare(settings: Settings, store: AccountStore) -> None:
     allow_free_mail(settings.free_mail_exceptions)
     hide_stack_traces_of_unknown_keys()
     keys = settings.signing_keys
-    with suppress(Unavailable):  # the next start does it, long before the old key is removed
+    with suppress(Unavailable):  # each sweep does it too, long before the old key is removed
         await store.webhook_secrets.replace(lambda sealed: sealed_again(sealed, keys))
 
 

@@ -1,5 +1,6 @@
 """The encrypted signing secrets of all webhook endpoints."""
 
+import asyncio
 from collections.abc import Callable
 
 from sqlalchemy import select, update
@@ -22,6 +23,7 @@ class WebhookSecrets:
             async with transaction(self._engine, writes=False) as connection:
                 stored = await connection.scalars(select(column).where(column.is_not(None)))
             for secret in stored.all():
+                await asyncio.sleep(0)  # decrypting thousands must not delay other tasks
                 if new := replacement(secret):
                     # A secret that was rotated meanwhile stays.
                     changed = update(endpoints).where(column == secret).values({column: new})

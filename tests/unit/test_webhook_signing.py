@@ -1,11 +1,18 @@
 """Signatures that the reference library verifies, and secrets that the database does not show."""
 
+import asyncio
 import base64
 from datetime import UTC, datetime, timedelta, timezone
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
+from temporalio.testing import ActivityEnvironment
 
+from activities import sweep
+from activities.sweep import SweepActivities
+from smart_accounts.contract.steps import Sweep
+from smart_accounts.errors import Unavailable
 from smart_accounts.store.store import AccountStore
 from smart_accounts.webhooks.signing import (
     SecretLost,
@@ -100,3 +107,36 @@ async def test_secrets_are_sealed_again_with_the_newest_key(store: AccountStore)
         both_secrets = [first.sealed_secret, first.previous_sealed_secret]
         assert unseal(both_secrets, [KEY]) == [newest, secrets[0]]
         assert (second.sealed_secret, third.sealed_secret) == (sealed[1], sealed[2])
+
+
+async def test_each_sweep_seals_secrets_again(
+    store: AccountStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A web process that was restarted after the workers has used the old key until then."""
+    down = Mock(return_value=Mock(run=AsyncMock(side_effect=Unavailable)))
+    monkeypatch.setattr(sweep, "Sweeper", down)  # the sweep itself must not be needed
+    activities = SweepActivities(Mock(), store, [KEY, OTHER_KEY])
+    secret = new_secret()
+    endpoint = await add_endpoint(store, sealed_secret=seal(secret, [OTHER_KEY, KEY]))
+    with pytest.raises(Unavailable):
+        await ActivityEnvironment().run(activities.sweep, Sweep())
+    found = await store.webhooks.find(endpoint.id)
+    assert found
+    assert unseal([found.sealed_secret], [KEY]) == [secret]
+
+
+async def test_many_secrets_delay_no_other_task(store: AccountStore) -> None:
+    for number in range(3):
+        await add_endpoint(store, sealed_secret=f"sealed {number}")
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other, seen = asyncio.create_task(take_turns()), set()
+    await store.webhook_secrets.replace(lambda _: seen.add(turns))
+    other.cancel()
+    assert len(seen) == 3
