@@ -39,8 +39,10 @@ async def _keep_relaying(client: Client, store: AccountStore) -> None:
         except Exception as error:  # noqa: BLE001 - it is logged, and must not end the relay
             problem = f"{type(error).__name__}: {error}"
             if problem != last:  # once for each outage
-                is_outage = isinstance(error, Unavailable)
-                _log.warning("webhook deliveries wait in the database", exc_info=not is_outage)
+                if isinstance(error, Unavailable):  # the text is our own and names nobody
+                    _log.warning("webhook deliveries wait in the database: %s", error)
+                else:
+                    _log.warning("webhook deliveries wait in the database", exc_info=True)
         last = problem
         await asyncio.sleep(RELAY_EVERY.total_seconds())
 

@@ -60,9 +60,11 @@ async def test_rejected_endpoint_delays_no_other_and_is_logged_once(
         await until(is_tried_often)
         assert temporal.started == [webhook_delivery_id(second.id)]
         assert list(await store.deliveries.not_handed_over()) == [first.id]
-        assert [each.message for each in caplog.records] == [
-            "webhook deliveries wait in the database"
-        ]
+        [record] = caplog.records
+        assert record.message == (
+            "webhook deliveries wait in the database: Temporal does not respond. Nothing was lost;"
+            " try again."
+        )
         temporal.errors = {}
 
         async def is_handed_over() -> bool:
@@ -70,3 +72,21 @@ async def test_rejected_endpoint_delays_no_other_and_is_logged_once(
 
         await until(is_handed_over)
     assert temporal.started == [webhook_delivery_id(each.id) for each in (second, first)]
+
+
+async def test_any_other_error_is_logged_without_its_text(
+    store: AccountStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    temporal = Temporal()
+    endpoint = await add_endpoint(store)
+    await store.webhooks.ping(endpoint.id, datetime.now(UTC))
+    temporal.errors = {webhook_delivery_id(endpoint.id): KeyError("ada@acme.example")}
+    async with relay_webhooks(temporal, store):  # type: ignore[arg-type] # a fake
+
+        async def is_logged() -> bool:
+            return bool(caplog.records)
+
+        await until(is_logged)
+    [record] = caplog.records
+    assert record.message == "webhook deliveries wait in the database"
+    assert record.exc_info
