@@ -4,12 +4,15 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
+import h11
 import pytest
 from fastapi import Request
 
+from smart_accounts.web.codec_server import MAX_BODY
 from smart_accounts.web.http import server
-from smart_accounts.web.http.forms import read_form
+from smart_accounts.web.http.forms import read_body, read_form
 from tests.support.site import OpenSite, Site
 
 HEADERS = b"Host: 127.0.0.1\r\n"
@@ -111,6 +114,65 @@ async def test_long_headers(connection: Connection, headers: bytes, is_accepted:
     received = await connection.read_to_the_end()
     assert (b" 200 " in received) is is_accepted
     assert time.process_time() - began < 0.1
+
+
+@pytest.fixture
+def read_events(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return the type of each event that h11 has read."""
+    types: list[object] = []
+    next_event = h11.Connection.next_event
+
+    def noted(connection: h11.Connection) -> object:
+        event = next_event(connection)
+        types.append(type(event))
+        return event
+
+    monkeypatch.setattr(h11.Connection, "next_event", noted)
+    return types
+
+
+async def test_long_headers_of_a_second_request(
+    connection: Connection, read_events: list[object]
+) -> None:
+    headers = HEADERS + b"X:\r\n" * 10_000  # few enough for one read of the socket
+    with suppress(ConnectionError):  # the server closes the connection
+        await connection.send(PAGE + b"GET /healthz HTTP/1.1\r\n" + headers + b"\r\n")
+    await connection.read_to_the_end()
+    assert read_events.count(h11.Request) == 1
+
+
+async def test_requests_that_arrive_at_once(served_site: Site, connection: Connection) -> None:
+    async def act(request: Request) -> str:
+        return f"{len(await read_body(request, 9000))} bytes"
+
+    served_site.app.add_api_route("/act", act, methods=["POST"])
+    form = b"POST /act HTTP/1.1\r\n" + HEADERS + b"Content-Length: 9000\r\n\r\n" + b"x" * 9000
+    last = PAGE.replace(HEADERS, HEADERS + b"Connection: close\r\n")
+    await connection.send((PAGE + form) * 50 + last)
+    received = await connection.read_to_the_end()
+    assert (received.count(b" 200 "), received.count(b"9000 bytes")) == (101, 50)
+
+
+@pytest.mark.parametrize("head", ["POST /activate/x", "POST /hooks/bounces", "GET /healthz"])
+async def test_tiny_chunks(connection: Connection, read_events: list[object], head: str) -> None:
+    """h11 needs as much CPU time for each chunk as for the whole body in one piece."""
+    headers = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n"
+    with suppress(ConnectionError):  # the server closes the connection
+        await connection.send(head.encode() + b" HTTP/1.1\r\n" + headers + b"1\r\na\r\n" * 40_000)
+    await connection.read_to_the_end()
+    parts_of_one_piece = server.READ_AT_ONCE // len(b"1\r\na\r\n") + 1
+    assert 0 < read_events.count(h11.Data) <= server.MAX_BODY_PARTS + parts_of_one_piece
+
+
+async def test_largest_body_in_small_chunks(served_site: Site, connection: Connection) -> None:
+    async def act(request: Request) -> str:
+        return f"{len(await read_body(request, MAX_BODY))} bytes"
+
+    served_site.app.add_api_route("/act", act, methods=["POST"])
+    headers = HEADERS + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = (b"200\r\n" + b"x" * 512 + b"\r\n") * (MAX_BODY // 512)
+    await connection.send(b"POST /act HTTP/1.1\r\n" + headers + chunks + b"0\r\n\r\n")
+    assert f"{MAX_BODY} bytes".encode() in await connection.read_to_the_end()
 
 
 async def wait_for_requests(number: int) -> None:
