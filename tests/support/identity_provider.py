@@ -44,6 +44,8 @@ class FakeProvider:
         """Claims about the person who signs in."""
         self.token_changes: dict[str, Any] = {}
         """Changes to the claims of the ID token. A change to None removes a claim."""
+        self.token_response_changes: dict[str, Any] = {}
+        """Changes to what the token endpoint returns beside the ID token."""
         self.userinfo: dict[str, Any] = {}
         self.configuration_changes: dict[str, Any] = {}
         self.responses: dict[str, Response] = {}
@@ -79,6 +81,7 @@ class FakeProvider:
                     "access_token": "opaque",
                     "token_type": "Bearer",
                     "id_token": self._id_token(),
+                    **self.token_response_changes,
                 }
 
     def _id_token(self) -> str:

@@ -139,14 +139,15 @@ async def responding_within(seconds: float) -> AsyncIterator[None]:
     """Limit the time of calls to the provider.
 
     Raises:
-        ProviderDown: the provider did not respond in time, or the connection failed.
+        ProviderDown: the provider did not respond in time, the connection failed, or the provider
+            sent a text that a call to it cannot contain.
     """
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
         raise ProviderDown(f"no response within {seconds} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:
         raise ProviderDown(type(error).__name__) from error
 
 
@@ -158,7 +159,7 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
     """
     try:
         found = response.json() if response.is_success else None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         path, status = response.url.path, response.status_code
@@ -191,7 +192,7 @@ def verified_claims(
         raise InvalidToken(f"{_readable(error)}, {error.claim}") from None
     except JoseError as error:
         raise InvalidToken(_readable(error)) from None
-    except (ValueError, TypeError, LookupError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise InvalidToken("not a JWT") from None
     return claims
 

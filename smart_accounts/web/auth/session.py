@@ -108,14 +108,16 @@ class Sessions:
         """Continue the session with the company that the partner entered."""
         await self._stored.set_company(session.id, company)
 
-    async def sign_out(self, response: Response, session: Session) -> None:
+    async def sign_out(self, session: Session) -> None:
         """End the session of this browser."""
         await self._stored.end(session.id)
-        self._cookies.delete(response, COOKIE)
 
-    async def sign_out_everywhere(self, response: Response, session: Session) -> None:
+    async def sign_out_everywhere(self, session: Session) -> None:
         """End all sessions of the person at this browser."""
         await self._stored.end_of_person(session.partner)
+
+    def delete_cookie(self, response: Response) -> None:
+        """Remove the cookie of a session that has ended."""
         self._cookies.delete(response, COOKIE)
 
     async def end(self, session_id: str, by: Partner) -> Identity | None:

@@ -42,10 +42,10 @@ async def end_all(
         for person in await web.sessions.end_of_email(email):
             _log_end(web, request, "all-sessions", person)
         return _redirect_to_list(web, email)
-    response = await signed_out_page(request, provider, session, web)
-    await web.sessions.sign_out_everywhere(response, session)
+    id_token = await web.sessions.id_token(request, session)
+    await web.sessions.sign_out_everywhere(session)
     _log_end(web, request, "all-sessions", session.partner.identity)
-    return response
+    return await signed_out_page(provider, id_token, web)
 
 
 @router.post("/{session_id}/end")

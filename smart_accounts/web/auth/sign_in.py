@@ -115,17 +115,17 @@ async def _continue_without_attempt(
 async def sign_out(
     request: Request, provider: ProviderInUse, session: OpenSession, _: SessionForm, web: Web
 ) -> Response:
-    response = await signed_out_page(request, provider, session, web)
-    await web.sessions.sign_out(response, session)
-    web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS)
-    return response
-
-
-async def signed_out_page(
-    request: Request, provider: Provider, session: Session, web: Services
-) -> Response:
-    """Return the page that continues to the sign-out at the identity provider."""
     id_token = await web.sessions.id_token(request, session)
+    await web.sessions.sign_out(session)
+    web.security_log.write(request, Event.SIGN_OUT, Outcome.SUCCESS)
+    return await signed_out_page(provider, id_token, web)
+
+
+async def signed_out_page(provider: Provider, id_token: str | None, web: Services) -> Response:
+    """Return the page that continues to the sign-out at the identity provider.
+
+    Call this when the session has ended, because a failure here must not keep it open.
+    """
     try:
         url = await provider.sign_out_url(id_token)
     except ProviderDown as down:
@@ -133,7 +133,9 @@ async def signed_out_page(
         url = None
     # The page continues to the provider by itself, because a form must not lead to a redirect.
     headers = {"Refresh": f"0; url={url}"} if url else None
-    return web.pages("signed-out", 200, headers, provider_url=url)
+    response = web.pages("signed-out", 200, headers, provider_url=url)
+    web.sessions.delete_cookie(response)
+    return response
 
 
 async def _signed_in_partner(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from starlette.responses import JSONResponse
 
@@ -36,6 +37,14 @@ async def test_id_token_with_wrong_claims_is_rejected(
     await visitor.check_rejected(await visitor.sign_in(), "could not verify")
     assert "sign-in failed: token" in caplog.text
     assert "pat@" not in caplog.text
+
+
+async def test_id_token_with_nested_claims_is_rejected(visitor: Visitor) -> None:
+    back = await visitor.start_sign_in()
+    provider = visitor.provider
+    nested = jws.serialize_compact(provider.token_header, "[" * 3000, provider.signing_key)
+    provider.token_response_changes["id_token"] = nested
+    await visitor.check_rejected(await visitor.open_callback(**back), "could not verify")
 
 
 async def test_several_audiences_need_us_as_the_authorized_party(visitor: Visitor) -> None:

@@ -57,6 +57,7 @@ async def test_reloading_the_page_signs_in_after_the_outage(visitor: Visitor) ->
     assert (await visitor.open_callback(**back)).status_code == 303
 
 
+NESTED = "[" * 100_000  # deeper than a JSON parser goes
 INVALID: list[Response] = [
     JSONResponse({}, 500),
     JSONResponse({}, 404),
@@ -65,6 +66,7 @@ INVALID: list[Response] = [
     JSONResponse({"issuer": "x"}),
     PlainTextResponse("<html>"),
     RedirectResponse("https://elsewhere.example"),
+    PlainTextResponse(NESTED),
 ]
 
 
@@ -75,13 +77,21 @@ async def test_invalid_configuration(visitor: Visitor, invalid: Response) -> Non
 
 
 @pytest.mark.parametrize("path", ["/token", "/jwks", "/userinfo"])
-@pytest.mark.parametrize("invalid", [INVALID[0], INVALID[2], INVALID[5]])
+@pytest.mark.parametrize("invalid", [INVALID[0], INVALID[2], INVALID[5], INVALID[7]])
 async def test_invalid_response_of_an_endpoint(
     visitor: Visitor, path: str, invalid: Response
 ) -> None:
     back = await visitor.start_sign_in()
     del visitor.provider.person["company"]
     visitor.provider.responses[path] = invalid
+    check_outage_page(await visitor.open_callback(**back))
+
+
+@pytest.mark.parametrize("access_token", ["é", "a\nb"])
+async def test_access_token_that_no_header_can_carry(visitor: Visitor, access_token: str) -> None:
+    back = await visitor.start_sign_in()
+    del visitor.provider.person["company"]
+    visitor.provider.token_response_changes["access_token"] = access_token
     check_outage_page(await visitor.open_callback(**back))
 
 

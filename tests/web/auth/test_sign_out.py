@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from joserfc import jwt
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from smart_accounts.web.auth import provider
 from smart_accounts.web.auth.session import MAX_ID_TOKEN
@@ -81,7 +81,7 @@ async def test_provider_without_sign_out(visitor: Visitor) -> None:
     assert await visitor.session() is None
 
 
-@pytest.mark.parametrize("outage", ["error", "silent"])
+@pytest.mark.parametrize("outage", ["error", "nested", "silent"])
 async def test_sign_out_works_while_the_provider_is_down(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch, outage: str
 ) -> None:
@@ -90,10 +90,26 @@ async def test_sign_out_works_while_the_provider_is_down(
     path = "/.well-known/openid-configuration"
     if outage == "silent":
         visitor.provider.silent_path = path
+    elif outage == "nested":
+        visitor.provider.responses[path] = PlainTextResponse("[" * 100_000)
     else:
         visitor.provider.responses[path] = JSONResponse({}, 500)
     response = await sign_out(visitor)
     assert response.status_code == 200
+    assert await visitor.session() is None
+
+
+@pytest.mark.parametrize("path", ["/sign-out", "/sessions/end-all"])
+async def test_session_ends_before_the_provider_is_asked(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ArithmeticError
+
+    await visitor.sign_in()
+    monkeypatch.setattr(provider.Provider, "sign_out_url", fail)
+    form = {"csrf": (await visitor.open_session()).csrf}
+    assert (await visitor.http.post(path, data=form)).status_code == 500
     assert await visitor.session() is None
 
 
