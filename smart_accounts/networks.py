@@ -1,10 +1,11 @@
-"""Networks and hosts in settings: this machine, and the networks of private receivers."""
+"""Networks, hosts and web addresses in settings."""
 
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator
 from pydantic_settings import NoDecode
 
 Network = IPv4Network | IPv6Network
@@ -51,4 +52,34 @@ def _is_private(network: Network) -> bool:
     )
 
 
+def _without_login(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.username is not None or url.password is not None:
+        raise ValueError("must not have a user name or a password")
+    return url
+
+
+def _without_query(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.query is not None or url.fragment is not None:
+        raise ValueError("must not have a query or a fragment")
+    return url
+
+
+def _issuer(value: str) -> str:
+    # The value stays unchanged, because the ``iss`` claim of a token must equal it exactly.
+    url = urlsplit(value)
+    is_local = url.scheme == "http" and is_this_machine(url.hostname)
+    if not url.hostname or not (url.scheme == "https" or is_local):
+        raise ValueError("must begin with https://, or with http:// on this machine")
+    if "@" in url.netloc or "?" in value or "#" in value:
+        raise ValueError("must not have a user name, a query or a fragment")
+    if not value.isprintable() or " " in value:  # urlsplit ignores line breaks
+        raise ValueError("must not contain spaces or control characters")
+    return value
+
+
+WebAddress = Annotated[AnyHttpUrl, AfterValidator(_without_login)]
+"""The address of a page. People see it, so it must not contain a password."""
+BaseAddress = Annotated[WebAddress, AfterValidator(_without_query)]
+"""An address to which paths are added."""
+IssuerAddress = Annotated[str, AfterValidator(_issuer)]
 PrivateNetworks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(private_networks)]
