@@ -156,7 +156,12 @@ class Visitor:
     async def session(self) -> Session | None:
         """The session that our site finds in the cookies of this browser."""
         cookies = "; ".join(f"{each.name}={each.value}" for each in self.http.cookies.jar)
-        scope = {"type": "http", "app": self.site.app, "headers": [(b"cookie", cookies.encode())]}
+        scope = {
+            "type": "http",
+            "app": self.site.app,
+            "headers": [(b"cookie", cookies.encode())],
+            "query_string": b"",
+        }
         return await self.site.services.sessions.find(Request(scope))
 
     async def open_session(self) -> Session:

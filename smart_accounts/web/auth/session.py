@@ -18,6 +18,7 @@ from smart_accounts.text import one_line
 from smart_accounts.web.auth.cookies import Cookies
 
 COOKIE = "session"
+AUTOMATIC = "automatic"  # the parameter with which a page loads itself again
 LAST_USE_INTERVAL = timedelta(minutes=5)  # more often, each page would write to the database
 MAX_ADDRESS = 64  # characters
 MAX_USER_AGENT = 200  # characters
@@ -84,7 +85,7 @@ class Sessions:
         if (
             session
             and now - session.last_used_at >= LAST_USE_INTERVAL
-            and not listens_for_events(request)
+            and not _is_automatic(request)
         ):
             with suppress(Unavailable):  # a database that can only be read still shows pages
                 await self._stored.note_use(session.id, now)
@@ -140,6 +141,11 @@ class Sessions:
 
 def _id(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _is_automatic(request: Request) -> bool:
+    """Return True if an open page loads itself again, or waits for changes, without the person."""
+    return AUTOMATIC in request.query_params or listens_for_events(request)
 
 
 def listens_for_events(request: Request) -> bool:

@@ -12,6 +12,7 @@ from smart_accounts.contract.actions import ActionMessage, Role
 from smart_accounts.contract.messages import RequestStatus, Status
 from smart_accounts.errors import Rejected, Unavailable
 from smart_accounts.store.records import AccountState, StoredRequest
+from smart_accounts.web.auth.session import AUTOMATIC
 from smart_accounts.web.dependencies import (
     Audit,
     CheckedRequest,
@@ -77,6 +78,7 @@ class DetailPage:
             status,
             headers,
             request=snapshot.request,
+            automatic=AUTOMATIC,
             version=snapshot.version,
             timeline=timeline(snapshot, workflow_status, for_operator=self.partner.is_operator),
             is_settled=is_settled,

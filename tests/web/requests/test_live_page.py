@@ -8,9 +8,9 @@ from playwright.async_api import expect
 
 from smart_accounts.contract.messages import EmailKind, Status
 from smart_accounts.contract.steps import Decision
-from smart_accounts.web.requests import events
+from smart_accounts.web.requests import create, events
 from tests.support.browser import OpenPage
-from tests.support.partner_site import ACME_PAGE, PartnerSite, pat_request
+from tests.support.partner_site import ACME_PAGE, FORM, PartnerSite, pat_request
 from tests.support.partners import PAT
 from tests.web.conftest import StartServer
 
@@ -108,6 +108,18 @@ async def test_link_updates_the_page_without_scripts(
         await served_partner_site.record_decision(run, Decision(status=Status.LAPSED, at=NOW))
         await page.get_by_role("link", name="Reload").click()
         await expect(page.get_by_text("The customer did not answer in time.")).to_be_visible()
+
+
+async def test_starting_page_reloads_without_scripts(
+    served_partner_site: PartnerSite, new_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(create, "CHECK_SECONDS", 0)
+    sent = await served_partner_site.post("/requests", **FORM)
+    async with new_page(java_script_enabled=False) as page:
+        await page.goto(served_partner_site.url + sent.headers["location"])
+        await page.wait_for_url("**/complete?run=*&automatic=yes")
+        await served_partner_site.store_running_requests()
+        await expect(page.get_by_text("Smart Account Request Complete").first).to_be_visible()
 
 
 async def test_server_stops_at_once_while_pages_listen(
