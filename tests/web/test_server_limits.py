@@ -39,6 +39,10 @@ class Connection:
             except ConnectionResetError:
                 return b""
 
+    async def read_until(self, end: bytes) -> bytes:
+        async with asyncio.timeout(20):
+            return await self._reader.readuntil(end)
+
     async def close(self) -> None:
         self._writer.transport.abort()
 
@@ -173,6 +177,22 @@ async def test_largest_body_in_small_chunks(served_site: Site, connection: Conne
     chunks = (b"200\r\n" + b"x" * 512 + b"\r\n") * (MAX_BODY // 512)
     await connection.send(b"POST /act HTTP/1.1\r\n" + headers + chunks + b"0\r\n\r\n")
     assert f"{MAX_BODY} bytes".encode() in await connection.read_to_the_end()
+
+
+async def test_malformed_chunk_logs_no_error(
+    served_site: Site, connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    chunked = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n"
+    await connection.send(b"GET /healthz HTTP/1.1\r\n" + chunked)
+    await connection.read_until(b'"status":')  # the response has begun before the body is read
+    await connection.send(b"zzz\r\n")
+    assert b" 400 " not in await connection.read_to_the_end()
+    other = Connection(*await asyncio.open_connection(*served_site.listener.getsockname()))
+    await other.send(b"GET /healthz HTTP/1.1\r\n" + chunked + b"zzz\r\n")
+    assert b" 400 " in await other.read_to_the_end()
+    await other.close()
+    await wait_for_requests(0)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def wait_for_requests(number: int) -> None:

@@ -61,6 +61,15 @@ class LimitedProtocol(H11Protocol):
         super().handle_events()
         self._watch()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer a malformed request. The error may be in a body whose response has begun."""
+        if self.cycle:
+            self.cycle.disconnected = True  # its response would be a second one
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._continue()
