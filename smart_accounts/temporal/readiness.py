@@ -1,6 +1,8 @@
 """Whether worker and web can use what they depend on: Temporal and the database."""
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 
 from smart_accounts.errors import Unavailable
@@ -15,6 +17,26 @@ async def check_dependencies(client: RequestClient, store: AccountStore) -> dict
     """Return ``ok`` or ``down`` for each. The database must be migrated and writable."""
     temporal, database = await asyncio.gather(_state(client.check), _state(store.ping))
     return {"temporal": temporal, "database": database}
+
+
+class DependencyCheck:
+    """Checks at most once within ``CHECK_EVERY`` seconds, however often anybody asks."""
+
+    CHECK_EVERY = 1.0
+
+    def __init__(self, client: RequestClient, store: AccountStore) -> None:
+        self._client = client
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._checked_at = -math.inf
+        self._states: dict[str, str] = {}
+
+    async def states(self) -> dict[str, str]:
+        async with self._lock:
+            if time.monotonic() >= self._checked_at + self.CHECK_EVERY:
+                self._states = await check_dependencies(self._client, self._store)
+                self._checked_at = time.monotonic()
+        return self._states
 
 
 async def _state(check: Callable[[], Awaitable[None]]) -> str:

@@ -17,7 +17,7 @@ from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.codec import PayloadCipher
-from smart_accounts.temporal.readiness import check_dependencies
+from smart_accounts.temporal.readiness import DependencyCheck
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import activation, bounces
 from smart_accounts.web.api.app import PATH as API_PATH
@@ -75,6 +75,7 @@ def create_app(
         settings=settings,
         store=store,
         client=client,
+        dependency_check=DependencyCheck(client, store),
         tokens=tokens,
         payload_cipher=PayloadCipher(settings.encryption_keys),
         pages=pages,
@@ -130,7 +131,7 @@ async def alive() -> Response:
 
 @router.api_route("/readyz", methods=["GET", "HEAD"])
 async def ready(web: Web) -> Response:
-    return ready_response(await check_dependencies(web.client, web.store))
+    return ready_response(await web.dependency_check.states())
 
 
 def _add_error_pages(app: FastAPI, services: Services) -> None:

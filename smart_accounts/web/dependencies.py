@@ -20,6 +20,7 @@ from smart_accounts.store.sessions import Partner, Session
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.codec import PayloadCipher
+from smart_accounts.temporal.readiness import DependencyCheck
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import audit
 from smart_accounts.web.auth.login_attempt import LoginAttempts
@@ -43,6 +44,7 @@ class Services:
     settings: Settings
     store: AccountStore
     client: RequestClient
+    dependency_check: DependencyCheck
     tokens: LinkTokens
     payload_cipher: PayloadCipher
     pages: Pages

@@ -117,7 +117,9 @@ def test_probes_ask_where_the_program_responds(workload: dict[str, Any]) -> None
     [container] = workload["spec"]["template"]["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     environment = {each["name"]: each["value"] for each in container["env"]}
+    readiness, startup = "/readyz", "/healthz"
     if workload["metadata"]["name"] == "web":
+        readiness, startup = startup, readiness  # it still serves pages during an outage
         expected = Settings.model_fields["web_port"].default
         assert environment["SMART_ACCOUNTS_WEB_HOST"] == "0.0.0.0"
         metrics = environment["SMART_ACCOUNTS_WEB_METRICS_ADDRESS"]
@@ -127,9 +129,9 @@ def test_probes_ask_where_the_program_responds(workload: dict[str, Any]) -> None
         metrics = environment["SMART_ACCOUNTS_METRICS_ADDRESS"]
     assert metrics == f"0.0.0.0:{ports['metrics']}"
     for probe, path in (
-        ("readiness", "/readyz"),
+        ("readiness", readiness),
         ("liveness", "/healthz"),
-        ("startup", "/healthz"),
+        ("startup", startup),
     ):
         asked = container[f"{probe}Probe"]["httpGet"]
         assert asked["path"] == path

@@ -7,6 +7,7 @@ import pytest
 from opentelemetry import trace
 
 from smart_accounts.errors import Unavailable
+from smart_accounts.temporal.readiness import DependencyCheck
 from smart_accounts.version import VERSION
 from tests.support.site import Site
 
@@ -106,6 +107,22 @@ async def test_readyz_shows_what_is_down(site: Site, temporal: str, database: st
         "temporal": temporal,
         "database": database,
     }
+
+
+async def test_many_calls_of_readyz_are_one_check(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DependencyCheck, "CHECK_EVERY", 60)
+    checks = 0
+
+    async def check() -> None:
+        nonlocal checks
+        checks += 1
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(site.temporal, "check", check)
+    responses = await asyncio.gather(*(site.http.get("/readyz") for _ in range(20)))
+    assert ({each.status_code for each in responses}, checks) == ({200}, 1)
 
 
 async def test_readyz_waits_at_most_two_seconds(
