@@ -1,7 +1,9 @@
 """Find and remove the addresses of a person in any text of the database.
 
 An address stands for its mailbox: letter case and ``+tag`` do not matter, and a domain is found in
-both its forms. Somebody else's address that only begins or ends in the same way is not found.
+both its forms. Somebody else's address that only begins or ends in the same way is not found. A
+text that is nothing but an address is compared as a whole. Elsewhere, ``=``, ``/``, ``?``, ``|``
+and braces before an address separate it from a word, as in ``rcpt=ada@acme.example``.
 """
 
 import re
@@ -15,6 +17,7 @@ from smart_accounts.contract.domains import mailbox
 from smart_accounts.store.records import ERASED
 
 _ATEXT = r"\w.!#$%&'*+/=?^`{|}~-"  # what an address may have before the @
+_JOINING = r".!#$%&'*+^`~-"  # those that join two words, as in o'brien@acme.example
 _ADDRESS = re.compile(rf"[{_ATEXT}]{{1,64}}@[\w.-]{{3,253}}")
 _IDN = "xn--"
 
@@ -34,6 +37,9 @@ class Mentions:
     def removed(self, value: Any) -> Any:
         """Return the value of any column with each of the person's addresses replaced."""
         match value:
+            case str() if _ADDRESS.fullmatch(value):
+                is_theirs = any(each in self._mailboxes for each in mailboxes_in(value))
+                return ERASED if is_theirs else value
             case str():
                 return self._pattern.sub(ERASED, value)
             case list():
@@ -88,7 +94,7 @@ def _pattern(its_mailbox: str) -> str:
     domains = {domain, _unicode(domain)}
     either = "|".join(map(re.escape, domains))
     # A longer address is somebody else's: jo.ada@acme.example, ada@acme.example.org.
-    before, after = r"(?<!\w)(?<!\w[.+-])", r"(?![\w-])(?!\.\w)"
+    before, after = rf"(?<!\w)(?<!\w[{_JOINING}])", r"(?![\w-])(?!\.\w)"
     return rf"{before}{re.escape(local)}(\+[{_ATEXT}]*)?@({either}){after}"
 
 

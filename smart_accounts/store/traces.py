@@ -137,6 +137,7 @@ def _names(table: Table, row: Row[Any], person: Person) -> bool:
     return any(
         person.mentions.are_in(row._mapping[column])  # noqa: SLF001 - SQLAlchemy's public name for it
         for column in text_columns(table)
+        if column is not tables.requests.c.search_text  # it only repeats other columns
     )
 
 

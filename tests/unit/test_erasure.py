@@ -50,6 +50,26 @@ async def test_added_user_leaves_an_active_account_that_stays(
     assert [kept.is_outdated(email) for email in closed] == [False, True]
 
 
+@pytest.mark.parametrize("longer", ["o'ada@acme.example", "jo=ada@acme.example"])
+async def test_person_with_a_longer_address_keeps_everything(
+    store: AccountStore, example: dict[str, Any], longer: str
+) -> None:
+    await open_request(store, example, "one", customer_email=longer)
+    sent = EmailOutcome(state=EmailState.SENT, at=NOW)
+    activation = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
+    await add_email(store, "one", activation, sent, recipient=longer)
+    assert not (await store.erasure.find(ADA)).are_there
+
+    await decide(store, "one", Status.ACTIVE, by=longer)
+    await open_request(store, example, "two")
+    await decide(store, "two", Status.LAPSED)
+    before = (await everything(store)).count(longer)
+    await store.erasure.erase((await store.erasure.find(ADA)).person, ["two"], NOW)
+    rows = await everything(store)
+    assert rows.count(longer) == before
+    assert rows.count(ADA) == before, "only as a part of the longer address"
+
+
 async def test_requester_is_erased_with_all_addresses_of_the_sign_in(
     store: AccountStore, example: dict[str, Any]
 ) -> None:
