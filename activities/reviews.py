@@ -22,7 +22,7 @@ class ReviewActivities:
 
     @activity.defn
     async def tell_operators(self, request_id: str) -> None:
-        """Send an email that lists all requests in review, unless one has listed this request.
+        """Send an email that lists the requests in review, unless one has listed this request.
 
         Raises:
             ApplicationError: the last email is too recent, or the mail server does not take this
@@ -37,7 +37,7 @@ class ReviewActivities:
                 type="OperatorsToldRecently",
                 next_retry_delay=may_send_at - now,
             )
-        waiting = await reviews.waiting()
+        waiting = await reviews.waiting(request_id)
         message = self._composer.compose_review_needed(request_id, waiting, to=self._review_email)
         try:
             await self._sender.send(message)

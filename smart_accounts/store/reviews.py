@@ -58,13 +58,13 @@ class Reviews:
         async with transaction(self._engine, writes=False) as connection:
             return await connection.scalar(query) or 0
 
-    async def waiting(self) -> tuple[StoredRequest, ...]:
-        """Return the requests in review. Those that the operators do not know come first."""
+    async def waiting(self, request_id: str) -> tuple[StoredRequest, ...]:
+        """Return requests in review: this one, then those that the operators do not know."""
         requests = tables.requests.c
         query = (
             select(tables.requests)
             .where(requests.status == Status.IN_REVIEW)
-            .order_by(requests.is_announced, requests.requested_at)
+            .order_by(requests.id != request_id, requests.is_announced, requests.requested_at)
             .limit(MAX_LISTED)
         )
         async with transaction(self._engine, writes=False) as connection:
