@@ -138,6 +138,11 @@ def _parts(headers: Message, body: str) -> Iterator[tuple[Message, str]]:
         yield _split(part)
 
 
+def _type(headers: Message) -> str:
+    """Return the content type without a comment, such as ``(dsn)``."""
+    return headers.get_content_type().partition("(")[0].strip()
+
+
 def _decoded(headers: Message, body: str) -> str:
     """Return the text of a part without its transfer encoding."""
     decode = _DECODERS.get(str(headers.get("Content-Transfer-Encoding", "")).strip().lower())
@@ -160,9 +165,12 @@ def _failure_in_fields(headers: Message, body: str) -> _Failure | None:
         _NotAFailure: a recipient got the email, or may still get it.
         ValueError: the fields hold no status code.
     """
-    for part, text in _parts(headers, body):
+    parts = list(_parts(headers, body))
+    # A gateway that adds a footer puts the whole report into a part of another email.
+    wrapped = next((each for each in parts if _type(each[0]) == "multipart/report"), None)
+    for part, text in [*parts, *(_parts(*wrapped) if wrapped else ())]:
         # Only the first such part, because the returned email may contain another one.
-        if part.get_content_type() in _STATUS_TYPES:
+        if _type(part) in _STATUS_TYPES:
             # A server may forward one email to several people. All of them must have failed.
             failures = [_failure(each) for each in _recipients(_decoded(part, text))]
             return failures[0] if failures else None

@@ -153,6 +153,9 @@ DOMAIN = "bounces.service.example"
 RECIPIENT = f"To: {return_path('q7w2abcdefghijklmnopqrstuvwxyz56', DOMAIN)}\n"
 REPORT = f"{RECIPIENT}Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
 STATUS = f"{REPORT}--b\n\n--b\nContent-Type: message/delivery-status\n\n"
+WRAPPED = (
+    f"{RECIPIENT}Content-Type: multipart/mixed; boundary=o\n\n--o\n{REPORT.removeprefix(RECIPIENT)}"
+)
 REPORTS: dict[str, Callable[[str], str]] = {
     "a long parameter": lambda fill: f'{RECIPIENT}Content-Type: multipart/report; x="{fill}"\n\n',
     "a long address": lambda fill: f"To: {fill}\n\n",
@@ -160,6 +163,12 @@ REPORTS: dict[str, Callable[[str], str]] = {
     "a folded header": lambda fill: f"{RECIPIENT}X: {fill[:2]}\n " * 1000,
     "many headers": lambda _: "a:\n" * 80_000,
     "many parts": lambda _: REPORT + "--b\n" * 60_000,
+    "many wrapped parts": lambda _: WRAPPED + "--b\n" * 60_000,
+    "many wrapped headers": lambda _: WRAPPED + ("--b\n" + "a: b\n" * 300) * 30,
+    "a long boundary": lambda fill: (
+        f"{RECIPIENT}Content-Type: multipart/mixed; boundary=o\n\n--o\n"
+        f'Content-Type: multipart/report; boundary="{fill[:900]}"\n\n--{fill}'
+    ),
     "many recipients": lambda _: STATUS + "Status: 5.1.1\n\n" * 17_000,
     "many empty lines": lambda _: STATUS + "\n" * 250_000,
     "a long field": lambda fill: f"{STATUS}Action: failed\nDiagnostic-Code: {fill}",

@@ -10,11 +10,25 @@ from tests.support.bounce_reports import ADDRESS, UNREADABLE, failed, read, repo
 FIELDS = b"Reporting-MTA: dns; x\r\n\r\nAction: failed\r\nStatus: 5.1.1"
 ENCODED_FIELDS = base64.b64encode(FIELDS).decode()
 
+INNER = report(content_type="multipart/report; boundary=c").replace("--b", "--c")
+
+
+def wrapped(part: str, *, kind: str = "multipart/mixed") -> str:
+    """Return the email that a gateway sends, which adds its own part after this one."""
+    headers = f"To: {ADDRESS}\nContent-Type: {kind}; boundary=outer"
+    return (
+        f"{headers}\n\n--outer\n{part}\n--outer\nContent-Type: text/plain\n\nA footer.\n--outer--\n"
+    )
+
 
 @pytest.mark.parametrize(
     "raw",
     [
         report(content_type="multipart/report; boundary=b"),
+        report(kind="message/delivery-status (dsn)"),
+        wrapped(report(headers="X: y")),
+        wrapped(report(headers="X: y"), kind="multipart/signed"),
+        wrapped(f"Content-Type: text/plain\n\nA banner.\n--outer\n{report(headers='X: y')}"),
         report(content_type="multipart/report; report-type*=x''delivery-status; boundary=b"),
         report(content_type="multipart/mixed; boundary=b"),
         report(kind="message/global-delivery-status"),
@@ -87,6 +101,10 @@ def test_report_in_sentences_is_read(text: str, found: BounceReport) -> None:
             f"To: {ADDRESS}\nContent-Type: multipart/mixed; boundary=f\n\n"
             f"--f\nContent-Type: message/rfc822\n\n{report()}\n--f--\n"
         ),
+        # Deeper than a gateway puts a report, or not a report.
+        wrapped(wrapped(report()).replace("outer", "middle")),
+        wrapped(report(content_type="multipart/mixed; boundary=b")),
+        wrapped(report(kind=f"message/rfc822\n\n{INNER}", recipients="")),
     ],
 )
 def test_other_kinds_of_email_cannot_be_read(raw: str) -> None:
@@ -121,3 +139,8 @@ def test_report_inside_the_returned_email_is_ignored() -> None:
     raw = report(recipients="Action: delayed\nStatus: 4.4.1").removesuffix("--b--")
     raw += f"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\n{inside}\n--b--"
     assert read(raw) is None
+
+
+def test_report_that_is_wrapped_is_read_only_without_an_outer_one() -> None:
+    delayed = "Content-Type: message/delivery-status\n\nX: y\n\nAction: delayed\nStatus: 4.4.1\n"
+    assert read(wrapped(f"{report(headers='X: y')}\n--outer\n{delayed}")) is None
