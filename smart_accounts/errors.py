@@ -18,6 +18,10 @@ class Rejected(SmartAccountsError):
         self.retry_at = retry_at
 
 
+class AlreadyOpen(Rejected):
+    """A start was rejected, because the domain has an open request."""
+
+
 class NotFound(Rejected):
     """The request does not exist, or it is closed and no longer accepts messages."""
 

@@ -22,7 +22,7 @@ from smart_accounts.contract.messages import (
     Status,
     user_entries,
 )
-from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
+from smart_accounts.errors import AlreadyOpen, Rejected, SmartAccountsError, Unavailable
 from smart_accounts.temporal.client import RequestClient
 
 IN_FLIGHT = 8
@@ -225,8 +225,10 @@ class Import:
             return Outcome(row=row, result=Result.BAD_INPUT)
         try:
             started = await self._client.start(row.request)
-        except Rejected as error:
+        except AlreadyOpen as error:
             return Outcome(row=row, result=Result.ALREADY_OPEN, message=str(error))
+        except Rejected as error:
+            return Outcome(row=row, result=Result.REJECTED, message=str(error))
         status = await self._client.outcome(started)
         self._worker_responds = status is not None
         is_rejected = status is not None and status.status is Status.REJECTED

@@ -14,7 +14,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import CLOSING_TIME, Status
 from smart_accounts.contract.names import INVALID_REQUEST
-from smart_accounts.errors import NeedsOperator, NoResponse, NotFound, Rejected, Unavailable
+from smart_accounts.errors import (
+    AlreadyOpen,
+    NeedsOperator,
+    NoResponse,
+    NotFound,
+    Rejected,
+    Unavailable,
+)
 from smart_accounts.temporal.codec import UnreadablePayload
 
 RPC_TIMEOUT = timedelta(seconds=2)
@@ -74,7 +81,7 @@ def domain_taken(domain: str, status: str | None, *, may_know: bool = False) -> 
     whether the caller may learn how that request ended.
     """
     if status not in [each.value for each in Status if each.is_final]:
-        return Rejected(f"A request for {domain} is already under way.")
+        return AlreadyOpen(f"A request for {domain} is already under way.")
     minutes = CLOSING_TIME // timedelta(minutes=1)
     end = f"ended as {status}, and its last emails are still being sent"
     return Rejected(

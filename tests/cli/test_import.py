@@ -56,7 +56,7 @@ async def test_every_row_is_tried_and_reported(starter: Starter, file: Path) -> 
     rejected = await starter("import", file, "--json")
     assert (rejected.code, results(rejected)) == (1, [(2, "rejected"), (3, "started")])
     assert rejected.json["rows"][0]["message"]
-    await starter.wait_until_closed("owner.example")  # until then the domain counts as already open
+    await starter.wait_until_closed("owner.example")  # until then, its last emails are the reason
 
     write(file, ["ada", "ada@gmail.com", "ada@owner.example", "ada@fresh.example", "a@new.example"])
     bad = await starter("import", file, "--json")

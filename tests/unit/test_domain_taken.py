@@ -9,7 +9,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import SmartAccountRequest
 from smart_accounts.contract.names import REQUESTER_ISSUER, REQUESTER_SUBJECT, STATUS
-from smart_accounts.errors import Rejected
+from smart_accounts.errors import AlreadyOpen, Rejected
 from smart_accounts.temporal.client import RequestClient
 
 PAT, KIM = Identity("https://id.example", "pat"), Identity("https://id.example", "kim")
@@ -62,3 +62,4 @@ async def test_only_its_owner_learns_how_a_request_ended(
         await client.start(REQUEST, owner=caller)
     assert words in str(rejected.value)
     assert ("Try again in at most 60 minutes." in str(rejected.value)) is (status != "pending")
+    assert isinstance(rejected.value, AlreadyOpen) is (status == "pending")
