@@ -1,5 +1,6 @@
 """The command line: start Smart Account requests, look at them and act on them."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -237,8 +238,12 @@ async def import_file(
     """
     rows = read_rows(file)
     client = await RequestClient.connect()
-    with output.progress_bar(len(rows), hidden=as_json) as advance:
-        report = await Import(client, advance).run(rows)
+    try:
+        with output.progress_bar(len(rows), hidden=as_json) as advance:
+            report = await Import(client, advance).run(rows)
+    except asyncio.CancelledError:  # Ctrl-C
+        typer.echo("Stopped. Run the command again to continue.", err=True)
+        raise
     if as_json:
         output.show_json(output.report_json(report))
     else:

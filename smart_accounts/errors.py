@@ -52,3 +52,10 @@ class NoResponse(Unavailable):
 
 class BadSetting(SmartAccountsError):
     """A setting is missing or wrong. The message names the setting."""
+
+
+def message_of(error: Exception) -> str:
+    """Return what people read about an error, also about one that nobody expected."""
+    if isinstance(error, SmartAccountsError):
+        return str(error)
+    return f"Unexpected error: {type(error).__name__}: {error}"

@@ -22,7 +22,7 @@ from smart_accounts.contract.messages import (
     Status,
     user_entries,
 )
-from smart_accounts.errors import AlreadyOpen, Rejected, SmartAccountsError, Unavailable
+from smart_accounts.errors import AlreadyOpen, SmartAccountsError, Unavailable, message_of
 from smart_accounts.temporal.client import RequestClient
 
 IN_FLIGHT = 8
@@ -223,13 +223,18 @@ class Import:
     async def _start(self, row: Row) -> Outcome:
         if row.request is None:
             return Outcome(row=row, result=Result.BAD_INPUT)
+        started = None
         try:
             started = await self._client.start(row.request)
+            status = await self._client.outcome(started)
+        except Unavailable:
+            raise
         except AlreadyOpen as error:
-            return Outcome(row=row, result=Result.ALREADY_OPEN, message=str(error))
-        except Rejected as error:
-            return Outcome(row=row, result=Result.REJECTED, message=str(error))
-        status = await self._client.outcome(started)
+            return Outcome(row=row, result=Result.ALREADY_OPEN, message=message_of(error))
+        except Exception as error:  # noqa: BLE001 - the other rows are reported all the same
+            id_ = started.request_id if started is not None else None
+            message = message_of(error)
+            return Outcome(row=row, result=Result.REJECTED, request_id=id_, message=message)
         self._worker_responds = status is not None
         is_rejected = status is not None and status.status is Status.REJECTED
         return Outcome(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from smart_accounts.cli.csv_import import Report, Result
 from smart_accounts.contract.field_errors import BadInput, FieldError, field_errors
-from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
+from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable, message_of
 
 
 class ExitCode(IntEnum):
@@ -50,9 +50,9 @@ def failure_of(error: Exception) -> Failure:
         case typer.TyperException():
             return Failure(ExitCode.BAD_INPUT, error.format_message())
         case SmartAccountsError():
-            return Failure(_exit_code(error), str(error))
+            return Failure(_exit_code(error), message_of(error))
         case _:
-            return Failure(ExitCode.FAULT, f"Unexpected error: {type(error).__name__}: {error}")
+            return Failure(ExitCode.FAULT, message_of(error))
 
 
 def _exit_code(error: SmartAccountsError) -> ExitCode:
