@@ -11,6 +11,7 @@ The hash is an HMAC-SHA256 with one of the secret keys. Without the key, nobody 
 address is on the list. If that key is no longer among the secret keys, the line cannot be used.
 """
 
+import errno
 import hashlib
 import hmac
 import os
@@ -98,9 +99,11 @@ class ErasedList:
         self._erased[hashed] = max(at, self._erased.get(hashed, at))
 
     def _append(self, text: str) -> None:
+        content = text.encode()
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(file, text.encode())
+            if os.write(file, content) < len(content):  # the disk or a quota is full
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file)
         finally:
             os.close(file)

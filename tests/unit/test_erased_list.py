@@ -1,5 +1,6 @@
 """The list of erased mailboxes, which is a file."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,3 +55,15 @@ def test_list_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ErasedList(tmp_path, [KEY])
     with pytest.raises(BadSetting, match="SMART_ACCOUNTS_ERASED_LIST: the file cannot be used"):
         ErasedList(tmp_path / "missing" / "erased.txt", [KEY]).add([ADA])
+
+
+def test_list_on_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "erased.txt"
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, content: write(file, content[:100]))
+        with pytest.raises(BadSetting, match="the file cannot be used: No space left on device"):
+            ErasedList(path, [KEY]).add([ADA])
+    ErasedList(path, [KEY]).add([ADA])
+    again = ErasedList(path, [KEY])
+    assert (again.has(ADA), again.problems()) == (True, ["Damaged lines of the list: 1."])
