@@ -1,6 +1,7 @@
 """``make demo``: run a whole stack on free ports. One request is accepted, one lapses."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -83,8 +84,9 @@ async def demo() -> None:
         # RequestClient reads the address of Temporal from the environment, as the worker does.
         os.environ.update({k: v for k, v in stack.environment.items() if k.startswith("TEMPORAL_")})
         _print("Starting Temporal, a mailbox, an identity provider, the worker and the web app …")
-        if not await supervise(stack, lambda: _run_requests(stack)):
-            raise SmartAccountsError("the demo was interrupted")
+        with contextlib.chdir(home):  # RequestClient reads a .env file of the current folder
+            if not await supervise(stack, lambda: _run_requests(stack)):
+                raise SmartAccountsError("the demo was interrupted")
 
 
 def _print(text: str) -> None:

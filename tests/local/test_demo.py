@@ -16,8 +16,10 @@ from smart_accounts.contract.messages import RequestStatus
 from smart_accounts.errors import NoResponse
 from smart_accounts.local import demo
 from smart_accounts.local.configuration import StackConfiguration, configure
+from smart_accounts.settings import load_client_settings
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.records import Started
+from tests.support.keys import KEY
 from tests.support.local_stack import STACK_COMMAND, RunningStack, new_environment, run
 
 pytestmark = pytest.mark.server
@@ -118,10 +120,15 @@ async def test_demo_runs_only_its_own_parts_and_leaves_no_files(
 ) -> None:
     # The demo removes and sets variables. Other tests of this process need theirs.
     monkeypatch.setattr(os, "environ", new_environment(**SETTINGS))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / "folder"
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    folder.mkdir()
+    (tmp_path / ".env").write_text(f"SMART_ACCOUNTS_PAYLOAD_KEYS={KEY}\n")
+    monkeypatch.chdir(tmp_path)
 
     async def look(stack: StackConfiguration, body: object) -> bool:
-        assert [stack.home] == contents(tmp_path)
+        assert [stack.home] == contents(folder)
+        assert not load_client_settings().payload_keys
         assert stack.has_temporal
         assert stack.has_mailbox
         assert not set(SETTINGS.values()) & set(stack.environment.values())
@@ -130,7 +137,8 @@ async def test_demo_runs_only_its_own_parts_and_leaves_no_files(
 
     monkeypatch.setattr(demo, "supervise", look)
     await demo.demo()
-    assert contents(tmp_path) == []
+    assert contents(folder) == []
+    assert Path.cwd() == tmp_path
 
 
 async def test_interrupted_demo_fails_and_leaves_no_files(tmp_path: Path) -> None:
