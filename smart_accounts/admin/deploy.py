@@ -1,6 +1,8 @@
 """Give all requests to the workers of a new version, after a replay of those that are open."""
 
 import asyncio
+import signal
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Any
@@ -98,8 +100,7 @@ async def _make_current(
 ) -> None:
     """Make the version current, or go back to the previous one if its workers do not respond."""
     try:
-        await set_current_version(client, version.deployment_name, version)
-        await check_that_workers_respond(client, version, waiting)
+        await _unless_stopped(_switch(client, version, waiting))
     except BaseException as error:  # also Ctrl-C
         now = await current_version(client, version.deployment_name)
         if now == version != previous:  # otherwise somebody else has changed it meanwhile
@@ -108,6 +109,34 @@ async def _make_current(
         if isinstance(error, Rejected):
             raise Rejected(f"{error} The current version is {shown(now)}.") from None
         raise
+
+
+async def _switch(
+    client: Client, version: WorkerDeploymentVersion, waiting: WorkflowHandle[Any, Any] | None
+) -> None:
+    await set_current_version(client, version.deployment_name, version)
+    await check_that_workers_respond(client, version, waiting)
+
+
+async def _unless_stopped(switch: Coroutine[Any, Any, None]) -> None:
+    """Run the switch until its end, or until SIGTERM or SIGHUP.
+
+    CI sends SIGTERM when it cancels a job. A lost ssh connection sends SIGHUP.
+
+    Raises:
+        Rejected: A signal stopped the switch. Later SIGTERM and SIGHUP do nothing.
+    """
+    command = asyncio.current_task()
+    running = asyncio.create_task(switch)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # started by nohup
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if command and command.cancelling():  # Ctrl-C
+            raise
+        raise Rejected("The deploy was stopped.") from None
 
 
 async def check_that_workers_respond(
