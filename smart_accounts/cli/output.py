@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from io import TextIOWrapper
 from typing import Any
@@ -37,12 +37,20 @@ def replace_unknown_characters() -> None:
 def show(*parts: RenderableType) -> None:
     """Print for people. Strings are printed as they are, without markup and highlighting."""
     console = Console(markup=False, highlight=False, emoji=False)
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
+    with console.capture() as shown:
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, str))
+    _write(shown.get())
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))  # noqa: T201 - a command line prints
+    _write(json.dumps(value, indent=2) + "\n")
+
+
+def _write(text: str) -> None:
+    """Write to standard output. A reader that exits early, such as ``head``, is not an error."""
+    with suppress(BrokenPipeError):
+        print(text, end="", flush=True)  # noqa: T201 - a command line prints
 
 
 def show_failure(failure: Failure, *, as_json: bool) -> None:

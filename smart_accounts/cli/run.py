@@ -1,5 +1,6 @@
 """Run a command line: one line for an error, and an exit code for each kind of error."""
 
+import contextlib
 import sys
 
 import typer
@@ -22,5 +23,6 @@ def run(app: typer.Typer) -> int:
         return int(end.code or 0)
     except Exception as error:  # noqa: BLE001 - people get one line, never a stack trace
         failure = failure_of(error)
-    output.show_failure(failure, as_json=as_json)
+    with contextlib.suppress(OSError):  # the output itself may be the failure
+        output.show_failure(failure, as_json=as_json)
     return failure.exit_code

@@ -15,6 +15,7 @@ def exit_process(status: int) -> NoReturn:
     interpreter finalizes. They crash about one process in nine, and the exit status is lost.
     """
     logging.shutdown()
-    with contextlib.suppress(BrokenPipeError):  # the reader of the output has exited
-        sys.stdout.flush()
+    if sys.stdout:  # it is None if the caller has closed it
+        with contextlib.suppress(OSError):  # its reader has exited, or its disk is full
+            sys.stdout.flush()
     os._exit(status)
