@@ -43,7 +43,9 @@ class AccountActivities:
                 return Checked(invalid=tuple(field_errors(error)))
             reasons = reasons_for_review(new.request)
             checked = await self._store.requests.open(new, reasons, self._limits)
-        return checked.model_copy(update={"emails_first_locally": True})
+        return checked.model_copy(
+            update={"emails_first_locally": True, "keeps_early_answers": True}
+        )
 
     @activity.defn
     async def approve_request(self, approval: Approve) -> None:

@@ -1,5 +1,6 @@
 """Count the activation links of a request, and limit new ones."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -22,6 +23,7 @@ def action_refused(message: str) -> ApplicationError:
 class Links:
     def __init__(self) -> None:
         self._issued_at: list[datetime] = []
+        self._early_answers: dict[int, Callable[[], object]] = {}
 
     @property
     def newest(self) -> int:
@@ -34,6 +36,25 @@ class Links:
             return True
         workflow.logger.warning("Dropped an answer through link %s: it is superseded", link)
         return False
+
+    def is_early(self, link: int | None) -> bool:
+        """Return whether the link is not counted yet.
+
+        A worker may stop after it has sent a link and before the history has it. The next worker
+        sees the answer first, as it does after a reset.
+        """
+        return link is not None and link > self.newest
+
+    def keep_early(self, link: int, take: Callable[[], object]) -> None:
+        self._early_answers.setdefault(link, take)
+
+    def drop_early(self) -> None:
+        self._early_answers.clear()
+
+    def take_early(self) -> None:
+        """Take the answer that came before the link that is now in force, if there is one."""
+        if take := self._early_answers.pop(self.newest, None):
+            take()
 
     def add(self, issued_at: datetime) -> None:
         self._issued_at.append(issued_at)

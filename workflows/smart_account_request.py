@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from temporalio import workflow
 
@@ -79,6 +80,7 @@ class SmartAccountRequestWorkflow:
         self._is_restarted = False
         self._retry_at: datetime | None = None
         self._links = Links()
+        self._keeps_early_answers = False
         self._link_changes = asyncio.Lock()
         self._repeats = 0
         self._mailing = Mailing(lambda email: email.address_in(self._request))
@@ -120,21 +122,26 @@ class SmartAccountRequestWorkflow:
     def accepted(self, acceptance: Acceptance | None = None) -> None:
         """Accept. The customer's address is only recorded."""
         given = acceptance or Acceptance()
-        if self._is_valid_answer(given.link):
-            self._decide(Status.ACTIVE, by=given.accepted_by or "customer")
+        by = given.accepted_by or "customer"
+        self._answer(given.link, partial(self._decide, Status.ACTIVE, by=by))
 
     @workflow.signal
     def declined(self, decline: Decline | None = None) -> None:
         given = decline or Decline()
-        if self._is_valid_answer(given.link):
-            self._decide(
-                Status.DECLINED, by="customer", reason=given.reason, is_report=given.report
-            )
+        declined = partial(self._decide, Status.DECLINED, by="customer")
+        self._answer(given.link, partial(declined, reason=given.reason, is_report=given.report))
 
-    def _is_valid_answer(self, link: int | None) -> bool:
+    def _answer(self, link: int | None, take: Callable[[], object]) -> None:
         if self._status is Status.REQUESTED and memo_fields()["restarts"]:
-            return True  # the number of links is not known yet
-        return self._status is not Status.IN_REVIEW and self._links.is_in_force(link)
+            take()  # the number of links is not known yet
+        elif link is not None and self._links.is_early(link) and not self._waits_for_review():
+            self._links.keep_early(link, take)
+        elif self._status is not Status.IN_REVIEW and self._links.is_in_force(link):
+            take()
+
+    def _waits_for_review(self) -> bool:
+        is_approved = self._review and self._review.decision is ReviewDecision.APPROVE
+        return self._status is Status.IN_REVIEW and not is_approved
 
     # ---- requester and operator: updates raise ActionRefused or InvalidRequest -----------
 
@@ -274,6 +281,7 @@ class SmartAccountRequestWorkflow:
         )
         if checked.invalid:
             raise invalid_request(checked.invalid)
+        self._keeps_early_answers = checked.keeps_early_answers
         if checked.restarted:
             self._continue(checked.restarted)
         search_attributes.add_missing(self._request.account_domain, self._deadline)
@@ -294,10 +302,13 @@ class SmartAccountRequestWorkflow:
         return None
 
     def _continue(self, lost: Restarted) -> None:
-        """Continue the request of a lost workflow, which keeps its id, deadline and links."""
+        """Continue a request whose workflow was lost or reset. It keeps id, deadline and links."""
         self._is_restarted = True
         self._request_id, self._requested_at = lost.request_id, lost.requested_at
         self._deadline = lost.requested_at + self._request.acceptance_window
+        if lost.customer_email:
+            approver = {"customer_email": lost.customer_email}
+            self._request = self._request.model_copy(update=approver)
         for _ in range(lost.link_ordinal):
             self._links.add(lost.requested_at)
         if lost.approved_at:
@@ -307,6 +318,7 @@ class SmartAccountRequestWorkflow:
             self._decide(Status.ACTIVE, by=self._request.customer_email)
         elif lost.answer == "declined":
             self._decide(Status.DECLINED, by="customer")
+        self._take_early_answer()
 
     def _is_withdrawn_before_the_checks(self) -> bool:
         is_withdrawn = self._decision is not None and self._decision.status is Status.WITHDRAWN
@@ -317,6 +329,7 @@ class SmartAccountRequestWorkflow:
         self._status, self._needs_review = Status.IN_REVIEW, True
         if self._decision and self._decision.status is not Status.WITHDRAWN:
             self._decision = None  # an answer that came before the checks
+        self._links.drop_early()
         search_attributes.set_status(Status.IN_REVIEW)
         self._update_details()
 
@@ -340,7 +353,12 @@ class SmartAccountRequestWorkflow:
     def _ask_customer(self) -> None:
         self._status = Status.PENDING
         self._links.add(workflow.now())
+        self._take_early_answer()
         self._update_details()
+
+    def _take_early_answer(self) -> None:
+        if self._keeps_early_answers:  # otherwise an earlier release has dropped it
+            self._links.take_early()
 
     async def _send_emails_until_decided(self) -> None:
         self._mailing.add(*self._first_emails())
@@ -490,6 +508,7 @@ class SmartAccountRequestWorkflow:
             workflow.upsert_memo({LINK: number})
         self._needs_attention = issued.needs_attention
         self._links.add(workflow.now())
+        self._take_early_answer()
         self._update_details()
         self._mailing.add(activation_email(self._links.newest))
 

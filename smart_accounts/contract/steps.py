@@ -95,10 +95,10 @@ class OpenRequest(OwnMessage):
 
 
 class Restarted(OwnMessage):
-    """What the store has of a request whose workflow was lost. A new run continues it.
+    """What the store has of a request whose workflow was lost or reset. A new run continues it.
 
     ``link_ordinal`` is 0 if the customer was not asked yet. ``answer`` is the customer's answer
-    that the lost workflow had received.
+    that the earlier run had received. ``customer_email`` is the present approver.
     """
 
     request_id: str
@@ -106,6 +106,7 @@ class Restarted(OwnMessage):
     link_ordinal: int
     approved_at: datetime | None = None
     answer: str | None = None
+    customer_email: str | None = None
 
 
 class Checked(StepResult):
@@ -116,8 +117,10 @@ class Checked(StepResult):
     it. ``invalid`` lists errors of rules that are checked only once, because they change between
     releases. ``needs_attention`` lists what an operator should look at. ``in_review`` means that an
     operator must approve the request first. ``emails_first_locally`` means that the workflow tries
-    its emails in a local activity first. ``restarted`` is set if the run replaces a lost workflow.
-    Histories of earlier releases have neither of these two.
+    its emails in a local activity first. ``restarted`` is set if the run replaces a lost workflow,
+    or one that was reset to before a change of the request. ``keeps_early_answers`` means that an
+    answer counts although it comes before its link. Histories of earlier releases have none of
+    these three.
     """
 
     refused: str | None = None
@@ -126,6 +129,7 @@ class Checked(StepResult):
     needs_attention: tuple[str, ...] = ()
     in_review: bool = False
     emails_first_locally: bool = False
+    keeps_early_answers: bool = False
     restarted: Restarted | None = None
 
 

@@ -76,14 +76,20 @@ class Restarts:
         return Checked(
             needs_attention=known.needs_attention,
             in_review=known.status is Status.IN_REVIEW,
-            restarted=Restarted(
-                request_id=known.id,
-                requested_at=known.requested_at,
-                link_ordinal=known.link_ordinal if known.customer_was_asked else 0,
-                approved_at=known.approved_at,
-                answer=known.answer,
-            ),
+            restarted=as_restarted(known),
         )
+
+
+def as_restarted(known: StoredRequest) -> Restarted:
+    """Return what a new run needs to continue an open request."""
+    return Restarted(
+        request_id=known.id,
+        requested_at=known.requested_at,
+        link_ordinal=known.link_ordinal if known.customer_was_asked else 0,
+        approved_at=known.approved_at,
+        answer=known.answer,
+        customer_email=known.customer_email,
+    )
 
 
 def _may_restart(row: Row[Any], request: SmartAccountRequest) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from smart_accounts.contract.actions import Withdrawal
+from smart_accounts.contract.actions import NewApprover, Withdrawal
 from smart_accounts.contract.messages import SmartAccountRequest, Status
 from smart_accounts.contract.names import STATUS, TASK_QUEUE, WORKFLOW_TYPE, workflow_id
 from smart_accounts.errors import NotFound, Unavailable
@@ -54,6 +54,29 @@ async def test_link_works_after_a_reset(
     assert sorted(service.mail.kinds()) == sorted(
         ("activation", "request-received", "activated", "welcome", "access-granted")
     )
+
+
+async def test_reset_keeps_the_answer_and_the_approver(
+    service: Service, new_request: dict[str, Any], link_in: LinkIn, query_service: Query
+) -> None:
+    worker = await service.start_worker()
+    await service.start_web()
+    started = await service.start(new_request)
+    await service.wait_for(started, Status.PENDING, sent=2)
+    new = NewApprover(customer_email=f"cy@{new_request['account_domain']}")
+    await service.requests().replace_approver(started.workflow_id, new)
+    link = link_in(await service.mail.wait_for("activation", new.customer_email))
+    await service.kill(worker)
+    async with httpx.AsyncClient(timeout=30) as http:
+        assert (await http.post(link, data={"agree": "yes"})).status_code == 303
+    await reset(service, started)
+    await service.start_worker()
+    newest = service.temporal.get_workflow_handle(started.workflow_id)
+    async with asyncio.timeout(60):
+        assert (await newest.result())["status"] == "active"
+    roles = await query_service("SELECT email FROM account_users WHERE role <> 'user'")
+    assert roles == [{"email": new.customer_email}]
+    assert service.mail.kinds(new.customer_email) == ["activation", "welcome"]
 
 
 async def test_action_reaches_a_reset_request_but_not_the_next_one(

@@ -5,6 +5,7 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType
 
@@ -12,6 +13,7 @@ from smart_accounts.contract.actions import ActionMessage
 from smart_accounts.contract.messages import EmailState, Status
 from smart_accounts.contract.names import closing_id
 from tests.faults.conftest import CommitTraps, RequestFor
+from tests.support.mail_server import LinkIn
 from tests.support.partner_site import CLOSING
 from tests.support.service import Service
 from tests.support.store import Query
@@ -43,6 +45,24 @@ async def test_new_worker_takes_over_cached_request(
     ), "the task went to the dead worker"
     # The sticky timeout is 1 s. A busy machine gets more; Temporal's default would be 10 s.
     assert (ended - began).total_seconds() < 5
+
+
+async def test_answer_counts_although_its_link_was_lost_with_the_worker(
+    service: Service, new_request: dict[str, Any], link_in: LinkIn
+) -> None:
+    """The worker is killed while it sends the second email. The first one has the link."""
+    service.mail.slow_recipients.add(new_request["requester"]["email"])
+    worker = await service.start_worker()
+    await service.start_web()
+    started = await service.start(new_request)
+    link = link_in(await service.mail.wait_for("activation"))
+    await service.kill(worker)
+    async with httpx.AsyncClient(timeout=30) as http:
+        assert (await http.post(link, data={"agree": "yes"})).status_code == 303
+    service.mail.slow_recipients.clear()
+    await service.start_worker()
+    async with asyncio.timeout(60):
+        assert (await service.handle(started).result())["status"] == "active"
 
 
 async def test_new_worker_takes_over_emails(

@@ -50,9 +50,9 @@ FIELDS = {
     steps.Bounce: "email answer",
     steps.OpenRequest: "request_id request requested_at deadline idempotency_key"
     " requester_issuer requester_subject restarts",
-    steps.Restarted: "request_id requested_at link_ordinal approved_at answer",
+    steps.Restarted: "request_id requested_at link_ordinal approved_at answer customer_email",
     steps.Checked: "refused retry_at invalid needs_attention in_review emails_first_locally"
-    " restarted",
+    " keeps_early_answers restarted",
     steps.RequestRecord: "request_id request requested_at status link_ordinal needs_attention"
     " needs_review approved_at decision retry_at",
     steps.Sweep: "",

@@ -34,6 +34,7 @@ HISTORIES = sorted(HISTORY_FOLDER.glob("*.json"))
 def test_there_are_histories() -> None:
     assert {path.stem for path in HISTORIES} >= {
         "accepted",
+        "accepted-before-the-link",
         "accepted-by-a-new-approver",
         "accepted-through-a-second-link",
         "accepted-with-local-emails",
@@ -47,6 +48,7 @@ def test_there_are_histories() -> None:
         "declined-after-local-emails-failed",
         "declined-during-a-mail-outage",
         "declined-with-remaining-mails",
+        "early-answer-dropped",
         "lapsed",
         "lapsed-in-review",
         "lapsed-with-local-emails",

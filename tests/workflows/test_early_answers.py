@@ -1,0 +1,108 @@
+"""Answers that reach a run before it has counted their link.
+
+A worker may be killed after it has sent a link, and before the history has it. The next worker
+replays the history, and Temporal's SDK handles the customer's signal before the result of the step
+that issued the link. After a reset, every answer comes that early.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from smart_accounts.contract.actions import ActionResult, Review, ReviewDecision
+from smart_accounts.contract.messages import Status
+from smart_accounts.store.requests import Requests
+from tests.support.histories import Keep
+from tests.support.scenario import OTHER, Scenario
+from tests.support.store import Query
+
+ELSEWHERE = "ada@consultants.example"
+APPROVE = Review(decision=ReviewDecision.APPROVE, by="opal")
+
+
+@pytest.fixture
+def env(dev_server_env: WorkflowEnvironment) -> WorkflowEnvironment:
+    return dev_server_env
+
+
+async def accept(scenario: Scenario, link: int) -> None:
+    await scenario.client.accept(scenario.started.workflow_id, link=link)
+
+
+async def approve(scenario: Scenario) -> ActionResult:
+    return await scenario.client.review(scenario.started.workflow_id, APPROVE)
+
+
+class Late:
+    """A step of the store that waits until it may run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self._step = getattr(Requests, name)
+        self.begun, self.may_run = asyncio.Event(), asyncio.Event()
+        late = self
+
+        async def run_late(requests: Requests, *given: Any) -> Any:
+            late.begun.set()
+            await late.may_run.wait()
+            return await late._step(requests, *given)
+
+        monkeypatch.setattr(Requests, name, run_late)
+
+
+async def test_answer_before_the_first_link_counts(scenario: Scenario, keep: Keep) -> None:
+    await scenario.start()
+    await accept(scenario, 1)
+    async with scenario.worker():
+        assert (await scenario.handle.result())["status"] == "active"
+    keep("accepted-before-the-link", await scenario.handle.fetch_history())
+
+
+async def test_answer_before_a_new_link_counts(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch, query_store: Query
+) -> None:
+    issue_link = Late(monkeypatch, "issue_link")
+    async with scenario.worker():
+        await scenario.start(user_emails=[])
+        await scenario.until(Status.PENDING, sent=2)
+        replacing = asyncio.create_task(scenario.replace_approver(OTHER))
+        await issue_link.begun.wait()
+        await accept(scenario, 2)
+        await accept(scenario, 3)  # nobody has this link yet
+        assert (await scenario.status()).status is Status.PENDING
+        issue_link.may_run.set()
+        await replacing
+        assert (await scenario.handle.result())["status"] == "active"
+    [user] = await query_store("SELECT email FROM account_users")
+    assert user["email"] == OTHER
+
+
+async def test_answer_before_the_end_of_the_approval_counts(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approving = Late(monkeypatch, "approve")
+    async with scenario.worker():
+        await scenario.start(customer_email=ELSEWHERE)
+        await scenario.until(Status.IN_REVIEW, sent=1)
+        approval = asyncio.create_task(approve(scenario))
+        await approving.begun.wait()
+        await accept(scenario, 1)
+        approving.may_run.set()
+        await approval
+        assert (await scenario.handle.result())["status"] == "active"
+
+
+@pytest.mark.parametrize("when", ["before the checks", "in review"])
+async def test_answer_before_a_review_does_not_count(scenario: Scenario, when: str) -> None:
+    await scenario.start(customer_email=ELSEWHERE)
+    if when == "before the checks":
+        await accept(scenario, 1)
+    async with scenario.worker():
+        await scenario.until(Status.IN_REVIEW, sent=1)
+        if when == "in review":
+            await accept(scenario, 1)
+        await approve(scenario)
+        await scenario.until(Status.PENDING, sent=3)
+        await scenario.withdraw()
+        assert (await scenario.handle.result())["status"] == "withdrawn"
