@@ -1,6 +1,7 @@
-"""Settings from the files that ``…_FILE`` variables name."""
+"""Settings from the files that ``…_FILE`` variables name, and errors of the ``.env`` file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from smart_accounts.errors import BadSetting
@@ -29,11 +30,24 @@ def read_files(
             # Without the mark that editors on Windows put before the text.
             value = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            problems.append(f"{name.upper()}_FILE: cannot read the file ({reason})")
+            problems.append(f"{name.upper()}_FILE: {_not_readable(error)}")
         else:
             if value:  # an empty file counts as not set, as an empty variable does
                 values[name] = value
     if problems:
         raise BadSetting("bad settings: " + "; ".join(problems))
     return values
+
+
+@contextmanager
+def reading_dotenv() -> Iterator[None]:
+    """Raise ``BadSetting`` if the ``.env`` file cannot be read."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        raise BadSetting(f"bad settings: .env: {_not_readable(error)}") from None
+
+
+def _not_readable(error: OSError | UnicodeError) -> str:
+    reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+    return f"cannot read the file ({reason})"

@@ -28,7 +28,7 @@ from smart_accounts.networks import (
     is_host,
     is_this_machine,
 )
-from smart_accounts.setting_files import read_files
+from smart_accounts.setting_files import read_files, reading_dotenv
 
 PREFIX = "SMART_ACCOUNTS_"
 POOL_SIZE = 15
@@ -271,7 +271,8 @@ def load_client_settings() -> ClientSettings:
 
 def _load(kind: type[SomeSettings]) -> SomeSettings:
     try:
-        return kind()  # the values come from the environment
+        with reading_dotenv():
+            return kind()  # the values come from the environment
     except ValidationError as error:
         problems = map(_problem, error.errors(include_url=False, include_input=False))
         raise BadSetting("bad settings: " + "; ".join(problems)) from None

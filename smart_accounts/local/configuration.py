@@ -12,6 +12,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from smart_accounts.errors import BadSetting, SmartAccountsError
+from smart_accounts.setting_files import reading_dotenv
 from smart_accounts.settings import PREFIX
 
 HOST = "127.0.0.1"
@@ -81,12 +82,10 @@ def configure(home: Path, environ: Mapping[str, str]) -> StackConfiguration:
     """Return the configuration of a stack in the folder ``home``.
 
     Raises:
-        BadSetting: the value of a port variable is not a port number.
+        BadSetting: the value of a port variable is not a port number, or the .env file cannot be
+            read.
     """
-    # The programs read the .env file too, so its values count as set.
-    file = {name: value for name, value in dotenv_values(home / ".env").items() if value}
-    given = file | {name: value for name, value in environ.items() if value}
-    given |= {name.removesuffix("_FILE"): path for name, path in given.items()}
+    given = _given(home, environ)
     ports = {name: _port(name, environ) for name in _PORTS}
     environment = dict(environ)
     if environ.get("TEMPORAL_ADDRESS"):
@@ -117,6 +116,14 @@ def configure(home: Path, environ: Mapping[str, str]) -> StackConfiguration:
         if not given.get(name):
             environment[name] = value
     return StackConfiguration(home=home, ports=ports, environment=environment)
+
+
+def _given(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    # The programs read the .env file too, so its values count as set.
+    with reading_dotenv():
+        file = {name: value for name, value in dotenv_values(home / ".env").items() if value}
+    given = file | {name: value for name, value in environ.items() if value}
+    return given | {name.removesuffix("_FILE"): path for name, path in given.items()}
 
 
 def _port(name: str, environ: Mapping[str, str]) -> int:
