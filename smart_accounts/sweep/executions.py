@@ -39,13 +39,6 @@ from smart_accounts.temporal.running import start_input
 from smart_accounts.temporal.starting import start_workflow
 
 LIST_TIMEOUT = timedelta(seconds=20)  # for a page
-GONE = (
-    WorkflowExecutionStatus.TERMINATED,
-    WorkflowExecutionStatus.FAILED,
-    WorkflowExecutionStatus.TIMED_OUT,
-    WorkflowExecutionStatus.CANCELED,
-)
-"""The workflow has closed without a result. Every end of a request has one."""
 _FIRST_TASK_COMPLETED = 4
 """The number of events after which a worker may have written to the store."""
 

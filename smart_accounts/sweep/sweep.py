@@ -25,7 +25,6 @@ from smart_accounts.store.rebuilding import Rebuilt, is_before_erasure, is_behin
 from smart_accounts.store.store import AccountStore
 from smart_accounts.sweep.differences import Difference, Kind, Repair, Report
 from smart_accounts.sweep.executions import (
-    GONE,
     Executions,
     is_final,
     is_run_of,
@@ -36,6 +35,7 @@ from smart_accounts.sweep.executions import (
 )
 from smart_accounts.temporal.erasures import Erasures
 from smart_accounts.temporal.memo import memo_value, owner_in
+from smart_accounts.temporal.records import GONE
 from smart_accounts.tokens import LinkTokens, token_hash
 
 IGNORED_AGE = timedelta(minutes=10)

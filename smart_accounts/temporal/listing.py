@@ -9,7 +9,7 @@ from smart_accounts.contract.field_errors import BadInput, FieldError
 from smart_accounts.contract.messages import Status
 from smart_accounts.contract.names import STATUS, TASK_QUEUE, WORKFLOW_TYPE
 from smart_accounts.temporal.errors import QUERY_TIMEOUT, translate_errors
-from smart_accounts.temporal.records import Listed
+from smart_accounts.temporal.records import GONE, Listed
 
 OPEN_EXECUTIONS = f"TaskQueue = '{TASK_QUEUE}' AND ExecutionStatus = 'Running'"
 """The list filter of all our open workflows: requests, their last emails, and sweeps."""
@@ -21,7 +21,11 @@ async def with_status(client: Client, status: Status | None) -> AsyncIterator[Li
         query += f" AND {STATUS.name} = '{status}'"
     with translate_errors():
         async for execution in client.list_workflows(query, rpc_timeout=QUERY_TIMEOUT):
-            yield Listed.of(execution)
+            listed = await Listed.of(execution)
+            is_final = listed.status is not None and listed.status.is_final
+            # A run that was terminated or reset while its request was open keeps its last status.
+            if is_final or execution.status not in GONE:
+                yield listed
 
 
 async def open_requests(client: Client, query: str) -> list[Listed]:
@@ -36,7 +40,7 @@ async def open_requests(client: Client, query: str) -> list[Listed]:
     with translate_errors():
         try:
             return [
-                Listed.of(each)
+                await Listed.of(each)
                 async for each in client.list_workflows(own, rpc_timeout=QUERY_TIMEOUT)
             ]
         except RPCError as error:

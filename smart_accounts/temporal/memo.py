@@ -32,14 +32,14 @@ async def owner_in(described: WorkflowExecutionDescription) -> Identity | None:
     )
 
 
-async def request_id_in(described: WorkflowExecutionDescription) -> str:
+async def request_id_in(execution: WorkflowExecution) -> str:
     """Return the id of the request that a run began, or continues after a reset or a restart.
 
     Any client can set the memo of a start. A run whose memo is wrong fails at once, because the
     store rejects it, so that only its first moment can mislead.
     """
-    restarted = await memo_value(described, RESTARTS)
-    return str(restarted or described.raw_info.first_run_id)
+    restarted = await memo_value(execution, RESTARTS)
+    return str(restarted or execution.raw_info.first_run_id or execution.run_id)
 
 
 def memo_text(value: Any) -> str | None:

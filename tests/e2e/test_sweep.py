@@ -130,6 +130,7 @@ async def test_terminated_request_is_withdrawn_and_the_customer_told(
     asked = await here.request("terminated.example", example)
     unasked = await here.request("unasked.example", example, customer_email="ada@other.example")
     await here.terminate(asked, unasked)
+    assert await here.listed(asked) == [], "it would be shown as pending"
     assert kinds(await here.sweep(later=timedelta()), asked, unasked) == [], "it is too young"
 
     async def stop(*_given: object) -> bool:
@@ -571,6 +572,7 @@ async def test_command_restarts_what_is_missing(
     shown = f"{Kind.MISSING} {lost.request_id} {Repair.RESTARTED} 1 open request, 1 difference."
     assert " ".join(restarted.out.split()).endswith(shown)
     await here.until_agreement()
+    assert await here.listed(lost) == [(lost.request_id, Status.PENDING)]
     assert await here.answer(lost.request_id, 1) == 303
     await here.until_ended(lost, Status.ACTIVE)
 
@@ -585,6 +587,7 @@ async def test_request_that_was_reset_is_known(here: Installation, example: dict
     newest = await here.temporal.get_workflow_handle(started.workflow_id).describe()
     await here.until_listed(lambda runs: newest.run_id in runs)
     assert (await here.sweep()).differences == []
+    assert [status for _, status in await here.listed(started)] == [Status.PENDING]
     known = await here.store.comparison.find(newest.run_id)
     assert known
     assert known.id == started.request_id

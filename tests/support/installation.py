@@ -194,6 +194,14 @@ class Installation:
             ):
                 await asyncio.sleep(0.05)
 
+    async def listed(self, started: Started) -> list[tuple[str, Status | None]]:
+        """Return request id and status of each row that ``starter.py list`` has for a domain."""
+        return [
+            (each.request_id, each.status)
+            async for each in self.client.list()
+            if each.workflow_id == started.workflow_id
+        ]
+
     # ---- the operator --------------------------------------------------------------------
 
     async def sweep(
