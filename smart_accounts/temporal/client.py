@@ -54,6 +54,8 @@ from smart_accounts.temporal.starting import start_workflow
 
 Result = TypeVar("Result")
 
+_NO_STATUS = "No response. Temporal is down, or no worker runs. Nothing was lost; try again."
+
 
 class RequestClient:
     """Start requests, read them and act on them.
@@ -143,7 +145,7 @@ class RequestClient:
         """
 
         async def query(handle: WorkflowHandle[Any, Any]) -> RequestStatus:
-            async with time_limit(QUERY_TIMEOUT):
+            async with time_limit(QUERY_TIMEOUT, _NO_STATUS):
                 status: RequestStatus = await handle.query(
                     "status", result_type=RequestStatus, rpc_timeout=QUERY_TIMEOUT
                 )
