@@ -130,7 +130,19 @@ async def wait_for_services(
     settings: Settings, stop: asyncio.Event, runtime: Runtime
 ) -> Client | None:
     """Return the client once the database and Temporal respond, or ``None`` if stopped before."""
-    while not stop.is_set():
+    reaching = asyncio.create_task(_reach_services(settings, runtime))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((reaching, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return reaching.result() if reaching.done() else None
+    finally:
+        reaching.cancel()
+        stopping.cancel()
+        await asyncio.wait((reaching, stopping))
+
+
+async def _reach_services(settings: Settings, runtime: Runtime) -> Client:
+    while True:
         try:
             await migrate(settings.database_url)
             client = await connect(data_converter=worker_data_converter(settings), runtime=runtime)
@@ -138,11 +150,9 @@ async def wait_for_services(
             await schedule_sweep(client)
         except Unavailable as error:
             log.warning("%s Trying again every %d s.", error, RETRY_EVERY.seconds)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), RETRY_EVERY.total_seconds())
+            await asyncio.sleep(RETRY_EVERY.total_seconds())
         else:
             return client
-    return None
 
 
 async def _prepare(settings: Settings, store: AccountStore) -> None:

@@ -11,7 +11,7 @@ from smart_accounts.contract.names import SEARCH_ATTRIBUTES
 from smart_accounts.errors import BadSetting, Unavailable
 from smart_accounts.settings import load_client_settings
 from smart_accounts.temporal.codec import client_data_converter
-from smart_accounts.temporal.errors import translate_errors
+from smart_accounts.temporal.errors import QUERY_TIMEOUT, time_limit
 
 
 async def connect(
@@ -34,7 +34,7 @@ async def connect(
         raise BadSetting(f"bad TEMPORAL_ settings: {error}") from None
     config.setdefault("target_host", "localhost:7233")
     converter = data_converter or client_data_converter(load_client_settings())
-    with translate_errors():
+    async with time_limit(QUERY_TIMEOUT):
         return await Client.connect(**config, data_converter=converter, lazy=lazy, runtime=runtime)
 
 

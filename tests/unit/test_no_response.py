@@ -1,16 +1,23 @@
 """Servers that accept a call and never respond: nobody waits for long, and the message is true."""
 
 import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from temporalio.client import Client
+from temporalio.runtime import Runtime
 
+import worker
 from smart_accounts.errors import NoResponse
-from smart_accounts.temporal import client
+from smart_accounts.settings import Settings
+from smart_accounts.temporal import client, connection
 from smart_accounts.temporal.client import RequestClient
+from tests.support.keys import KEY
 
 
 class Silent:
@@ -27,3 +34,54 @@ async def test_status_without_a_worker_does_not_blame_temporal(
     silent = SimpleNamespace(get_workflow_handle=lambda *_, **__: Silent())
     with pytest.raises(NoResponse, match="Temporal is down, or no worker runs"):
         await RequestClient(cast(Client, silent)).status("smart-account-acme.example")
+
+
+@pytest.fixture
+def silent_temporal(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A server that accepts connections and never responds."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        yield server
+
+
+@pytest.mark.usefixtures("silent_temporal")
+async def test_connecting_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "QUERY_TIMEOUT", timedelta(seconds=0.1))
+    async with asyncio.timeout(10):
+        with pytest.raises(NoResponse):
+            await connection.connect()
+
+
+@pytest.mark.parametrize("hanging", ["database", "Temporal"])
+async def test_worker_that_waits_for_a_service_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch, silent_temporal: socket.socket, hanging: str
+) -> None:
+    waits = asyncio.Event()
+
+    async def migrate(_: str) -> None:
+        if hanging == "database":  # another program holds the lock of the migrations
+            waits.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(worker, "migrate", migrate)
+    monkeypatch.setattr(connection, "QUERY_TIMEOUT", timedelta(minutes=1))
+    settings = Settings(
+        _env_file=None,
+        public_url="https://accounts.example",
+        secret_keys=KEY,
+        smtp_hostname="127.0.0.1",
+        mail_from="no-reply@accounts.example",
+    )
+    stop = asyncio.Event()
+    waiting = asyncio.create_task(worker.wait_for_services(settings, stop, Runtime.default()))
+    with ExitStack() as opened:
+        async with asyncio.timeout(10):
+            if hanging == "database":
+                await waits.wait()
+            else:
+                accepted, _ = await asyncio.get_running_loop().sock_accept(silent_temporal)
+                opened.enter_context(accepted)
+            assert not waiting.done()
+            stop.set()
+            assert await waiting is None
