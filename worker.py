@@ -38,7 +38,7 @@ from smart_accounts.temporal.deployment import deployment_version, log_missing_t
 from smart_accounts.temporal.gauges import keep_gauges
 from smart_accounts.temporal.guard import worker_data_converter
 from smart_accounts.temporal.histories import Histories
-from smart_accounts.temporal.logs import set_up_logging
+from smart_accounts.temporal.logs import set_up_logging, with_cause
 from smart_accounts.temporal.metrics import start_runtime, start_worker_counters
 from smart_accounts.temporal.process_exit import exit_process
 from smart_accounts.temporal.readiness import WorkerReadiness
@@ -149,7 +149,7 @@ async def _reach_services(settings: Settings, runtime: Runtime) -> Client:
             await require_search_attributes(client)
             await schedule_sweep(client)
         except Unavailable as error:
-            log.warning("%s Trying again every %d s.", error, RETRY_EVERY.seconds)
+            log.warning("%s Trying again every %d s.", with_cause(error), RETRY_EVERY.seconds)
             await asyncio.sleep(RETRY_EVERY.total_seconds())
         else:
             return client

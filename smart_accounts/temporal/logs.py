@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sqlite3
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -32,6 +33,7 @@ _HARMLESS = (
     BadSetting,
     Unavailable,
 )
+_OF_PYTHON = ("builtins", "socket", "ssl")
 _IDS = ("request_id", "workflow_id", "run_id", "workflow_type", "activity_type", "attempt")
 
 request_id_of_activity: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -85,6 +87,21 @@ def set_up_logging(log_format: LogFormat, stream: TextIO, level: int = logging.W
     if log_format is LogFormat.JSON:  # the ids have fields of their own
         activity.logger.activity_info_on_message = False
         workflow.logger.workflow_info_on_message = False
+
+
+def with_cause(error: Unavailable) -> str:
+    """Return the text of an error, and for the log why Temporal or the database cannot be used."""
+    cause: BaseException = error
+    while isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    if cause is error:
+        return str(error)
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    name = type(cause).__name__ + (f" {code}" if code else "")
+    # A RuntimeError is the SDK's. PostgreSQL's texts may quote what somebody wrote.
+    is_harmless = _is_harmless(cause) or isinstance(cause, RuntimeError | sqlite3.OperationalError)
+    text = " ".join(str(cause).split()) if is_harmless else ""
+    return f"{error} Cause: {name}{': ' if text else ''}{text.removesuffix('.')}."
 
 
 def _without_addresses(text: str) -> str:
@@ -154,5 +171,6 @@ def _traceback(error: BaseException, seen: frozenset[int] = frozenset()) -> Iter
 def _is_harmless(error: BaseException) -> bool:
     if isinstance(error, FailureError):
         return error.failure is None  # otherwise another exception's text came through Temporal
-    is_system_error = isinstance(error, OSError) and type(error).__module__ == "builtins"
+    # Not those of mail servers, which are OSErrors too.
+    is_system_error = isinstance(error, OSError) and type(error).__module__ in _OF_PYTHON
     return is_system_error or isinstance(error, _HARMLESS)

@@ -1,12 +1,17 @@
 """What the log shows of exceptions and ids, as text and as JSON."""
 
+import asyncio
 import json
 import logging
+import socket
 import sqlite3
+import ssl
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import pytest
+from sqlalchemy.exc import OperationalError
 from temporalio import activity, workflow
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
@@ -15,7 +20,7 @@ from temporalio.testing import ActivityEnvironment
 from smart_accounts.contract.names import RESTARTS, WORKFLOW_TYPE
 from smart_accounts.errors import Unavailable
 from smart_accounts.mail.smtp import RefusedTemporarily
-from smart_accounts.temporal.logs import JsonFormatter, LineFormatter
+from smart_accounts.temporal.logs import JsonFormatter, LineFormatter, with_cause
 
 ADDRESS, NAME = "ada@acme.example", "Ada Lovelace"
 
@@ -78,6 +83,30 @@ def test_texts_of_exceptions_are_hidden(error: BaseException) -> None:
 )
 def test_harmless_texts_are_shown(error: BaseException, text: str) -> None:
     assert both(record_of(error)).count(text) == 2
+
+
+@pytest.mark.parametrize(
+    ("cause", "shown"),
+    [
+        (asyncpg.InvalidPasswordError(f'of "{NAME}"'), "InvalidPasswordError 28P01"),
+        (asyncpg.InternalClientError(NAME), "InternalClientError"),
+        (RefusedTemporarily(f"451 {NAME}"), "RefusedTemporarily"),
+        (TimeoutError(), "TimeoutError"),
+        (ConnectionRefusedError(111, "Refused"), "ConnectionRefusedError: [Errno 111] Refused"),
+        (socket.gaierror(-2, "Name not known"), "gaierror: [Errno -2] Name not known"),
+        (ssl.SSLError(1, "wrong version"), "SSLError: wrong version"),
+        (sqlite3.OperationalError("disk is full"), "OperationalError: disk is full"),
+        (RuntimeError("Failed connect:\n dns error."), "RuntimeError: Failed connect: dns error"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_cause_of_an_outage_is_shown(cause: Exception, shown: str) -> None:
+    cause.__cause__ = asyncio.CancelledError()  # as in every TimeoutError
+    error = Unavailable("The database does not respond.")
+    error.__cause__ = OperationalError(NAME, None, cause)
+    error.__cause__.__cause__ = cause
+    assert with_cause(error) == f"The database does not respond. Cause: {shown}."
+    assert with_cause(Unavailable("No worker.")) == "No worker."
 
 
 @pytest.mark.parametrize(
