@@ -17,6 +17,7 @@ from smart_accounts.store.limits import Limits
 from smart_accounts.store.store import AccountStore
 from smart_accounts.temporal.client import RequestClient
 from smart_accounts.temporal.codec import PayloadCipher
+from smart_accounts.temporal.logs import with_cause
 from smart_accounts.temporal.readiness import DependencyCheck
 from smart_accounts.tokens import LinkTokens
 from smart_accounts.web import activation, bounces
@@ -152,7 +153,7 @@ def _add_error_pages(app: FastAPI, services: Services) -> None:
 
     @app.exception_handler(Unavailable)
     async def unavailable(request: Request, error: Unavailable) -> Response:
-        _log.warning("responded 503: %s", error)
+        _log.warning("responded 503: %s", with_cause(error))
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         form = _typed_form(services, request)
         if form is None:  # a browser reloads the page with GET

@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 from smart_accounts.contract.field_errors import BadInput, FieldError, to_field_errors
 from smart_accounts.errors import NotFound, Rejected, Unavailable
+from smart_accounts.temporal.logs import with_cause
 from smart_accounts.web.rendering import RETRY_AFTER_SECONDS
 from smart_accounts.web.security_log import Event, Outcome, SecurityLog
 from smart_accounts.web.submission import KeyReused
@@ -109,7 +110,7 @@ def _add_own_errors(api: FastAPI, security_log: SecurityLog) -> None:
 
     @api.exception_handler(Unavailable)
     async def unavailable(_: Request, error: Unavailable) -> Response:
-        _log.warning("responded 503: %s", error)
+        _log.warning("responded 503: %s", with_cause(error))
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         return problem(503, error.public_message, headers=headers)
 

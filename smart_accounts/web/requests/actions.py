@@ -23,6 +23,7 @@ from smart_accounts.contract.field_errors import BadInput, field_errors
 from smart_accounts.errors import Rejected, SmartAccountsError, Unavailable
 from smart_accounts.store.audit import Action
 from smart_accounts.store.records import StoredRequest
+from smart_accounts.temporal.logs import with_cause
 from smart_accounts.web.dependencies import (
     AnySessionForm,
     CheckedRequest,
@@ -181,7 +182,7 @@ async def _show_problem(
         label = "New approver's email" if name == "replace-approver" else "The reason"
         message, status = f"{label} {error.errors[0].message}.", 422
     elif isinstance(error, Unavailable):
-        _log.warning("responded 503: %s", error)
+        _log.warning("responded 503: %s", with_cause(error))
         message, status = error.public_message, 503
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     problem = {"action": name, "message": message}

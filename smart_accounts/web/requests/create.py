@@ -18,6 +18,7 @@ from smart_accounts.store.audit import Action
 from smart_accounts.store.drafts import Draft
 from smart_accounts.store.records import AccountState, StoredRequest
 from smart_accounts.store.sessions import Partner
+from smart_accounts.temporal.logs import with_cause
 from smart_accounts.web.dependencies import (
     AnySessionForm,
     Audit,
@@ -121,7 +122,7 @@ async def send(
         await drafts.save(web, partner, form, rejection=str(error))
         return redirect_to_form(web, form.id)
     except Unavailable as error:
-        _log.warning("responded 503: %s", error)
+        _log.warning("responded 503: %s", with_cause(error))
         return _review_page(page, request, form.id, status=503)
     path = f"/requests/{started.workflow_id}/complete?run={started.request_id}"
     return RedirectResponse(web.pages.root + path, 303)

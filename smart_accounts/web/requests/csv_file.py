@@ -13,6 +13,7 @@ from starlette.types import Send
 from smart_accounts.contract.characters import JOINERS, MARKS
 from smart_accounts.errors import Unavailable
 from smart_accounts.store.listing import Listed
+from smart_accounts.temporal.logs import with_cause
 from smart_accounts.web.requests.labels import EMAIL_LABELS, STATUS_LABELS, delivery_of
 from smart_accounts.web.requests.templating import request_path
 
@@ -68,7 +69,7 @@ class CsvFile(StreamingResponse):
         except Unavailable as error:
             # The response has begun, so it cannot become an error page. Its end is missing now,
             # so the browser says that the download failed.
-            _log.warning("a download of a list was cut off: %s", error)
+            _log.warning("a download of a list was cut off: %s", with_cause(error))
 
 
 async def csv_text(
