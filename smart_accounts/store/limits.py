@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Integer, Select, Text, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Integer, Select, Text, and_, bindparam, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.identity import Identity
@@ -81,6 +81,17 @@ def by_requester(*, has_owner: bool) -> ColumnElement[bool]:
     return and_(requests.requester_subject.is_(None), has_address)
 
 
+def sent_for_requester(*, has_owner: bool) -> ColumnElement[bool]:
+    """Return the condition for emails that this requester's requests sent since a moment.
+
+    With a join, SQLite would look at all emails that the requester ever caused. With EXISTS, it
+    looks at all requesters' emails since that moment.
+    """
+    requests, emails = tables.requests.c, tables.emails.c
+    is_own = and_(requests.id == emails.request_id, by_requester(has_owner=has_owner))
+    return and_(emails.at > bindparam("since"), exists().where(is_own))
+
+
 def requester_values(owner: Identity | None, email: str) -> dict[str, str]:
     if owner is None:
         return {"owner_email": email.lower()}
@@ -125,12 +136,7 @@ def _full_limits(*, has_owner: bool) -> Select[Any]:
     emails = tables.emails.c
     sent = (
         select(emails.at)
-        .join(tables.requests, tables.requests.c.id == emails.request_id)
-        .where(
-            by_requester(has_owner=has_owner),
-            emails.mailbox.is_not(None),
-            emails.at > bindparam("since"),
-        )
+        .where(sent_for_requester(has_owner=has_owner), emails.mailbox.is_not(None))
         .order_by(emails.at.desc())
         .limit(1)
     )

@@ -89,6 +89,13 @@ Index(
     postgresql_where=requests.c.emails_due,
 )
 Index(
+    "ix_requests_reported",
+    requests.c.requester_issuer,
+    requests.c.requester_subject,
+    sqlite_where=requests.c.is_reported,
+    postgresql_where=requests.c.is_reported,
+)
+Index(
     "ix_requests_without_owner",
     func.lower(requests.c.requester_email),
     sqlite_where=requests.c.requester_subject.is_(None),

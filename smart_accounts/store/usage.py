@@ -26,6 +26,7 @@ from smart_accounts.store.limits import (
     reached,
     rejection,
     requester_values,
+    sent_for_requester,
 )
 from smart_accounts.store.partners import ENTERED_COMPANY
 from smart_accounts.store.records import OPEN, AccountState
@@ -183,7 +184,9 @@ def _facts(*, has_owner: bool) -> Select[Any]:
     requests, accounts = tables.requests.c, tables.accounts.c
     is_own = by_requester(has_owner=has_owner)
     active_since = select(accounts.activated_at).where(
-        accounts.domain == bindparam("domain"), accounts.state == AccountState.ACTIVE
+        accounts.domain == bindparam("domain"),
+        accounts.state == AccountState.ACTIVE,
+        accounts.state != AccountState.CLOSED,  # SQLite uses its index only for this
     )
     reported = select(requests.id).where(is_own, requests.is_reported).limit(1)
     full_until = (
@@ -226,14 +229,9 @@ def _others(*, has_owner: bool) -> Select[Any]:
 @cache
 def _emails(*, has_owner: bool) -> Select[Any]:
     emails = tables.emails.c
-    return (
-        select(emails.request_id, emails.recipient, emails.at)
-        .join(tables.requests, tables.requests.c.id == emails.request_id)
-        .where(
-            by_requester(has_owner=has_owner),
-            emails.addressee.in_((Addressee.CUSTOMER, Addressee.ADDED_USER)),
-            emails.at > bindparam("since"),
-        )
+    return select(emails.request_id, emails.recipient, emails.at).where(
+        sent_for_requester(has_owner=has_owner),
+        emails.addressee.in_((Addressee.CUSTOMER, Addressee.ADDED_USER)),
     )
 
 
