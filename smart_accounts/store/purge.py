@@ -32,12 +32,12 @@ class Purge:
         """
         requests = tables.requests.c
         is_active = and_(requests.status == Status.ACTIVE, requests.closed_at.is_(None))
+        ended_at = func.coalesce(requests.closed_at, requests.decided_at, requests.requested_at)
         query = (
             select(tables.requests)
             .where(
                 requests.purged_at.is_(None),
-                requests.decided_at < before,
-                func.coalesce(requests.closed_at, requests.decided_at) < before,
+                ended_at < before,
                 requests.status.not_in(OPEN),
                 not_(is_active),
                 requests.id.not_in(skipped),
@@ -46,7 +46,12 @@ class Purge:
             .limit(AT_ONCE)
         )
         async with transaction(self._engine, writes=False) as connection:
-            return [stored_request(row) for row in await connection.execute(query)]
+            # Earlier releases stored no time of a rejection. One query for both cases would read
+            # all requests that are not purged.
+            for is_old in (requests.decided_at < before, requests.decided_at.is_(None)):
+                if rows := (await connection.execute(query.where(is_old))).all():
+                    return [stored_request(row) for row in rows]
+        return []
 
     async def purge(self, ended: Sequence[StoredRequest], at: datetime) -> None:
         """Erase everyone in these requests, and remove their emails, webhooks and audit trail."""

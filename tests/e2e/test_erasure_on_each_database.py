@@ -132,6 +132,23 @@ async def test_ended_requests_are_purged_and_active_accounts_are_not(
     assert [each.id async for each in store.erasure.erased_requests()] == ["closed", "declined"]
 
 
+async def test_rejection_without_a_time_is_purged(
+    store: AccountStore, example: dict[str, Any]
+) -> None:
+    """Earlier releases stored no time of a rejection."""
+    for name in ("rejected", "open"):
+        await open_request(store, example, name)
+    requests = tables.requests
+    rejected = update(requests).where(requests.c.id == "rejected").values(status=Status.REJECTED)
+    async with store.engine.begin() as connection:
+        await connection.execute(rejected)
+    assert await store.purge.ended(NOW, []) == []
+    [ended] = await store.purge.ended(NOW + DAY, [])
+    assert (ended.id, ended.decided_at) == ("rejected", None)
+    await store.purge.purge([ended], NOW + DAY)
+    assert await store.purge.ended(NOW + DAY, []) == []
+
+
 async def test_partners_without_anything_else_are_purged(
     store: AccountStore, example: dict[str, Any]
 ) -> None:
