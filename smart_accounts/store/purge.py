@@ -17,10 +17,14 @@ from smart_accounts.store.records import ERASED, OPEN, ROLES, StoredRequest, sto
 from smart_accounts.store.search import search_text
 
 AT_ONCE = 50
+EVENTS_AT_ONCE = 500
 
 
 class Purge:
-    """Each method is one transaction. It raises ``Unavailable`` if the database is down."""
+    """Each method raises ``Unavailable`` if the database is down.
+
+    All but ``remove_old`` are one transaction each.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -70,16 +74,30 @@ class Purge:
 
     async def remove_old(self, before: datetime) -> None:
         """Remove what is old and belongs to no request: drafts, sessions, events and partners."""
-        drafts, sessions, events = tables.drafts, tables.sessions, tables.audit_events.c
-        is_stored = exists().where(tables.requests.c.id == events.request_id)
+        drafts, sessions = tables.drafts, tables.sessions
         async with transaction(self._engine, writes=True) as connection:
             await connection.execute(delete(drafts).where(drafts.c.saved_at < before))
             await connection.execute(delete(sessions).where(sessions.c.began_at < before))
-            await _remove_events(connection, and_(events.at < before, not_(is_stored)))
+        await self._remove_old_events(before)
+        async with transaction(self._engine, writes=True) as connection:
             for table in (tables.address_owners, tables.partners):
                 await connection.execute(
                     delete(table).where(table.c.since < before, not_(_has_anything(table)))
                 )
+
+    async def _remove_old_events(self, before: datetime) -> None:
+        events, last = tables.audit_events.c, 0
+        is_stored = exists().where(tables.requests.c.id == events.request_id)
+        found = select(events.id).where(events.at < before, not_(is_stored)).order_by(events.id)
+        while True:
+            # The search reads all old events, so it must not keep other writers waiting.
+            async with transaction(self._engine, writes=False) as connection:
+                query = found.where(events.id > last).limit(EVENTS_AT_ONCE)
+                if not (ids := (await connection.scalars(query)).all()):
+                    return
+            async with transaction(self._engine, writes=True) as connection:
+                await _remove_events(connection, and_(events.id.in_(ids), not_(is_stored)))
+            last = ids[-1]
 
 
 def _has_anything(table: Table) -> ColumnElement[bool]:

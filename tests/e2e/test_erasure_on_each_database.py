@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Boolean, Column, Integer, String, insert, update
+from sqlalchemy import JSON, Boolean, Column, Integer, String, event, insert, select, update
 
 from smart_accounts.contract.identity import Identity
 from smart_accounts.contract.messages import EmailKind, EmailState, Status
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
-from smart_accounts.store import tables
+from smart_accounts.store import purge, tables
 from smart_accounts.store.audit import Action, Actor, Origin, Role
 from smart_accounts.store.migrate import migrate
 from smart_accounts.store.schema import UtcDateTime
@@ -169,3 +169,33 @@ async def test_partners_without_anything_else_are_purged(
     await store.purge.purge(await store.purge.ended(later, []), later)
     await store.purge.remove_old(later)
     assert "pat" not in await everything(store)
+
+
+async def test_search_for_old_events_locks_out_no_writer(
+    store: AccountStore, example: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "EVENTS_AT_ONCE", 2)
+    deletes: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith("DELETE FROM audit_events"):
+            deletes.append(statement)
+
+    event.listen(store.engine.sync_engine, "before_cursor_execute", note)
+    await open_request(store, example, "one")
+    customer = Actor(role=Role.CUSTOMER, email=ADA)
+    origin = Origin(client_address="192.0.2.7", user_agent="Firefox")
+    await store.audit.record(Action.ACCEPT, customer, origin, "one")
+    await store.purge.remove_old(datetime.now(UTC) + DAY)
+    assert deletes == []
+    for name in ("gone", None, "lost"):
+        await store.audit.record(Action.ACCEPT, customer, origin, name)
+    await store.purge.remove_old(datetime.now(UTC) - DAY)
+    assert deletes == [], "they are too new"
+    await store.purge.remove_old(datetime.now(UTC) + DAY)
+    assert len(deletes) == 2
+    assert all("WHERE audit_events.id IN" in each for each in deletes)
+    async with store.engine.connect() as connection:
+        left = await connection.scalars(select(tables.audit_events.c.request_id))
+        assert left.all() == ["one"]
+        assert len((await connection.execute(select(tables.people))).all()) == 1
