@@ -143,9 +143,9 @@ class Comparison:
     async def settle(self, known: KnownRequest, at: datetime) -> bool:
         """Withdraw a request whose workflow is gone. Returns False if it was changed meanwhile."""
         async with transaction(self._engine, writes=True) as connection:
-            run_id = await connection.scalar(
-                select(tables.requests.c.run_id).where(tables.requests.c.id == known.id)
-            )
+            query = select(tables.requests.c.run_id).where(tables.requests.c.id == known.id)
+            # Until the end, so that no new run takes it over meanwhile.
+            run_id = await connection.scalar(query.with_for_update(key_share=True))
             if (run_id or known.id) != known.run_id:
                 return False  # a new run continues it
             return await settle_terminated(connection, known.id, at) is not None

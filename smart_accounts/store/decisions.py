@@ -31,11 +31,18 @@ _END = update(tables.requests).where(
 _CHANGE_ACCOUNT = update(tables.accounts).where(tables.accounts.c.id == bindparam("request_id"))
 _INSERT_USERS = insert(tables.account_users)
 _FIND = select(tables.requests).where(tables.requests.c.id == bindparam("request_id"))
+_LOCK = _FIND.with_for_update(key_share=True)
 
 
 async def find_request(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
     found = await connection.execute(_FIND, {"request_id": request_id})
     row = found.one_or_none()
+    return stored_request(row) if row else None
+
+
+async def lock_request(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
+    """Return a request that no other transaction changes meanwhile, for example by deciding it."""
+    row = (await connection.execute(_LOCK, {"request_id": request_id})).one_or_none()
     return stored_request(row) if row else None
 
 

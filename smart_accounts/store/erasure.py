@@ -112,7 +112,8 @@ async def _erase_request(
 ) -> None:
     requests, parts = tables.requests, involved.parts
     is_it = requests.c.id == involved.request.id
-    row = (await connection.execute(select(requests).where(is_it))).one()
+    query = select(requests).where(is_it).with_for_update(key_share=True)
+    row = (await connection.execute(query)).one()
     values = _without_mentions(requests, row, person)
     if Part.REQUESTER in parts:
         keys = tables.idempotency_keys
@@ -144,7 +145,8 @@ async def _erase_rows(connection: AsyncConnection, table: Table, found: Traces) 
     for known in found.rows[table.name]:
         is_it = and_(*(column == getattr(known, column.key) for column in table.primary_key))
         # Read it again, because somebody may have changed it since the search.
-        row = (await connection.execute(select(table).where(is_it))).one_or_none()
+        query = select(table).where(is_it).with_for_update(key_share=True)
+        row = (await connection.execute(query)).one_or_none()
         if row is None:
             continue
         if table in _ABOUT_ONE_PERSON and person.owns(table, row):

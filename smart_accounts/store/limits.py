@@ -11,7 +11,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, Integer, Select, Text, and_, bindparam, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smart_accounts.contract.identity import Identity
+from smart_accounts.contract.identity import Identity, identity_of
 from smart_accounts.errors import Rejected
 from smart_accounts.settings import Settings
 from smart_accounts.store import tables
@@ -54,6 +54,10 @@ class Rejection:
 
 # Statements are made once, because making one takes as long as running it.
 _LOCK = select(func.pg_advisory_xact_lock(func.hashtext(bindparam("requester", type_=Text))))
+_requests = tables.requests.c
+_REQUESTER = select(
+    _requests.requester_issuer, _requests.requester_subject, _requests.requester_email
+).where(_requests.id == bindparam("request_id"))
 
 
 async def lock_requester(connection: AsyncConnection, owner: Identity | None, email: str) -> None:
@@ -64,6 +68,15 @@ async def lock_requester(connection: AsyncConnection, owner: Identity | None, em
     if connection.dialect.name == "postgresql":
         name = f"requests of {owner or email.lower()}"
         await connection.execute(_LOCK, {"requester": name})
+
+
+async def lock_requester_of(connection: AsyncConnection, request_id: str) -> None:
+    """Lock the requester of a request that is stored. Read the request after this."""
+    if connection.dialect.name == "postgresql":
+        found = await connection.execute(_REQUESTER, {"request_id": request_id})
+        if row := found.one_or_none():
+            owner = identity_of(row.requester_issuer, row.requester_subject)
+            await lock_requester(connection, owner, row.requester_email)
 
 
 def by_requester(*, has_owner: bool) -> ColumnElement[bool]:

@@ -159,9 +159,9 @@ class Rebuilding:
 
 
 async def _find(connection: AsyncConnection, request_id: str) -> Row[Any] | None:
-    found = await connection.execute(
-        select(tables.requests).where(tables.requests.c.id == request_id)
-    )
+    """Return a request that no other transaction changes meanwhile, for example by deciding it."""
+    query = select(tables.requests).where(tables.requests.c.id == request_id)
+    found = await connection.execute(query.with_for_update(key_share=True))
     return found.one_or_none()
 
 

@@ -35,9 +35,10 @@ from smart_accounts.store.decisions import (
     earlier_decision,
     find_request,
     free_domain,
+    lock_request,
     withdraw_terminated,
 )
-from smart_accounts.store.limits import Limits, Rejection, lock_requester
+from smart_accounts.store.limits import Limits, Rejection, lock_requester, lock_requester_of
 from smart_accounts.store.outbox import add_event
 from smart_accounts.store.records import (
     OPEN,
@@ -146,7 +147,9 @@ class Requests:
         """
         requests, request = tables.requests, link.request
         async with transaction(self._engine, writes=True) as connection:
-            known = await find_request(connection, link.request_id)
+            # Lock before reading, because the request may be decided while this waits.
+            await lock_requester_of(connection, link.request_id)
+            known = await lock_request(connection, link.request_id)
             if known is None or known.status.is_final or known.link_ordinal > link.ordinal:
                 return Checked()
             is_new_approver = known.customer_email != request.customer_email
@@ -156,7 +159,6 @@ class Requests:
                 request.requester.email
             ):
                 return Checked(refused="The approver's address must differ from the requester's.")
-            await lock_requester(connection, known.owner, known.requester_email)
             usage = await Usage.load(connection, request, known.owner, link.at, limits)
             if usage.was_reported:
                 odd += (REPORTED,)

@@ -41,7 +41,9 @@ async def add_missing_texts(engine: AsyncEngine) -> None:
     )
     while True:
         async with transaction(engine, writes=True) as connection:
-            found = await connection.execute(query.where(requests.id > last).limit(ROWS_AT_ONCE))
+            batch = query.where(requests.id > last).limit(ROWS_AT_ONCE)
+            # Otherwise an address that is erased meanwhile would come back.
+            found = await connection.execute(batch.with_for_update(key_share=True))
             if not (rows := found.all()):
                 return
             texts = [{"row": id_, "search_text": search_text(*names)} for id_, *names in rows]

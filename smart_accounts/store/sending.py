@@ -21,12 +21,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.domains import mailbox
-from smart_accounts.contract.identity import identity_of
 from smart_accounts.contract.messages import EmailKind, EmailState
 from smart_accounts.contract.steps import Addressee, Email, EmailOutcome
 from smart_accounts.errors import Rejected
 from smart_accounts.store import tables
-from smart_accounts.store.limits import Limits, check_emails, lock_requester
+from smart_accounts.store.limits import Limits, check_emails, lock_requester_of
 from smart_accounts.store.links import save_link
 from smart_accounts.store.records import ERASED, StoredRequest, stored_request
 from smart_accounts.tokens import LinkTokens, token_hash
@@ -87,9 +86,6 @@ Outcome = tuple[str, Email, EmailOutcome]
 
 _requests, _links, _emails = tables.requests.c, tables.activation_links.c, tables.emails.c
 # Statements are made once, because making one takes as long as running it.
-_REQUESTER = select(
-    _requests.requester_issuer, _requests.requester_subject, _requests.requester_email
-).where(_requests.id == bindparam("request_id"))
 _REQUEST_AND_LINK = (
     select(tables.requests, _links.token_hash)
     .outerjoin(
@@ -143,7 +139,7 @@ async def begin_emails(
     """
     request_id = attempts[0].request_id
     # Lock before reading, because the approver may be replaced while this waits.
-    await _lock(connection, request_id)
+    await lock_requester_of(connection, request_id)
     found = await connection.execute(_REQUEST_AND_LINK, {"request_id": request_id})
     row = found.one_or_none()
     if row is None:
@@ -282,12 +278,3 @@ async def renew_lease(
     await connection.execute(
         _CHANGE_QUEUED, _key(request_id, email) | {"leased_until": now + LEASE}
     )
-
-
-async def _lock(connection: AsyncConnection, request_id: str) -> None:
-    if connection.dialect.name != "postgresql":
-        return
-    found = await connection.execute(_REQUESTER, {"request_id": request_id})
-    if row := found.one_or_none():
-        owner = identity_of(row.requester_issuer, row.requester_subject)
-        await lock_requester(connection, owner, row.requester_email)
