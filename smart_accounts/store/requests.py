@@ -46,7 +46,7 @@ from smart_accounts.store.records import (
     StoredRequest,
     stored_reminders,
 )
-from smart_accounts.store.restarts import as_restarted
+from smart_accounts.store.restarts import after_reset
 from smart_accounts.store.search import search_text_of
 from smart_accounts.store.usage import Usage
 
@@ -291,11 +291,5 @@ def _checked(request: StoredRequest) -> Checked:
         retry_at=request.retry_at,
         needs_attention=request.needs_attention,
         in_review=request.status == Status.IN_REVIEW,
-        restarted=as_restarted(request) if _has_changed(request) else None,
+        restarted=after_reset(request),
     )
-
-
-def _has_changed(request: StoredRequest) -> bool:
-    """Return True if more happened to an open request than its start, before a reset."""
-    is_changed = request.link_ordinal > 1 or request.approved_at or request.signalled
-    return request.status in OPEN and bool(is_changed)

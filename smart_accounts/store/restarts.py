@@ -76,11 +76,17 @@ class Restarts:
         return Checked(
             needs_attention=known.needs_attention,
             in_review=known.status is Status.IN_REVIEW,
-            restarted=as_restarted(known),
+            restarted=_restarted(known),
         )
 
 
-def as_restarted(known: StoredRequest) -> Restarted:
+def after_reset(known: StoredRequest) -> Restarted | None:
+    """Return what the run of a stored request needs, if more happened to it than its start."""
+    is_changed = known.link_ordinal > 1 or known.approved_at or known.signalled
+    return _restarted(known) if known.status in OPEN and is_changed else None
+
+
+def _restarted(known: StoredRequest) -> Restarted:
     """Return what a new run needs to continue an open request."""
     return Restarted(
         request_id=known.id,
