@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from smart_accounts.contract.actions import (
@@ -65,7 +66,14 @@ with workflow.unsafe.imports_passed_through():
     )
 
 
-MAX_REPEATS = 100  # Temporal accepts at most 2000 updates of a run, and other actions need some
+# Temporal accepts at most 2000 updates of a run. Some must be left for a review and a withdrawal.
+MAX_REPEATS = 100
+MAX_REFUSALS = 100  # of new links, after Temporal accepted the update
+MAX_LINKS = 1000
+NO_MORE_LINKS = (
+    "The request had too many changes and gets no more activation emails. To change it, withdraw it"
+    " and make a new one."
+)
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -83,6 +91,7 @@ class SmartAccountRequestWorkflow:
         self._keeps_early_answers = False
         self._link_changes = asyncio.Lock()
         self._repeats = 0
+        self._refusals = 0
         self._mailing = Mailing(lambda email: email.address_in(self._request))
         self._waiting_until: datetime | None = None
         self._after_end: str | None = "The closing emails are being sent."
@@ -146,22 +155,27 @@ class SmartAccountRequestWorkflow:
     # ---- requester and operator: updates raise ActionRefused or InvalidRequest -----------
 
     @workflow.update
-    async def resend_activation_email(self, resend: Resend | None = None) -> ActionResult:
+    async def resend_activation_email(self, resend: Resend | None = None) -> ActionResult:  # noqa: ARG002 - Temporal's signature
         """Send the customer a new link. The previous link no longer works."""
-        async with self._link_changes:
-            self._check_resend(resend)
+        async with self._link_change():
+            self._check_resend()
             await self._issue_link(self._request)
         return self._done(ActionMessage.RESENT)
 
     @resend_activation_email.validator
-    def _check_resend(self, resend: Resend | None = None) -> None:  # noqa: ARG002 - Temporal's signature
+    def _validate_resend(self, resend: Resend | None = None) -> None:  # noqa: ARG002 - Temporal's signature
+        self._check_pending()
+        self._check_links_left()
+        self._check_resend()
+
+    def _check_resend(self) -> None:
         self._check_pending()
         self._links.check_resend(workflow.now(), self._request.acceptance_window)
 
     @workflow.update
     async def replace_approver(self, new: NewApprover) -> ActionResult:
         """Ask another person instead, with a new link. The rules of the request apply."""
-        async with self._link_changes:
+        async with self._link_change():
             self._check_replacement(new)
             if new.customer_email == self._request.customer_email:
                 return self._repeat(ActionMessage.SAME_APPROVER)
@@ -169,6 +183,12 @@ class SmartAccountRequestWorkflow:
         return self._done(ActionMessage.APPROVER_REPLACED)
 
     @replace_approver.validator
+    def _validate_replacement(self, new: NewApprover) -> None:
+        self._check_pending()
+        if new.customer_email != self._request.customer_email:
+            self._check_links_left()
+        self._check_replacement(new)
+
     def _check_replacement(self, new: NewApprover) -> None:
         self._check_pending()
         if new.customer_email == self._request.customer_email and self._repeats < MAX_REPEATS:
@@ -197,6 +217,8 @@ class SmartAccountRequestWorkflow:
     @workflow.update
     async def review(self, review: Review) -> ActionResult:
         """Approve or reject a request in review."""
+        if self._review:
+            self._repeats += 1
         self._review = self._review or review
         if review.decision is ReviewDecision.REJECT:
             self._decide(Status.REJECTED, by=Role.OPERATOR, reason=review.reason)
@@ -209,6 +231,8 @@ class SmartAccountRequestWorkflow:
     def _check_review(self, review: Review) -> None:
         if self._review:
             check_same_decision(self._review, review)
+            if self._repeats >= MAX_REPEATS:
+                raise action_refused("The request was already reviewed.")
             return
         self._check_undecided()
         self._check_checked()
@@ -494,6 +518,21 @@ class SmartAccountRequestWorkflow:
     def _check_checked(self) -> None:
         if self._status == Status.REQUESTED:
             raise action_refused("The request is still being checked; try again in a moment.")
+
+    def _check_links_left(self) -> None:
+        # Only for validators, which a replay does not run. Older histories may exceed the limits.
+        if self._refusals >= MAX_REFUSALS or self._links.newest >= MAX_LINKS:
+            raise action_refused(NO_MORE_LINKS)
+
+    @contextlib.asynccontextmanager
+    async def _link_change(self) -> AsyncIterator[None]:
+        """Make one change of the link at a time, and count those that are rejected."""
+        async with self._link_changes:
+            try:
+                yield
+            except FailureError:
+                self._refusals += 1
+                raise
 
     async def _issue_link(self, request: SmartAccountRequest) -> None:
         number, now = self._links.newest + 1, workflow.now()

@@ -25,6 +25,7 @@ from smart_accounts.contract.names import (
 )
 from smart_accounts.temporal.guard import worker_data_converter
 from tests.support.web_settings import client_settings
+from workflows import smart_account_request
 from workflows.options import workflow_options
 
 HISTORY_FOLDER = Path(__file__).parents[1] / "histories"
@@ -134,6 +135,17 @@ async def test_history_with_a_rejected_repeat_replays(name: str) -> None:
                 changed += 1
     assert changed >= 2
     await replay_history(history)
+
+
+@pytest.mark.parametrize(
+    "name", ["accepted-by-a-new-approver", "approver-named-again", "resent", "withdrawn-again"]
+)
+async def test_history_with_more_updates_than_a_request_accepts_replays(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for limit in ("MAX_REPEATS", "MAX_REFUSALS", "MAX_LINKS"):
+        monkeypatch.setattr(smart_account_request, limit, 0)
+    await replay(HISTORY_FOLDER / f"{name}.json")
 
 
 class NewRequest(BaseModel):
