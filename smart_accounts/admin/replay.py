@@ -1,7 +1,7 @@
 """Replay the open executions with this code, as a worker of this version will continue them."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -43,10 +43,15 @@ async def replay_open_executions(client: Client) -> WorkflowHandle[Any, Any] | N
     )
     waiting, replayed, failures = None, 0, list[str]()
     with output.progress_bar(total, hidden=False, label="Replaying") as advance:
-        async with replayer.workflow_replay_iterator(_open_histories(client)) as results:
+
+        def count() -> None:
+            nonlocal replayed
+            advance()
+            replayed += 1
+
+        async with replayer.workflow_replay_iterator(_open_histories(client, count)) as results:
             async for result in results:
-                advance()
-                replayed += 1
+                count()
                 id_, run_id = result.history.workflow_id, result.history.run_id
                 if result.replay_failure:
                     failures.append(f"{one_line(id_)}: {_reason(result.replay_failure)}")
@@ -62,12 +67,19 @@ async def replay_open_executions(client: Client) -> WorkflowHandle[Any, Any] | N
     return waiting
 
 
-async def _open_histories(client: Client) -> AsyncIterator[WorkflowHistory]:
+async def _open_histories(
+    client: Client, count_without_replay: Callable[[], None]
+) -> AsyncIterator[WorkflowHistory]:
     with translate_errors():
         async for execution in client.list_workflows(OPEN_EXECUTIONS, rpc_timeout=QUERY_TIMEOUT):
             handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
             with suppress(NotFound), translate_errors():  # it was deleted a moment ago
-                yield await handle.fetch_history(rpc_timeout=QUERY_TIMEOUT)
+                history = await handle.fetch_history(rpc_timeout=QUERY_TIMEOUT)
+                types = {event.event_type for event in history.events}
+                if EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in types:
+                    yield history
+                else:  # a delayed start: the SDK would wait for its first task for ever
+                    count_without_replay()
 
 
 def _reason(failure: Exception) -> str:
