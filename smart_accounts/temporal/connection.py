@@ -34,8 +34,13 @@ async def connect(
         raise BadSetting(f"bad TEMPORAL_ settings: {error}") from None
     config.setdefault("target_host", "localhost:7233")
     converter = data_converter or client_data_converter(load_client_settings())
-    async with time_limit(QUERY_TIMEOUT):
-        return await Client.connect(**config, data_converter=converter, lazy=lazy, runtime=runtime)
+    try:
+        async with time_limit(QUERY_TIMEOUT):
+            return await Client.connect(
+                **config, data_converter=converter, lazy=lazy, runtime=runtime
+            )
+    except ValueError as error:
+        raise BadSetting(f"bad TEMPORAL_ settings: {error}") from None
 
 
 async def require_search_attributes(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Servers that accept a call and never respond: nobody waits for long, and the message is true."""
+"""Servers that never respond, or have no address: nobody waits long, and the message is true."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime
 
 import worker
-from smart_accounts.errors import NoResponse
+from smart_accounts.errors import BadSetting, NoResponse
 from smart_accounts.settings import Settings
 from smart_accounts.temporal import client, connection
 from smart_accounts.temporal.client import RequestClient
@@ -51,6 +51,15 @@ async def test_connecting_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> N
     async with asyncio.timeout(10):
         with pytest.raises(NoResponse):
             await connection.connect()
+
+
+@pytest.mark.parametrize("address", ["host:7233x", "host:99999", "[::1", "a b:7233"])
+async def test_bad_address_of_temporal_is_named(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    with pytest.raises(BadSetting, match="bad TEMPORAL_ settings: invalid target URL"):
+        await connection.connect()
 
 
 @pytest.mark.parametrize("hanging", ["database", "Temporal"])
