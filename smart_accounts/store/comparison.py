@@ -29,7 +29,7 @@ class KnownRequest:
     id: str
     account_domain: str
     run_id: str
-    """The run that continues the request, which is its first run unless it was reset."""
+    """The first run of the last restart. Without a restart, the run after the last reset."""
     status: Status
     link_ordinal: int
     requested_at: datetime

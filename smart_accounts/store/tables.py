@@ -60,7 +60,7 @@ requests = Table(
     Column("search_text", Text),  # what a search looks in
     # For the sweep, and to restart the request's workflow:
     Column("reminders", JSON),  # as in the start input; the default if an older release stored it
-    Column("run_id", String(64)),  # of the run that continues it after a reset or a restart
+    Column("run_id", String(64)),  # of its last restart, or else of its last reset
     Column("missing_since", UtcDateTime),  # when its workflow was first not found
     Column("emails_due", Boolean, nullable=False, server_default=false()),
     Column("erased_at", UtcDateTime),  # when the data of a person in it was last erased

@@ -183,6 +183,15 @@ def is_run_of(run: WorkflowExecutionDescription, known: KnownRequest) -> bool:
     return run.raw_info.first_run_id in (known.id, known.run_id)
 
 
+def run_to_store(run: WorkflowExecutionDescription, request_id: str) -> str:
+    """Return the run by which the store knows a request.
+
+    After a restart, it is the first run of the restart. Only that run leads to later resets.
+    """
+    first_run = run.raw_info.first_run_id
+    return run.run_id if first_run == request_id else first_run
+
+
 def status_of(run: WorkflowExecution) -> str | None:
     """Return the search attribute with the status. Another client may have set any text."""
     return run.typed_search_attributes.get(STATUS)

@@ -30,6 +30,7 @@ from smart_accounts.sweep.executions import (
     is_run_of,
     may_have_newer_link,
     reset_run_of,
+    run_to_store,
     status_of,
     was_seen_by_worker,
 )
@@ -239,10 +240,11 @@ class Sweeper:
         else:
             await self._rebuild(run)
 
-    async def _set_run(self, known: KnownRequest, run: WorkflowExecution) -> None:
+    async def _set_run(self, known: KnownRequest, run: WorkflowExecutionDescription) -> None:
         """Note the run of a request that was reset, so that the next sweep knows it."""
-        if self._may_write and known.run_id != run.run_id:
-            await self._store.comparison.set_run(known.id, run.run_id)
+        run_id = run_to_store(run, known.id)
+        if self._may_write and known.run_id != run_id:
+            await self._store.comparison.set_run(known.id, run_id)
 
     async def _settle(self, kind: Kind, known: KnownRequest) -> None:
         if self._may_write and not await self._store.comparison.settle(known, self._now):
@@ -255,8 +257,9 @@ class Sweeper:
         record = await self._executions.record(run) if has_workers else None
         if record is None:
             self._unreadable += 1
-            first = await self._store.comparison.find(run.run_id)
-            request_id = first.id if first else run.raw_info.first_run_id
+            first_run = run.raw_info.first_run_id
+            first = await self._store.comparison.find(first_run)
+            request_id = first.id if first else first_run
             self._unclear.add(request_id)
             self._note(Kind.UNREADABLE, request_id, Repair.TRIED_AGAIN)
             return
@@ -273,7 +276,7 @@ class Sweeper:
                 record,
                 owner=await owner_in(run),
                 idempotency_key=key if isinstance(key, str) else None,
-                run_id=run.run_id,
+                run_id=run_to_store(run, record.request_id),
                 link_hashes=[token_hash(link) for link in links],
             )
         is_taken = rebuilt is Rebuilt.DOMAIN_TAKEN

@@ -82,11 +82,9 @@ class Histories:
                 runs.add((listed.id, listed.run_id))
         described = [await self._describe(its_id, run_id) for its_id, run_id in runs]
         found = {each.run_id: each for each in described if each}
-        # A run with the domain's id may belong to another request. The store knows the run of a
-        # restart, also if its memo cannot be read.
-        first_runs = {request_id}
-        if request.run_id in found:
-            first_runs.add(found[request.run_id].raw_info.first_run_id)
+        # A run with the domain's id may belong to another request. The store knows the first run
+        # of a restart, also if its memo cannot be read, or if Temporal no longer has that run.
+        first_runs = {request_id, request.run_id}
         return [
             each
             for each in found.values()

@@ -577,22 +577,60 @@ async def test_command_restarts_what_is_missing(
     await here.until_ended(lost, Status.ACTIVE)
 
 
-async def test_request_that_was_reset_is_known(here: Installation, example: dict[str, Any]) -> None:
-    started = await here.request("reset.example", example)
-    reset = await here.server.cli(
+async def reset(here: Installation, started: Started) -> str:
+    """Reset the newest run of a request. Returns the new run once Temporal lists it."""
+    done = await here.server.cli(
         *("workflow", "reset", "-w", started.workflow_id),
         *("--type=FirstWorkflowTask", "--reason=a bad release"),
     )
-    assert reset.returncode == 0, reset.stderr
+    assert done.returncode == 0, done.stderr
     newest = await here.temporal.get_workflow_handle(started.workflow_id).describe()
     await here.until_listed(lambda runs: newest.run_id in runs)
+    return newest.run_id
+
+
+async def until_continued(here: Installation, started: Started) -> None:
+    """Wait until the newest run of a request waits for the customer."""
+    async with asyncio.timeout(40):
+        while not (await here.client.status(started.workflow_id)).emails:
+            await asyncio.sleep(0.02)
+
+
+async def test_request_that_was_reset_is_known(here: Installation, example: dict[str, Any]) -> None:
+    started = await here.request("reset.example", example)
+    newest_run = await reset(here, started)
     assert (await here.sweep()).differences == []
     assert [status for _, status in await here.listed(started)] == [Status.PENDING]
-    known = await here.store.comparison.find(newest.run_id)
+    known = await here.store.comparison.find(newest_run)
     assert known
     assert known.id == started.request_id
     assert await here.answer(started.request_id, 1) == 303
     await here.until_ended(started, Status.ACTIVE)
+
+
+async def test_request_that_was_restarted_and_reset_is_known(
+    here: Installation, example: dict[str, Any]
+) -> None:
+    answers = await here.request("restarted-answers.example", example)
+    ends = await here.request("restarted-ends.example", example)
+    await here.delete(answers, ends)
+    await here.sweep()
+    await here.sweep(choice=Choice.RESTART)
+    for each in (answers, ends):
+        await until_continued(here, each)
+        newest_run = await reset(here, each)
+        await until_continued(here, each)
+    # One request is as in a store that was restored from a backup from before the restart.
+    await here.store.comparison.set_run(answers.request_id, answers.request_id)
+    assert (await here.sweep()).differences == []
+    await here.temporal.get_workflow_handle(ends.workflow_id).terminate()
+    await here.until_listed(lambda runs: runs[newest_run] is WorkflowExecutionStatus.TERMINATED)
+    await reset(here, answers)
+    found = [each.kind for each in (await here.sweep()).differences]
+    assert found == [Kind.TERMINATED, Kind.EMAILS_UNSENT]
+    await here.until(ends, Status.WITHDRAWN)
+    assert await here.answer(answers.request_id, 1) == 303
+    await here.until_ended(answers, Status.ACTIVE)
 
 
 async def test_schedule_starts_the_sweep(here: Installation, keep: Keep) -> None:

@@ -81,10 +81,19 @@ async def test_restarted_run_is_found_without_its_memo(
 ) -> None:
     """The memo may be in clear, which strict encryption does not read, or under another key.
 
-    The run was reset, so the run that the store knows has the same first run as the newest one.
+    The run was reset, and the store knows the first run of the restart.
     """
     temporal.first_run |= {"second-run": "second-run", "third-run": "second-run"}
     assert await Histories(temporal).delete(replace(request_, run_id="second-run")) == 3
+    assert set(temporal.looks.values()) == {0}
+
+
+async def test_reset_run_is_found_after_the_first_run_of_its_restart_is_gone(
+    temporal: Any, request_: StoredRequest
+) -> None:
+    temporal.first_run |= {"second-run": "second-run", "third-run": "second-run"}
+    temporal.looks["second-run"] = 0
+    assert await Histories(temporal).delete(replace(request_, run_id="second-run")) == 2
     assert set(temporal.looks.values()) == {0}
 
 

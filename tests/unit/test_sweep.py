@@ -20,8 +20,10 @@ from smart_accounts.contract.names import HOW_IT_ENDED, LINK, erased_id
 from smart_accounts.contract.steps import Decision, ErasedRequest, Sweep, Swept
 from smart_accounts.errors import NotFound, Unavailable
 from smart_accounts.sweep import executions
+from smart_accounts.sweep.differences import Difference, Kind, Repair
 from smart_accounts.sweep.executions import Executions, may_have_newer_link
 from smart_accounts.sweep.schedule import schedule_sweep
+from smart_accounts.sweep.sweep import Sweeper
 from smart_accounts.temporal.codec import PayloadCipher, client_data_converter
 from smart_accounts.temporal.erasures import Erasures
 from tests.support.keys import NEW_KEY, OLD_KEY
@@ -71,6 +73,18 @@ async def test_unreadable_closing_ends_no_sweep(
     """Workers cannot continue it, or Temporal's retention has just passed."""
     monkeypatch.setattr(executions, "closed_account", AsyncMock(side_effect=error))
     assert await Executions(Mock()).closing("one") is None
+
+
+async def test_unreadable_run_after_a_restart_and_a_reset_belongs_to_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise the customer could be told of a withdrawal that may be wrong."""
+    monkeypatch.setattr(Executions, "record", AsyncMock(return_value=None))
+    store, found = Mock(), list[Difference]()
+    store.comparison.find = AsyncMock(side_effect={"restart": Mock(id="request")}.get)
+    sweeper = Sweeper(Mock(), store, Mock(), on_difference=found.append)
+    await sweeper._rebuild(Mock(run_id="reset", raw_info=Mock(first_run_id="restart")))
+    assert found == [Difference(Kind.UNREADABLE, "request", Repair.TRIED_AGAIN)]
 
 
 async def test_erasures_are_read_without_their_key() -> None:
