@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import EventType
 
 from smart_accounts.contract.actions import Withdrawal
 from smart_accounts.contract.messages import Status
-from smart_accounts.errors import Rejected
+from smart_accounts.errors import AlreadyOpen, Rejected
 from smart_accounts.temporal.records import Started
 from tests.faults.conftest import RequestFor
 from tests.support.mail_server import LinkIn
@@ -87,7 +87,7 @@ async def test_twenty_starts_at_once(
     found = [each for each in results if isinstance(each, Started)]
     counts = Counter(map(type, results))
     assert counts[Started] <= 1
-    assert len(found) + counts[Rejected] == 20
+    assert len(found) + counts[AlreadyOpen] == 20
     assert len({each.request_id for each in found}) == 1
     started = found[0]
     await service.wait_for(started, Status.PENDING, sent=2)

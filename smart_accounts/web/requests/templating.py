@@ -9,7 +9,6 @@ from fastapi import Depends
 from fastapi.responses import HTMLResponse
 
 from smart_accounts.store.records import StoredRequest
-from smart_accounts.web.auth.session import AUTOMATIC
 from smart_accounts.web.dependencies import Page
 from smart_accounts.web.requests.labels import (
     ACTION_LABELS,
@@ -41,9 +40,8 @@ RequestPage = Annotated[Callable[..., HTMLResponse], Depends(_request_page)]
 
 def starting_page(page: Callable[..., HTMLResponse], request: StoredRequest) -> HTMLResponse:
     """Return the page of a request that no worker has checked yet. It reloads by itself."""
-    # Relative to the page, because several routes show it.
-    refresh = f"{REFRESH_SECONDS}; url=?run={request.id}&{AUTOMATIC}=yes"
-    return page("requests/starting", 200, {"Refresh": refresh}, request=request)
+    # With another URL, the browser's Back would need one more step.
+    return page("requests/starting", 200, {"Refresh": str(REFRESH_SECONDS)}, request=request)
 
 
 def request_path(request: StoredRequest) -> str:

@@ -1,14 +1,13 @@
-"""Pages that load themselves again do not keep a session alive."""
+"""An open page that loads itself again does not keep a session alive."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from urllib.parse import urljoin
 
 from sqlalchemy import update
 
 from smart_accounts.store import tables
-from tests.support.partner_site import ACME_PAGE, FORM, PartnerSite, pat_request
+from tests.support.partner_site import ACME_PAGE, PartnerSite, pat_request
 
 
 async def is_use(partner_site: PartnerSite, url: str) -> bool:
@@ -29,16 +28,3 @@ async def test_open_page_is_no_use(partner_site: PartnerSite) -> None:
     [url] = re.findall('data-page="([^"]+)"', (await partner_site.http.get(ACME_PAGE)).text)
     assert await is_use(partner_site, ACME_PAGE)
     assert not await is_use(partner_site, unescape(url))
-
-
-async def test_starting_page_is_no_use(partner_site: PartnerSite) -> None:
-    """Its browser reloads it, also without JavaScript."""
-    sent = await partner_site.post("/requests", **FORM)
-    complete = sent.headers["location"]
-    for page in (complete, complete.replace("/complete", ""), ACME_PAGE):
-        response = await partner_site.http.get(page)
-        assert "We have received your request" in response.text
-        url = urljoin(page, response.headers["refresh"].removeprefix("2; url="))
-        assert (url.partition("?")[0], "run=" in url) == (page.partition("?")[0], True)
-        assert await is_use(partner_site, page)
-        assert not await is_use(partner_site, url)
