@@ -51,9 +51,17 @@ class Links:
     def drop_early(self) -> None:
         self._early_answers.clear()
 
+    @property
+    def has_early(self) -> bool:
+        return bool(self._early_answers)
+
     def take_early(self) -> None:
         """Take the answer that came before the link that is now in force, if there is one."""
         if take := self._early_answers.pop(self.newest, None):
+            take()
+
+    def take_first_early(self) -> None:
+        for take in self._early_answers.values():  # the first decision counts
             take()
 
     def add(self, issued_at: datetime) -> None:

@@ -107,6 +107,8 @@ class SmartAccountRequestWorkflow:
                 if lifecycle.done():
                     raise
                 # Cancelling in the Web UI is a withdrawal. It interrupts no step.
+                if self._is_answer_coming():
+                    await workflow.wait_condition(lambda: not self._is_answer_coming())
                 self._decide(
                     Status.WITHDRAWN, by=Role.OPERATOR, reason="Cancelled by the operator."
                 )
@@ -141,16 +143,20 @@ class SmartAccountRequestWorkflow:
         self._answer(given.link, partial(declined, reason=given.reason, is_report=given.report))
 
     def _answer(self, link: int | None, take: Callable[[], object]) -> None:
-        if self._status is Status.REQUESTED and memo_fields()["restarts"]:
-            take()  # the number of links is not known yet
-        elif link is not None and self._links.is_early(link) and not self._waits_for_review():
+        if link is not None and self._links.is_early(link) and self._is_link_coming():
             self._links.keep_early(link, take)
         elif self._status is not Status.IN_REVIEW and self._links.is_in_force(link):
             take()
 
-    def _waits_for_review(self) -> bool:
-        is_approved = self._review and self._review.decision is ReviewDecision.APPROVE
-        return self._status is Status.IN_REVIEW and not is_approved
+    def _is_link_coming(self) -> bool:
+        """Return whether a step that may put a link in force has not ended."""
+        if self._status is Status.IN_REVIEW:
+            return bool(self._review and self._review.decision is ReviewDecision.APPROVE)
+        return self._status is Status.REQUESTED or self._link_changes.locked()
+
+    def _is_answer_coming(self) -> bool:
+        """Return whether the customer has answered first, through a link that is coming."""
+        return self._links.has_early and self._is_link_coming()
 
     # ---- requester and operator: updates raise ActionRefused or InvalidRequest -----------
 
@@ -197,8 +203,11 @@ class SmartAccountRequestWorkflow:
         with_approver(self._request, new)
 
     @workflow.update
-    def withdraw(self, withdrawal: Withdrawal | None = None) -> ActionResult:
+    async def withdraw(self, withdrawal: Withdrawal | None = None) -> ActionResult:
         """Withdraw the request. The customer is told, unless it is still in review."""
+        if self._is_answer_coming():
+            await workflow.wait_condition(lambda: not self._is_answer_coming())
+            self._check_withdrawal(withdrawal)
         if self._decision:
             return self._repeat(ActionMessage.WITHDRAWN_BEFORE)
         given = withdrawal or Withdrawal()
@@ -330,19 +339,25 @@ class SmartAccountRequestWorkflow:
         self._is_restarted = True
         self._request_id, self._requested_at = lost.request_id, lost.requested_at
         self._deadline = lost.requested_at + self._request.acceptance_window
-        if lost.customer_email:
-            approver = {"customer_email": lost.customer_email}
-            self._request = self._request.model_copy(update=approver)
-        for _ in range(lost.link_ordinal):
-            self._links.add(lost.requested_at)
+        self._adopt_links(lost, lost.requested_at)
         if lost.approved_at:
             self._needs_review, self._approved_at = True, lost.approved_at
             self._review = Review(decision=ReviewDecision.APPROVE)
+        self._take_early_answer()  # it may have a reason, which the store does not have
+        if not self._keeps_early_answers:
+            self._links.take_first_early()  # an earlier release took an answer through any link
         if lost.answer == "accepted":
             self._decide(Status.ACTIVE, by=self._request.customer_email)
         elif lost.answer == "declined":
             self._decide(Status.DECLINED, by="customer")
-        self._take_early_answer()
+
+    def _adopt_links(self, known: Restarted, issued_at: datetime) -> None:
+        """Count the links that the store has, and take over the approver."""
+        if known.customer_email:  # histories of earlier releases have none
+            approver = {"customer_email": known.customer_email}
+            self._request = self._request.model_copy(update=approver)
+        while self._links.newest < known.link_ordinal:
+            self._links.add(issued_at)
 
     def _is_withdrawn_before_the_checks(self) -> bool:
         is_withdrawn = self._decision is not None and self._decision.status is Status.WITHDRAWN
@@ -437,6 +452,8 @@ class SmartAccountRequestWorkflow:
 
     def _undeliverable(self) -> str | None:
         """Return the mail server's reply if the newest activation email failed or bounced."""
+        if self._keeps_early_answers and self._link_changes.locked():
+            return None  # a newer email is on its way
         return self._mailing.failure(activation_email(self._links.newest))
 
     async def _activate_or_close_account(self, decision: Decision) -> Decision:
@@ -542,11 +559,18 @@ class SmartAccountRequestWorkflow:
         self._check_undecided()  # a decision keeps the approver who was asked
         if issued.refused:
             raise action_refused(issued.refused)
-        self._request = request
-        if workflow.patched("link-in-memo"):  # the sweep compares it with the store
-            workflow.upsert_memo({LINK: number})
         self._needs_attention = issued.needs_attention
+        if issued.restarted:
+            self._adopt_links(issued.restarted, workflow.now())
+            self._use_newest_link()
+            raise action_refused("The request was reset. Look at it and try again.")
+        self._request = request
         self._links.add(workflow.now())
+        self._use_newest_link()
+
+    def _use_newest_link(self) -> None:
+        if workflow.patched("link-in-memo"):  # the sweep compares it with the store
+            workflow.upsert_memo({LINK: self._links.newest})
         self._take_early_answer()
         self._update_details()
         self._mailing.add(activation_email(self._links.newest))

@@ -46,7 +46,7 @@ from smart_accounts.store.records import (
     StoredRequest,
     stored_reminders,
 )
-from smart_accounts.store.restarts import after_reset
+from smart_accounts.store.restarts import restarted, was_asked
 from smart_accounts.store.search import search_text_of
 from smart_accounts.store.usage import Usage
 
@@ -89,7 +89,7 @@ class Requests:
         """
         async with transaction(self._engine, writes=True) as connection:
             if known := await find_request(connection, new.request_id):
-                return _checked(known)
+                return _checked(known, continues=await was_asked(connection, known.id))
             owner = identity_of(new.requester_issuer, new.requester_subject)
             request, requester = new.request, new.request.requester
             await lock_requester(connection, owner, requester.email)
@@ -146,18 +146,18 @@ class Requests:
         not changed, because its links can no longer be used.
         """
         requests, request = tables.requests, link.request
+        own = mailbox(request.requester.email)
         async with transaction(self._engine, writes=True) as connection:
             # Lock before reading, because the request may be decided while this waits.
             await lock_requester_of(connection, link.request_id)
             known = await lock_request(connection, link.request_id)
-            if known is None or known.status.is_final or known.link_ordinal > link.ordinal:
+            if known is None or known.status.is_final:
                 return Checked()
             is_new_approver = known.customer_email != request.customer_email
-            if known.link_ordinal == link.ordinal and not is_new_approver:
-                return Checked(needs_attention=known.needs_attention)  # a repeat after the commit
-            if is_new_approver and mailbox(request.customer_email) == mailbox(
-                request.requester.email
-            ):
+            is_behind = known.link_ordinal > link.ordinal  # the run was reset to before newer links
+            if is_behind or (known.link_ordinal == link.ordinal and not is_new_approver):
+                return _checked(known, continues=is_behind)
+            if is_new_approver and mailbox(request.customer_email) == own:
                 return Checked(refused="The approver's address must differ from the requester's.")
             usage = await Usage.load(connection, request, known.owner, link.at, limits)
             if usage.was_reported:
@@ -284,12 +284,12 @@ def _first_status(rejection: Rejection | None, odd: tuple[str, ...]) -> Status:
     return Status.IN_REVIEW if odd else Status.PENDING
 
 
-def _checked(request: StoredRequest) -> Checked:
+def _checked(request: StoredRequest, *, continues: bool = False) -> Checked:
     """Return the result of the checks of a request that is stored."""
     return Checked(
         refused=request.reason if request.status == Status.REJECTED else None,
         retry_at=request.retry_at,
         needs_attention=request.needs_attention,
         in_review=request.status == Status.IN_REVIEW,
-        restarted=after_reset(request),
+        restarted=restarted(request) if continues and request.status in OPEN else None,
     )

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Row, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Row, and_, exists, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from smart_accounts.contract.field_errors import FieldError
 from smart_accounts.contract.fields import rules_of_open_requests
-from smart_accounts.contract.messages import SmartAccountRequest, Status
+from smart_accounts.contract.messages import EmailKind, SmartAccountRequest, Status
 from smart_accounts.contract.steps import Checked, OpenRequest, Restarted
 from smart_accounts.store import tables
 from smart_accounts.store.database import transaction
@@ -76,17 +76,18 @@ class Restarts:
         return Checked(
             needs_attention=known.needs_attention,
             in_review=known.status is Status.IN_REVIEW,
-            restarted=_restarted(known),
+            restarted=restarted(known),
         )
 
 
-def after_reset(known: StoredRequest) -> Restarted | None:
-    """Return what the run of a stored request needs, if more happened to it than its start."""
-    is_changed = known.link_ordinal > 1 or known.approved_at or known.signalled
-    return _restarted(known) if known.status in OPEN and is_changed else None
+async def was_asked(connection: AsyncConnection, request_id: str) -> bool:
+    """Return True if the run before a reset, or a lost task, has begun to ask the customer."""
+    emails = tables.emails.c
+    is_activation = and_(emails.request_id == request_id, emails.kind == EmailKind.ACTIVATION)
+    return bool(await connection.scalar(select(exists().where(is_activation))))
 
 
-def _restarted(known: StoredRequest) -> Restarted:
+def restarted(known: StoredRequest) -> Restarted:
     """Return what a new run needs to continue an open request."""
     return Restarted(
         request_id=known.id,

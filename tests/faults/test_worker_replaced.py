@@ -48,7 +48,7 @@ async def test_new_worker_takes_over_cached_request(
 
 
 async def test_answer_counts_although_its_link_was_lost_with_the_worker(
-    service: Service, new_request: dict[str, Any], link_in: LinkIn
+    service: Service, new_request: dict[str, Any], link_in: LinkIn, query_service: Query
 ) -> None:
     """The worker is killed while it sends the second email. The first one has the link."""
     service.mail.slow_recipients.add(new_request["requester"]["email"])
@@ -58,11 +58,14 @@ async def test_answer_counts_although_its_link_was_lost_with_the_worker(
     link = link_in(await service.mail.wait_for("activation"))
     await service.kill(worker)
     async with httpx.AsyncClient(timeout=30) as http:
-        assert (await http.post(link, data={"agree": "yes"})).status_code == 303
+        form = {"reason": "Who are you?", "report": "yes"}
+        assert (await http.post(f"{link}/decline", data=form)).status_code == 303
     service.mail.slow_recipients.clear()
     await service.start_worker()
     async with asyncio.timeout(60):
-        assert (await service.handle(started).result())["status"] == "active"
+        assert (await service.handle(started).result())["status"] == "declined"
+    [stored] = await query_service("SELECT reason, is_reported FROM requests")
+    assert (stored["reason"], bool(stored["is_reported"])) == (form["reason"], True)
 
 
 async def test_new_worker_takes_over_emails(

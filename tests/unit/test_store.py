@@ -65,6 +65,19 @@ async def test_repeated_writes_change_nothing(
     assert len(await query_store("SELECT * FROM account_users")) == 2
 
 
+async def test_repeated_start_knows_that_the_customer_was_asked(
+    store: AccountStore, opening: Any
+) -> None:
+    """A lost task or a reset repeats the start. The link counts if its email may have left."""
+    await store.requests.open(opening("one"), (), LIMITS)
+    activation = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
+    await store.emails.begin(send_attempt(activation, NOW))
+    restarted = (await store.requests.open(opening("one"), (), LIMITS)).restarted
+    assert restarted
+    assert (restarted.request_id, restarted.link_ordinal) == ("one", 1)
+    assert restarted.customer_email == opening("one").request.customer_email
+
+
 async def test_repeated_rejection_gives_the_same_reason(store: AccountStore, opening: Any) -> None:
     await store.requests.open(opening("one"), (), LIMITS)
     await store.requests.activate(ACCEPTED_ONE)

@@ -12,9 +12,12 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from smart_accounts.contract.actions import ActionResult, Review, ReviewDecision
-from smart_accounts.contract.messages import Status
+from smart_accounts.contract.messages import EmailKind, SmartAccountRequest, Status
+from smart_accounts.contract.steps import Addressee, Email, IssueLink
+from smart_accounts.errors import Rejected
 from smart_accounts.store.requests import Requests
 from tests.support.histories import Keep
+from tests.support.limits import new_limits
 from tests.support.scenario import OTHER, Scenario
 from tests.support.store import Query
 
@@ -29,6 +32,13 @@ def env(dev_server_env: WorkflowEnvironment) -> WorkflowEnvironment:
 
 async def accept(scenario: Scenario, link: int) -> None:
     await scenario.client.accept(scenario.started.workflow_id, link=link)
+
+
+async def accepted_updates(scenario: Scenario) -> int:
+    events = (await scenario.handle.fetch_history()).events
+    return sum(
+        event.HasField("workflow_execution_update_accepted_event_attributes") for event in events
+    )
 
 
 async def approve(scenario: Scenario) -> ActionResult:
@@ -106,3 +116,78 @@ async def test_answer_before_a_review_does_not_count(scenario: Scenario, when: s
         await scenario.until(Status.PENDING, sent=3)
         await scenario.withdraw()
         assert (await scenario.handle.result())["status"] == "withdrawn"
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "cancelled"])
+async def test_early_answer_wins_over_a_later_withdrawal(scenario: Scenario, how: str) -> None:
+    await scenario.start()
+    await accept(scenario, 1)
+    if how == "cancelled":
+        await scenario.handle.cancel()
+    async with scenario.worker():
+        if how == "withdrawn":
+            with pytest.raises(Rejected, match="already active"):
+                await scenario.withdraw()
+        assert (await scenario.handle.result())["status"] == "active"
+
+
+async def test_early_answer_through_a_new_link_wins_over_a_later_withdrawal(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issue_link = Late(monkeypatch, "issue_link")
+    async with scenario.worker():
+        await scenario.start()
+        await scenario.until(Status.PENDING, sent=2)
+        replacing = asyncio.create_task(scenario.replace_approver(OTHER))
+        await issue_link.begun.wait()
+        await accept(scenario, 2)
+        withdrawing = asyncio.create_task(scenario.withdraw())
+        while await accepted_updates(scenario) < 2:
+            await asyncio.sleep(0.02)
+        issue_link.may_run.set()
+        await replacing
+        with pytest.raises(Rejected, match="already active"):
+            await withdrawing
+        assert (await scenario.handle.result())["status"] == "active"
+
+
+async def test_old_address_bounces_while_its_approver_is_replaced(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issue_link = Late(monkeypatch, "issue_link")
+    async with scenario.worker():
+        await scenario.start()
+        await scenario.until(Status.PENDING, sent=2)
+        replacing = asyncio.create_task(scenario.replace_approver(OTHER))
+        await issue_link.begun.wait()
+        activation = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
+        await scenario.report_bounce(activation, "550 5.1.1 no such user")
+        assert (await scenario.status()).status is Status.PENDING
+        issue_link.may_run.set()
+        await replacing
+        await accept(scenario, 2)
+        assert (await scenario.handle.result())["status"] == "active"
+
+
+async def test_run_that_was_reset_learns_of_newer_links(
+    scenario: Scenario, query_store: Query
+) -> None:
+    async with scenario.worker():
+        await scenario.start(user_emails=[])
+        await scenario.until(Status.PENDING, sent=2)
+        record = await scenario.handle.query("record")
+        request = SmartAccountRequest.model_validate(record["request"] | {"customer_email": OTHER})
+        for ordinal in (2, 3):
+            link = IssueLink(
+                request_id=scenario.started.request_id,
+                request=request,
+                ordinal=ordinal,
+                at=await scenario.now(),
+            )
+            await scenario.store.requests.issue_link(link, (), new_limits())
+        with pytest.raises(Rejected, match="The request was reset"):
+            await scenario.replace_approver("zoe@acme.example")
+        await accept(scenario, 3)
+        assert (await scenario.handle.result())["status"] == "active"
+    [user] = await query_store("SELECT email FROM account_users")
+    assert user["email"] == OTHER

@@ -60,6 +60,7 @@ def test_there_are_histories() -> None:
         "resent",
         "resent-with-local-emails",
         "restarted",
+        "restarted-and-answered-before-the-checks",
         "started-under-older-rules",  # accepted.json with an input that new rules reject
         "started-with-defaults",  # lapsed-with-reminders.json with an input that names neither
         "sweep",
