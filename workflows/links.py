@@ -37,13 +37,13 @@ class Links:
         workflow.logger.warning("Dropped an answer through link %s: it is superseded", link)
         return False
 
-    def is_early(self, link: int | None) -> bool:
+    def is_early(self, link: int) -> bool:
         """Return whether the link is not counted yet.
 
         A worker may stop after it has sent a link and before the history has it. The next worker
         sees the answer first, as it does after a reset.
         """
-        return link is not None and link > self.newest
+        return link > self.newest
 
     def keep_early(self, link: int, take: Callable[[], object]) -> None:
         self._early_answers.setdefault(link, take)
@@ -57,12 +57,14 @@ class Links:
 
     def take_early(self) -> None:
         """Take the answer that came before the link that is now in force, if there is one."""
-        if take := self._early_answers.pop(self.newest, None):
+        if take := self._early_answers.get(self.newest):
             take()
+        self.drop_early()
 
     def take_first_early(self) -> None:
         for take in self._early_answers.values():  # the first decision counts
             take()
+        self.drop_early()
 
     def add(self, issued_at: datetime) -> None:
         self._issued_at.append(issued_at)

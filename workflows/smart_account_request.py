@@ -76,6 +76,9 @@ NO_MORE_LINKS = (
 )
 
 
+EARLY_ANSWER_WINS = "early-answer-wins"  # a patch
+
+
 @workflow.defn(name=WORKFLOW_TYPE)
 class SmartAccountRequestWorkflow:
     def __init__(self) -> None:
@@ -107,8 +110,10 @@ class SmartAccountRequestWorkflow:
                 if lifecycle.done():
                     raise
                 # Cancelling in the Web UI is a withdrawal. It interrupts no step.
-                if self._is_answer_coming():
-                    await workflow.wait_condition(lambda: not self._is_answer_coming())
+                if self._is_answer_coming() and workflow.patched(EARLY_ANSWER_WINS):
+                    await workflow.wait_condition(
+                        lambda: lifecycle.done() or not self._is_answer_coming()
+                    )
                 self._decide(
                     Status.WITHDRAWN, by=Role.OPERATOR, reason="Cancelled by the operator."
                 )
@@ -205,7 +210,7 @@ class SmartAccountRequestWorkflow:
     @workflow.update
     async def withdraw(self, withdrawal: Withdrawal | None = None) -> ActionResult:
         """Withdraw the request. The customer is told, unless it is still in review."""
-        if self._is_answer_coming():
+        if self._is_answer_coming() and workflow.patched(EARLY_ANSWER_WINS):
             await workflow.wait_condition(lambda: not self._is_answer_coming())
             self._check_withdrawal(withdrawal)
         if self._decision:

@@ -94,7 +94,7 @@ class StoredRequest:
     """The operator's subject, as the client stated it."""
     close_reason: str | None = None
     run_id: str | None = None
-    """The run that continues it after a reset or a restart, as far as the store knows."""
+    """The first run of the last restart, otherwise the run after the last reset."""
     erased_at: datetime | None = None
     """When the data of a person in the request was last erased."""
     purged_at: datetime | None = None

@@ -158,6 +158,13 @@ class Scenario:
             while (await self.handle.describe()).status == WorkflowExecutionStatus.RUNNING:
                 await asyncio.sleep(0.02)
 
+    async def accepted_updates(self) -> int:
+        history = await self.handle.fetch_history()
+        return sum(
+            event.HasField("workflow_execution_update_accepted_event_attributes")
+            for event in history.events
+        )
+
     async def pending_activities(self) -> list[PendingActivityInfo]:
         return list((await self.handle.describe()).raw_description.pending_activities)
 

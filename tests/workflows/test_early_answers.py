@@ -9,10 +9,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from smart_accounts.contract.actions import ActionResult, Review, ReviewDecision
 from smart_accounts.contract.messages import EmailKind, SmartAccountRequest, Status
+from smart_accounts.contract.names import TASK_QUEUE, WORKFLOW_TYPE, workflow_id
 from smart_accounts.contract.steps import Addressee, Email, IssueLink
 from smart_accounts.errors import Rejected
 from smart_accounts.store.requests import Requests
@@ -32,13 +35,6 @@ def env(dev_server_env: WorkflowEnvironment) -> WorkflowEnvironment:
 
 async def accept(scenario: Scenario, link: int) -> None:
     await scenario.client.accept(scenario.started.workflow_id, link=link)
-
-
-async def accepted_updates(scenario: Scenario) -> int:
-    events = (await scenario.handle.fetch_history()).events
-    return sum(
-        event.HasField("workflow_execution_update_accepted_event_attributes") for event in events
-    )
 
 
 async def approve(scenario: Scenario) -> ActionResult:
@@ -142,7 +138,7 @@ async def test_early_answer_through_a_new_link_wins_over_a_later_withdrawal(
         await issue_link.begun.wait()
         await accept(scenario, 2)
         withdrawing = asyncio.create_task(scenario.withdraw())
-        while await accepted_updates(scenario) < 2:
+        while await scenario.accepted_updates() < 2:
             await asyncio.sleep(0.02)
         issue_link.may_run.set()
         await replacing
@@ -191,3 +187,22 @@ async def test_run_that_was_reset_learns_of_newer_links(
         assert (await scenario.handle.result())["status"] == "active"
     [user] = await query_store("SELECT email FROM account_users")
     assert user["email"] == OTHER
+
+
+async def test_early_answer_to_an_invalid_request_does_not_hold_it(
+    scenario: Scenario, example: dict[str, Any]
+) -> None:
+    two_of_one_mailbox = {"user_emails": ["bo@acme.example", "bo+1@acme.example"]}
+    handle = await scenario.env.client.start_workflow(
+        WORKFLOW_TYPE,
+        example | two_of_one_mailbox,
+        id=workflow_id("acme.example"),
+        task_queue=TASK_QUEUE,
+    )
+    await handle.signal("accepted", {"link": 1})
+    await handle.cancel()
+    async with scenario.worker():
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "InvalidRequest"

@@ -16,14 +16,6 @@ ELSEWHERE = "ada@consultants.example"
 NO_MORE = "too many changes and gets no more activation emails"
 
 
-async def accepted_updates(scenario: Scenario) -> int:
-    history = await scenario.handle.fetch_history()
-    return sum(
-        event.HasField("workflow_execution_update_accepted_event_attributes")
-        for event in history.events
-    )
-
-
 async def test_new_approvers_who_would_need_a_review(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,7 +34,7 @@ async def test_new_approvers_who_would_need_a_review(
         ):
             with pytest.raises(Rejected, match=NO_MORE):
                 await change
-        assert await accepted_updates(scenario) == 2
+        assert await scenario.accepted_updates() == 2
         assert (await scenario.replace_approver(CUSTOMER)).is_repeat
         assert (await scenario.withdraw_as_operator("Fraud.")).status is Status.WITHDRAWN
 
@@ -64,7 +56,7 @@ async def test_links_that_several_clients_ask_for_at_once(
         await scenario.env.sleep(6 * MINUTE)
         resends = [asyncio.create_task(scenario.resend()) for _ in range(2)]
         async with asyncio.timeout(40):
-            while await accepted_updates(scenario) < 2:
+            while await scenario.accepted_updates() < 2:
                 await asyncio.sleep(0.01)
         both_accepted.set()
         results = await asyncio.gather(*resends, return_exceptions=True)
@@ -96,5 +88,5 @@ async def test_reviews(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> N
             await scenario.client.review(scenario.started.workflow_id, approval)
         with pytest.raises(Rejected, match="already reviewed"):
             await scenario.client.review(scenario.started.workflow_id, approval)
-        assert await accepted_updates(scenario) == 3
+        assert await scenario.accepted_updates() == 3
         assert (await scenario.withdraw()).status is Status.WITHDRAWN

@@ -45,6 +45,7 @@ def test_there_are_histories() -> None:
         "account-closed",
         "bounced",
         "cancelled",
+        "cancelled-after-an-early-answer",
         "declined",
         "declined-after-local-emails-failed",
         "declined-during-a-mail-outage",
@@ -69,6 +70,8 @@ def test_there_are_histories() -> None:
         "webhook-continued",
         "webhook-delivered",
         "withdrawn",
+        "withdrawn-after-an-early-answer",
+        "withdrawn-after-an-early-answer-to-a-new-link",
         "withdrawn-again",
     }
 
