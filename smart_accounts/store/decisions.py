@@ -1,8 +1,9 @@
 """Decisions on requests. Each function is a part of a transaction."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smart_accounts.contract.actions import Role
@@ -40,9 +41,13 @@ async def find_request(connection: AsyncConnection, request_id: str) -> StoredRe
     return stored_request(row) if row else None
 
 
+async def lock_row(connection: AsyncConnection, request_id: str) -> Row[Any] | None:
+    """Return the row of a request, which no other transaction changes before this one ends."""
+    return (await connection.execute(_LOCK, {"request_id": request_id})).one_or_none()
+
+
 async def lock_request(connection: AsyncConnection, request_id: str) -> StoredRequest | None:
-    """Return a request that no other transaction changes meanwhile, for example by deciding it."""
-    row = (await connection.execute(_LOCK, {"request_id": request_id})).one_or_none()
+    row = await lock_row(connection, request_id)
     return stored_request(row) if row else None
 
 

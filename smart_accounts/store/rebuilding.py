@@ -20,6 +20,7 @@ from smart_accounts.store.decisions import (
     activate_account,
     decide,
     free_domain,
+    lock_row,
     withdraw_terminated,
 )
 from smart_accounts.store.limits import lock_requester
@@ -95,7 +96,7 @@ class Rebuilding:
         request = record.request
         async with transaction(self._engine, writes=True) as connection:
             await lock_requester(connection, owner, request.requester.email)
-            before = await _find(connection, record.request_id)
+            before = await lock_row(connection, record.request_id)
             if not is_behind(KnownRequest.of(before) if before else None, record):
                 return Rebuilt.NOT_NEEDED
             await withdraw_terminated(connection, request.account_domain, record.requested_at)
@@ -129,7 +130,7 @@ class Rebuilding:
             Unavailable: the database does not respond.
         """
         async with transaction(self._engine, writes=True) as connection:
-            row = await _find(connection, erased.request_id)
+            row = await lock_row(connection, erased.request_id)
             known = KnownRequest.of(row) if row else None
             if known is None or not lacks_end(known, erased):
                 return Rebuilt.NOT_NEEDED
@@ -156,13 +157,6 @@ class Rebuilding:
             if erased.closed_at and known.closed_at is None:
                 await _close(connection, known.id, erased.closed_at)
             return Rebuilt.DONE
-
-
-async def _find(connection: AsyncConnection, request_id: str) -> Row[Any] | None:
-    """Return a request that no other transaction changes meanwhile, for example by deciding it."""
-    query = select(tables.requests).where(tables.requests.c.id == request_id)
-    found = await connection.execute(query.with_for_update(key_share=True))
-    return found.one_or_none()
 
 
 def _holds_domain(record: RequestRecord) -> bool:
