@@ -6,6 +6,8 @@ that issued the link. After a reset, every answer comes that early.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -57,6 +59,20 @@ class Late:
         monkeypatch.setattr(Requests, name, run_late)
 
 
+@asynccontextmanager
+async def replacing_approver(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Late, asyncio.Task[ActionResult]]]:
+    """Run a worker that has begun to issue the second link, for another approver."""
+    issue_link = Late(monkeypatch, "issue_link")
+    async with scenario.worker():
+        await scenario.start()
+        await scenario.until(Status.PENDING, sent=2)
+        replacing = asyncio.create_task(scenario.replace_approver(OTHER))
+        await issue_link.begun.wait()
+        yield issue_link, replacing
+
+
 async def test_answer_before_the_first_link_counts(scenario: Scenario, keep: Keep) -> None:
     await scenario.start()
     await accept(scenario, 1)
@@ -68,20 +84,15 @@ async def test_answer_before_the_first_link_counts(scenario: Scenario, keep: Kee
 async def test_answer_before_a_new_link_counts(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch, query_store: Query
 ) -> None:
-    issue_link = Late(monkeypatch, "issue_link")
-    async with scenario.worker():
-        await scenario.start(user_emails=[])
-        await scenario.until(Status.PENDING, sent=2)
-        replacing = asyncio.create_task(scenario.replace_approver(OTHER))
-        await issue_link.begun.wait()
+    async with replacing_approver(scenario, monkeypatch) as (issue_link, replacing):
         await accept(scenario, 2)
         await accept(scenario, 3)  # nobody has this link yet
         assert (await scenario.status()).status is Status.PENDING
         issue_link.may_run.set()
         await replacing
         assert (await scenario.handle.result())["status"] == "active"
-    [user] = await query_store("SELECT email FROM account_users")
-    assert user["email"] == OTHER
+    [approver] = await query_store("SELECT email FROM account_users WHERE role <> 'user'")
+    assert approver["email"] == OTHER
 
 
 async def test_answer_before_the_end_of_the_approval_counts(
@@ -130,12 +141,7 @@ async def test_early_answer_wins_over_a_later_withdrawal(scenario: Scenario, how
 async def test_early_answer_through_a_new_link_wins_over_a_later_withdrawal(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    issue_link = Late(monkeypatch, "issue_link")
-    async with scenario.worker():
-        await scenario.start()
-        await scenario.until(Status.PENDING, sent=2)
-        replacing = asyncio.create_task(scenario.replace_approver(OTHER))
-        await issue_link.begun.wait()
+    async with replacing_approver(scenario, monkeypatch) as (issue_link, replacing):
         await accept(scenario, 2)
         withdrawing = asyncio.create_task(scenario.withdraw())
         while await scenario.accepted_updates() < 2:
@@ -150,12 +156,7 @@ async def test_early_answer_through_a_new_link_wins_over_a_later_withdrawal(
 async def test_old_address_bounces_while_its_approver_is_replaced(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    issue_link = Late(monkeypatch, "issue_link")
-    async with scenario.worker():
-        await scenario.start()
-        await scenario.until(Status.PENDING, sent=2)
-        replacing = asyncio.create_task(scenario.replace_approver(OTHER))
-        await issue_link.begun.wait()
+    async with replacing_approver(scenario, monkeypatch) as (issue_link, replacing):
         activation = Email(kind=EmailKind.ACTIVATION, to=Addressee.CUSTOMER)
         await scenario.report_bounce(activation, "550 5.1.1 no such user")
         assert (await scenario.status()).status is Status.PENDING
