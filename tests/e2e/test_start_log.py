@@ -9,21 +9,13 @@ import pytest
 from temporalio.runtime import Runtime
 
 import worker
-from smart_accounts.settings import Settings
-from tests.support.keys import KEY
 from tests.support.ports import FreePort
 from tests.support.postgres import Postgres
+from tests.support.web_settings import web_settings
 
 
 async def first_warning(database_url: str, caplog: pytest.LogCaptureFixture) -> str:
-    settings = Settings(
-        _env_file=None,
-        public_url="https://accounts.example",
-        secret_keys=KEY,
-        smtp_hostname="127.0.0.1",
-        mail_from="no-reply@accounts.example",
-        database_url=database_url,
-    )
+    settings = web_settings("https://accounts.example", database_url=database_url)
     stop = asyncio.Event()
     with caplog.at_level(logging.WARNING, worker.log.name):
         waiting = asyncio.create_task(worker.wait_for_services(settings, stop, Runtime.default()))

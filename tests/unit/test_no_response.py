@@ -14,10 +14,9 @@ from temporalio.runtime import Runtime
 
 import worker
 from smart_accounts.errors import BadSetting, NoResponse
-from smart_accounts.settings import Settings
 from smart_accounts.temporal import client, connection
 from smart_accounts.temporal.client import RequestClient
-from tests.support.keys import KEY
+from tests.support.web_settings import web_settings
 
 
 class Silent:
@@ -75,13 +74,7 @@ async def test_worker_that_waits_for_a_service_can_be_stopped(
 
     monkeypatch.setattr(worker, "migrate", migrate)
     monkeypatch.setattr(connection, "QUERY_TIMEOUT", timedelta(minutes=1))
-    settings = Settings(
-        _env_file=None,
-        public_url="https://accounts.example",
-        secret_keys=KEY,
-        smtp_hostname="127.0.0.1",
-        mail_from="no-reply@accounts.example",
-    )
+    settings = web_settings("https://accounts.example")
     stop = asyncio.Event()
     waiting = asyncio.create_task(worker.wait_for_services(settings, stop, Runtime.default()))
     with ExitStack() as opened:
